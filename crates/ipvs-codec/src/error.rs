@@ -1,0 +1,91 @@
+use netlink_packet_core::DecodeError;
+
+/// Bytes that do not form an IPVS message.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum WireError {
+    /// An attribute is shorter than its type.
+    #[error("{attr}: need {need} bytes, got {got}")]
+    Short {
+        /// The attribute's name in the kernel's header.
+        attr: &'static str,
+        /// Bytes that the type needs.
+        need: usize,
+        /// Bytes that were there.
+        got: usize,
+    },
+    /// An attribute is longer than the kernel ever accepts.
+    #[error("{attr}: at most {most} bytes, got {got}")]
+    Long {
+        /// The attribute's name in the kernel's header.
+        attr: &'static str,
+        /// Bytes that the kernel accepts.
+        most: usize,
+        /// Bytes that were there.
+        got: usize,
+    },
+    /// A string has no terminating NUL.
+    #[error("{attr}: not a NUL-terminated string")]
+    Unterminated {
+        /// The attribute's name in the kernel's header.
+        attr: &'static str,
+    },
+    /// An attribute header is cut off, or claims more bytes than there are.
+    #[error("{within}: broken attribute header")]
+    BrokenAttribute {
+        /// The nest that the attribute stands in.
+        within: &'static str,
+    },
+    /// The generic netlink header is missing.
+    #[error("generic netlink header: need 4 bytes, got {got}")]
+    NoHeader {
+        /// Bytes that were there.
+        got: usize,
+    },
+}
+
+impl From<WireError> for DecodeError {
+    fn from(error: WireError) -> Self {
+        Self::from(error.to_string())
+    }
+}
+
+/// Attributes that do not form a service or a destination.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SemanticError {
+    /// The bytes are no attributes.
+    #[error(transparent)]
+    Wire(#[from] WireError),
+    /// An attribute of the identity is missing.
+    #[error("{0} is missing")]
+    Missing(&'static str),
+    /// The address family is neither IPv4 nor IPv6.
+    #[error("address family {0} is neither IPv4 (2) nor IPv6 (10)")]
+    UnknownFamily(u16),
+}
+
+/// A value that the kernel would refuse, or accept and silently mangle.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidValue {
+    /// Scheduler or persistence engine name.
+    #[error("{what} name {name:?}: 1 to {most} bytes without NUL or white space")]
+    Name {
+        /// Which name.
+        what: &'static str,
+        /// The refused name.
+        name: String,
+        /// The longest that the kernel takes.
+        most: usize,
+    },
+    /// The kernel keeps weights in 31 bits and refuses more with `ERANGE`.
+    #[error("weight {0}: at most 2147483647")]
+    Weight(u32),
+    /// The kernel multiplies by HZ (up to 1000) in 32 bits and wraps silently.
+    #[error("timeout {0} s: at most 2147483 s")]
+    Timeout(u32),
+    /// A prefix length of another family.
+    #[error("prefix length {0}: at most {1}")]
+    Prefix(u8, u8),
+}

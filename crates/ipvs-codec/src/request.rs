@@ -1,0 +1,138 @@
+use std::net::SocketAddr;
+
+use netlink_packet_core::{Emitable as _, Nla};
+
+use crate::types::{Destination, Service, ServiceKey, Timeouts, addr_attrs, key_attrs};
+use crate::wire::{DEST_NEST, IpvsCmd, SERVICE_NEST};
+
+/// A request to IPVS, written straight from the typed layer.
+///
+/// ```
+/// use ipvs_codec::{Request, wire::IpvsMessage};
+///
+/// let mut bytes = Vec::new();
+/// Request::DumpServices.emit(&mut bytes);
+/// assert_eq!(bytes, [4, 1, 0, 0]); // GET_SERVICE, version 1
+/// assert!(Request::DumpServices.is_dump());
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Request<'a> {
+    /// Make a service. `EEXIST` if it is there, `ENOENT` if the scheduler is not.
+    NewService(&'a Service),
+    /// Change a service; everything is replaced. `ESRCH` if it is not there.
+    SetService(&'a Service),
+    /// Remove a service with its destinations. `ESRCH` if it is not there.
+    DelService(&'a ServiceKey),
+    /// Read one service. `ESRCH` if it is not there.
+    GetService(&'a ServiceKey),
+    /// Read all services.
+    DumpServices,
+    /// Make a destination. `ESRCH` without the service, `EEXIST` if it is there, `EINVAL` for an address that is
+    /// not unicast.
+    NewDest(&'a ServiceKey, &'a Destination),
+    /// Change a destination; everything is replaced. `ENOENT` if it is not there.
+    SetDest(&'a ServiceKey, &'a Destination),
+    /// Remove a destination. `ENOENT` if it is not there.
+    DelDest(&'a ServiceKey, SocketAddr),
+    /// Read the destinations of a service. The answer is the same, none, for a missing and an empty service.
+    DumpDests(&'a ServiceKey),
+    /// Read the timeouts.
+    GetConfig,
+    /// Set the timeouts.
+    SetConfig(Timeouts),
+    /// Read version and table size.
+    GetInfo,
+    /// Set the counters of one service, or of all, to zero.
+    Zero(Option<&'a ServiceKey>),
+    /// Remove every service of the namespace.
+    Flush,
+}
+
+impl Request<'_> {
+    /// The command.
+    #[must_use]
+    pub const fn command(&self) -> IpvsCmd {
+        match self {
+            Self::NewService(_) => IpvsCmd::NEW_SERVICE,
+            Self::SetService(_) => IpvsCmd::SET_SERVICE,
+            Self::DelService(_) => IpvsCmd::DEL_SERVICE,
+            Self::GetService(_) | Self::DumpServices => IpvsCmd::GET_SERVICE,
+            Self::NewDest(..) => IpvsCmd::NEW_DEST,
+            Self::SetDest(..) => IpvsCmd::SET_DEST,
+            Self::DelDest(..) => IpvsCmd::DEL_DEST,
+            Self::DumpDests(_) => IpvsCmd::GET_DEST,
+            Self::GetConfig => IpvsCmd::GET_CONFIG,
+            Self::SetConfig(_) => IpvsCmd::SET_CONFIG,
+            Self::GetInfo => IpvsCmd::GET_INFO,
+            Self::Zero(_) => IpvsCmd::ZERO,
+            Self::Flush => IpvsCmd::FLUSH,
+        }
+    }
+
+    /// Whether it must travel with `NLM_F_DUMP`.
+    #[must_use]
+    pub const fn is_dump(&self) -> bool {
+        matches!(self, Self::DumpServices | Self::DumpDests(_))
+    }
+
+    /// Appends generic netlink header and attributes. Allocates nothing but the growth of `out`.
+    pub fn emit(&self, out: &mut Vec<u8>) {
+        out.extend([self.command().0, 1, 0, 0]);
+        match self {
+            Self::NewService(service) | Self::SetService(service) => {
+                nest(out, SERVICE_NEST, |out| {
+                    service.for_each_attr(|attr| push(out, &attr))
+                });
+            }
+            Self::DelService(key)
+            | Self::GetService(key)
+            | Self::DumpDests(key)
+            | Self::Zero(Some(key)) => {
+                push_key(out, key);
+            }
+            Self::NewDest(key, destination) | Self::SetDest(key, destination) => {
+                push_key(out, key);
+                nest(out, DEST_NEST, |out| {
+                    destination.for_each_attr(|attr| push(out, &attr))
+                });
+            }
+            Self::DelDest(key, addr) => {
+                push_key(out, key);
+                nest(out, DEST_NEST, |out| {
+                    addr_attrs(*addr, |attr| push(out, &attr))
+                });
+            }
+            Self::SetConfig(timeouts) => timeouts.for_each_attr(|attr| push(out, &attr)),
+            Self::DumpServices
+            | Self::GetConfig
+            | Self::GetInfo
+            | Self::Zero(None)
+            | Self::Flush => {}
+        }
+    }
+}
+
+fn push_key(out: &mut Vec<u8>, key: &ServiceKey) {
+    nest(out, SERVICE_NEST, |out| {
+        key_attrs(key, |attr| push(out, &attr))
+    });
+}
+
+fn push(out: &mut Vec<u8>, attr: &impl Nla) {
+    let start = out.len();
+    out.resize(start.saturating_add(attr.buffer_len()), 0);
+    attr.emit(out.get_mut(start..).unwrap_or_default());
+}
+
+/// Writes a nest and sets its length afterwards. A request's nests are far below the 64 KiB of the length field.
+fn nest(out: &mut Vec<u8>, kind: u16, fill: impl FnOnce(&mut Vec<u8>)) {
+    let start = out.len();
+    out.extend([0; 2]);
+    out.extend(kind.to_ne_bytes());
+    fill(out);
+    let length = u16::try_from(out.len().saturating_sub(start)).unwrap_or(u16::MAX);
+    if let Some(field) = out.get_mut(start..).and_then(<[u8]>::first_chunk_mut) {
+        *field = length.to_ne_bytes();
+    }
+}

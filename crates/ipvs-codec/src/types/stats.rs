@@ -1,0 +1,63 @@
+use crate::error::WireError;
+use crate::wire::{Attribute as _, Stats64Attr, StatsAttr, raw_attrs};
+
+/// Counters and two-second rates of a service or a destination. The kernel refreshes both only every two seconds,
+/// and not at all while `net.ipv4.vs.run_estimation` is 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct Stats {
+    /// Connections scheduled.
+    pub connections: u64,
+    /// Packets from clients.
+    pub in_packets: u64,
+    /// Packets to clients.
+    pub out_packets: u64,
+    /// Bytes from clients.
+    pub in_bytes: u64,
+    /// Bytes to clients.
+    pub out_bytes: u64,
+    /// Connections a second.
+    pub connections_per_second: u64,
+    /// Packets from clients a second.
+    pub in_packets_per_second: u64,
+    /// Packets to clients a second.
+    pub out_packets_per_second: u64,
+    /// Bytes from clients a second.
+    pub in_bytes_per_second: u64,
+    /// Bytes to clients a second.
+    pub out_bytes_per_second: u64,
+}
+
+macro_rules! read {
+    ($space:ident, $nest:expr) => {{
+        let mut stats = Stats::default();
+        for raw in raw_attrs("stats", $nest) {
+            match $space::parse(&raw?)? {
+                $space::Conns(count) => stats.connections = count.into(),
+                $space::InPkts(count) => stats.in_packets = count.into(),
+                $space::OutPkts(count) => stats.out_packets = count.into(),
+                $space::InBytes(count) => stats.in_bytes = count,
+                $space::OutBytes(count) => stats.out_bytes = count,
+                $space::Cps(rate) => stats.connections_per_second = rate.into(),
+                $space::InPps(rate) => stats.in_packets_per_second = rate.into(),
+                $space::OutPps(rate) => stats.out_packets_per_second = rate.into(),
+                $space::InBps(rate) => stats.in_bytes_per_second = rate.into(),
+                $space::OutBps(rate) => stats.out_bytes_per_second = rate.into(),
+                $space::Other(_) => {}
+            }
+        }
+        Ok(stats)
+    }};
+}
+
+impl Stats {
+    /// Reads an `IPVS_*_ATTR_STATS` nest.
+    pub(crate) fn parse(nest: &[u8]) -> Result<Self, WireError> {
+        read!(StatsAttr, nest)
+    }
+
+    /// Reads an `IPVS_*_ATTR_STATS64` nest.
+    pub(crate) fn parse64(nest: &[u8]) -> Result<Self, WireError> {
+        read!(Stats64Attr, nest)
+    }
+}

@@ -1,0 +1,285 @@
+//! How one attribute value is read and written. Attribute tables name one of these encodings for each attribute.
+
+use netlink_packet_core::{NLA_F_NESTED, Nla, NlaBuffer, NlasIterator};
+
+use crate::error::WireError;
+
+/// Reads and writes the value of one attribute.
+///
+/// A value shorter than its type is an error; a longer one is read by its prefix, as a newer kernel may have
+/// grown it.
+pub(crate) trait Encoding {
+    /// What the attribute holds.
+    type Value;
+    /// Bytes of the value, without header and padding.
+    fn size(value: &Self::Value) -> usize;
+    /// Writes exactly [`size`](Self::size) bytes.
+    fn put(value: &Self::Value, buffer: &mut [u8]);
+    /// Reads the value; `attr` is named in errors.
+    fn get(attr: &'static str, bytes: &[u8]) -> Result<Self::Value, WireError>;
+    /// `NLA_F_NESTED` where the sender set it.
+    fn flags(_: &Self::Value) -> u16 {
+        0
+    }
+}
+
+/// Copies `bytes` to the front of `buffer`; a buffer that is too short is left as it is.
+pub(crate) fn copy(buffer: &mut [u8], bytes: &[u8]) {
+    if let Some(front) = buffer.get_mut(..bytes.len()) {
+        front.copy_from_slice(bytes);
+    }
+}
+
+fn prefix<const N: usize>(attr: &'static str, bytes: &[u8]) -> Result<[u8; N], WireError> {
+    bytes.first_chunk().copied().ok_or(WireError::Short {
+        attr,
+        need: N,
+        got: bytes.len(),
+    })
+}
+
+macro_rules! integers {
+    ($($(#[$doc:meta])* $name:ident: $int:ty, $get:ident, $put:ident;)*) => {$(
+        $(#[$doc])*
+        pub(crate) enum $name {}
+
+        impl Encoding for $name {
+            type Value = $int;
+            fn size(_: &$int) -> usize {
+                size_of::<$int>()
+            }
+            fn put(value: &$int, buffer: &mut [u8]) {
+                copy(buffer, &value.$put());
+            }
+            fn get(attr: &'static str, bytes: &[u8]) -> Result<$int, WireError> {
+                prefix(attr, bytes).map(<$int>::$get)
+            }
+        }
+    )*};
+}
+
+integers! {
+    U8: u8, from_ne_bytes, to_ne_bytes;
+    /// Host byte order.
+    U16: u16, from_ne_bytes, to_ne_bytes;
+    /// Network byte order (ports).
+    U16Be: u16, from_be_bytes, to_be_bytes;
+    /// Host byte order.
+    U32: u32, from_ne_bytes, to_ne_bytes;
+    /// Host byte order.
+    U64: u64, from_ne_bytes, to_ne_bytes;
+}
+
+/// `union nf_inet_addr`: always written as 16 bytes, an IPv4 address in the first four. The kernel reads shorter
+/// ones and pads them with zeros.
+pub(crate) enum Address {}
+
+impl Encoding for Address {
+    type Value = [u8; 16];
+    fn size(_: &[u8; 16]) -> usize {
+        16
+    }
+    fn put(value: &[u8; 16], buffer: &mut [u8]) {
+        copy(buffer, value);
+    }
+    fn get(attr: &'static str, bytes: &[u8]) -> Result<[u8; 16], WireError> {
+        let mut address = [0; 16];
+        match address.get_mut(..bytes.len()) {
+            Some(front) => front.copy_from_slice(bytes),
+            None => {
+                return Err(WireError::Long {
+                    attr,
+                    most: 16,
+                    got: bytes.len(),
+                });
+            }
+        }
+        Ok(address)
+    }
+}
+
+/// Four bytes in network order.
+pub(crate) enum Bytes4 {}
+
+impl Encoding for Bytes4 {
+    type Value = [u8; 4];
+    fn size(_: &[u8; 4]) -> usize {
+        4
+    }
+    fn put(value: &[u8; 4], buffer: &mut [u8]) {
+        copy(buffer, value);
+    }
+    fn get(attr: &'static str, bytes: &[u8]) -> Result<[u8; 4], WireError> {
+        prefix(attr, bytes)
+    }
+}
+
+/// `struct ip_vs_flags`. The kernel takes a value without a mask and then applies none of its bits.
+pub(crate) enum FlagsAndMask {}
+
+impl Encoding for FlagsAndMask {
+    type Value = RawFlags;
+    fn size(_: &RawFlags) -> usize {
+        8
+    }
+    fn put(value: &RawFlags, buffer: &mut [u8]) {
+        let (flags, mask) = buffer.split_at_mut(4.min(buffer.len()));
+        copy(flags, &value.flags.to_ne_bytes());
+        copy(mask, &value.mask.to_ne_bytes());
+    }
+    fn get(attr: &'static str, bytes: &[u8]) -> Result<RawFlags, WireError> {
+        let flags = U32::get(attr, bytes)?;
+        let mask = bytes.get(4..8).map_or(Ok(0), |mask| U32::get(attr, mask))?;
+        Ok(RawFlags { flags, mask })
+    }
+}
+
+/// The flags of a service as they travel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RawFlags {
+    /// Flag bits, host byte order.
+    pub flags: u32,
+    /// Bits that take effect; the others keep their old value.
+    pub mask: u32,
+}
+
+/// A NUL-terminated string of at most `MAX` bytes, kept in place: `MAX` is 15 for schedulers and interfaces and
+/// 16 for persistence engines. Any bytes are possible; the kernel does not promise UTF-8.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Name<const MAX: usize> {
+    bytes: [u8; MAX],
+}
+
+impl<const MAX: usize> Name<MAX> {
+    /// The empty name.
+    pub const EMPTY: Self = Self { bytes: [0; MAX] };
+
+    /// A name, or `None` if it is longer than `MAX` bytes or holds a NUL.
+    ///
+    /// ```
+    /// use ipvs_codec::wire::Name;
+    /// assert_eq!(Name::<15>::new(b"rr").unwrap().as_bytes(), b"rr");
+    /// assert!(Name::<15>::new(b"a-name-too-long-").is_none());
+    /// ```
+    #[must_use]
+    pub const fn new(name: &[u8]) -> Option<Self> {
+        let mut bytes = [0; MAX];
+        if name.len() > MAX {
+            return None;
+        }
+        let mut from = name;
+        let mut to: &mut [u8] = &mut bytes;
+        while let ([byte, from_tail @ ..], [place, to_tail @ ..]) = (from, to) {
+            if *byte == 0 {
+                return None;
+            }
+            *place = *byte;
+            (from, to) = (from_tail, to_tail);
+        }
+        Some(Self { bytes })
+    }
+
+    /// The bytes of the name, without NUL.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        let end = self.bytes.iter().position(|byte| *byte == 0).unwrap_or(MAX);
+        self.bytes.get(..end).unwrap_or_default()
+    }
+}
+
+impl<const MAX: usize> std::fmt::Debug for Name<MAX> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "\"{}\"", self.as_bytes().escape_ascii())
+    }
+}
+
+impl<const MAX: usize> Encoding for Name<MAX> {
+    type Value = Self;
+    fn size(value: &Self) -> usize {
+        value.as_bytes().len().saturating_add(1)
+    }
+    fn put(value: &Self, buffer: &mut [u8]) {
+        buffer.fill(0);
+        copy(buffer, value.as_bytes());
+    }
+    fn get(attr: &'static str, bytes: &[u8]) -> Result<Self, WireError> {
+        let end = bytes
+            .iter()
+            .position(|byte| *byte == 0)
+            .ok_or(WireError::Unterminated { attr })?;
+        let name = bytes.get(..end).unwrap_or_default();
+        Self::new(name).ok_or(WireError::Long {
+            attr,
+            most: MAX.saturating_add(1),
+            got: bytes.len(),
+        })
+    }
+}
+
+/// A nest of attributes in the order of the message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Nest<A> {
+    /// The attributes.
+    pub attrs: Vec<A>,
+    /// Whether the sender set `NLA_F_NESTED`. The kernel takes both and never sets it itself.
+    pub flagged: bool,
+}
+
+impl<A> From<Vec<A>> for Nest<A> {
+    fn from(attrs: Vec<A>) -> Self {
+        Self {
+            attrs,
+            flagged: true,
+        }
+    }
+}
+
+impl<A: Attribute> Encoding for Nest<A> {
+    type Value = Self;
+    fn size(value: &Self) -> usize {
+        attrs_len(&value.attrs)
+    }
+    fn put(value: &Self, buffer: &mut [u8]) {
+        netlink_packet_core::Emitable::emit(&value.attrs.as_slice(), buffer);
+    }
+    fn get(attr: &'static str, bytes: &[u8]) -> Result<Self, WireError> {
+        Ok(Self {
+            attrs: parse_attrs(attr, bytes)?,
+            flagged: false,
+        })
+    }
+    fn flags(value: &Self) -> u16 {
+        if value.flagged { NLA_F_NESTED } else { 0 }
+    }
+}
+
+/// An attribute of one space, readable from its raw form.
+pub(crate) trait Attribute: Nla + Sized {
+    /// Reads one attribute; an unknown kind is kept as it is.
+    fn parse(raw: &NlaBuffer<&[u8]>) -> Result<Self, WireError>;
+}
+
+/// Reads all attributes of a nest.
+pub(crate) fn parse_attrs<A: Attribute>(
+    within: &'static str,
+    bytes: &[u8],
+) -> Result<Vec<A>, WireError> {
+    raw_attrs(within, bytes)
+        .map(|raw| A::parse(&raw?))
+        .collect()
+}
+
+/// The raw attributes of a nest; ends after the first broken one.
+pub(crate) fn raw_attrs<'a>(
+    within: &'static str,
+    bytes: &'a [u8],
+) -> impl Iterator<Item = Result<NlaBuffer<&'a [u8]>, WireError>> {
+    NlasIterator::new(bytes).map(move |raw| match raw {
+        Ok(raw) => Ok(raw),
+        Err(_) => Err(WireError::BrokenAttribute { within }),
+    })
+}
+
+pub(crate) fn attrs_len<A: Nla>(attrs: &[A]) -> usize {
+    netlink_packet_core::Emitable::buffer_len(&attrs)
+}

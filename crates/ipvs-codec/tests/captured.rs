@@ -1,0 +1,360 @@
+//! Messages recorded from a real kernel: parsed, re-emitted, read as types, cut at every byte.
+//! The recording is little-endian, and so are these tests.
+#![cfg(target_endian = "little")]
+
+use std::num::NonZeroU32;
+
+use ipvs_codec::wire::{CmdAttr, DestAttr, IpvsMessage, IpvsPayload, ServiceAttr};
+use ipvs_codec::{
+    Destination, Family, ForwardMethod, Info, Netmask, PeName, Protocol, Request, Scheduler,
+    Service, ServiceFlags, ServiceKey, Timeouts, Tunnel, parse_destination, parse_service,
+};
+use netlink_packet_core::Emitable as _;
+
+const NETLINK_HEADER: usize = 16;
+const IPVS_FAMILY: u8 = 0x1c;
+
+struct Vector {
+    id: &'static str,
+    what: &'static str,
+    bytes: Vec<u8>,
+}
+
+fn vectors() -> Vec<Vector> {
+    include_str!("vectors/messages.txt")
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .map(|line| {
+            let columns: Vec<&str> = line.split(" | ").collect();
+            let [id, what, hex] = columns[..] else {
+                panic!("not a vector: {line}")
+            };
+            let bytes = hex.as_bytes().chunks(2).map(|digits| {
+                u8::from_str_radix(std::str::from_utf8(digits).unwrap(), 16).unwrap()
+            });
+            Vector {
+                id,
+                what,
+                bytes: bytes.collect(),
+            }
+        })
+        .collect()
+}
+
+/// The bytes behind the netlink header of vector `id`.
+fn message(id: &str) -> Vec<u8> {
+    let vector = vectors()
+        .into_iter()
+        .find(|vector| vector.id == id)
+        .unwrap();
+    vector.bytes[NETLINK_HEADER..].to_vec()
+}
+
+fn ipvs_messages() -> impl Iterator<Item = Vector> {
+    vectors()
+        .into_iter()
+        .filter(|vector| vector.bytes.len() > NETLINK_HEADER && vector.bytes[4] == IPVS_FAMILY)
+}
+
+fn emit(message: &IpvsMessage) -> Vec<u8> {
+    let mut bytes = vec![0xff; message.buffer_len() + 4];
+    bytes[..4].copy_from_slice(&[message.cmd.0, 1, 0, 0]);
+    message.emit(&mut bytes[4..]);
+    bytes
+}
+
+/// What the kernel tolerates and the wire layer does not keep: short forms that it writes back in full, and
+/// headers that lie.
+const NOT_CANONICAL: [&str; 7] = ["Q15", "Q16", "Q21", "Q22", "Q23", "Q24", "Q25"];
+const BROKEN: [&str; 7] = ["Q21", "Q22", "Q23", "Q25", "Q26", "Q51", "Q52"];
+
+#[test]
+fn every_captured_message_is_emitted_as_it_was_parsed() {
+    let mut seen = 0;
+    for Vector { id, what, bytes } in ipvs_messages() {
+        let payload = &bytes[NETLINK_HEADER..];
+        match IpvsMessage::parse(payload) {
+            Ok(_) if NOT_CANONICAL.contains(&id) => {}
+            Ok(message) => assert_eq!(emit(&message), payload, "{id} {what}"),
+            Err(error) => assert!(BROKEN.contains(&id), "{id} {what}: {error}"),
+        }
+        seen += 1;
+    }
+    assert!(seen > 75, "{seen} messages");
+}
+
+#[test]
+fn no_prefix_of_a_captured_message_panics() {
+    for Vector { bytes, .. } in ipvs_messages() {
+        let payload = &bytes[NETLINK_HEADER..];
+        for end in 0..=payload.len() {
+            let cut = &payload[..end];
+            let _ = IpvsMessage::parse(cut).map(|message| emit(&message));
+            let _ = (
+                parse_service(cut),
+                parse_destination(cut, Family::Ipv4),
+                Info::parse(cut),
+                Timeouts::parse(cut),
+            );
+        }
+    }
+}
+
+#[test]
+fn no_attribute_length_panics() {
+    for Vector { bytes, .. } in ipvs_messages() {
+        let payload = &bytes[NETLINK_HEADER..];
+        for at in (4..payload.len().saturating_sub(1)).step_by(4) {
+            for length in [0_u16, 1, 3, 4, 5, 0xffff] {
+                let mut bent = payload.to_vec();
+                bent[at..at + 2].copy_from_slice(&length.to_ne_bytes());
+                let _ = IpvsMessage::parse(&bent).map(|message| emit(&message));
+                let _ = (parse_service(&bent), parse_destination(&bent, Family::Ipv6));
+            }
+        }
+    }
+}
+
+fn tcp() -> ServiceKey {
+    ServiceKey::endpoint(Protocol::TCP, "10.0.0.1".parse().unwrap(), 80)
+}
+
+fn request(request: Request<'_>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    request.emit(&mut bytes);
+    bytes
+}
+
+#[test]
+fn services_are_requested_as_ipvsadm_does() {
+    let udp = |port| ServiceKey::endpoint(Protocol::UDP, "10.0.0.1".parse().unwrap(), port);
+    let plain = Service::new(tcp(), Scheduler::RR);
+    assert_eq!(request(Request::NewService(&plain)), message("Q7"));
+
+    let mut masked = Service::new(udp(53), Scheduler::WRR)
+        .persistent(300)
+        .unwrap();
+    masked.netmask = Netmask::prefix(Family::Ipv4, 24).unwrap();
+    assert_eq!(request(Request::NewService(&masked)), message("Q9"));
+
+    let v6 = ServiceKey::endpoint(Protocol::TCP, "2001:db8::1".parse().unwrap(), 443);
+    let mut hashed = Service::new(v6, Scheduler::SH)
+        .with_flags(ServiceFlags::SCHED_1 | ServiceFlags::SCHED_2)
+        .persistent(600)
+        .unwrap();
+    hashed.netmask = Netmask::prefix(Family::Ipv6, 64).unwrap();
+    assert_eq!(request(Request::NewService(&hashed)), message("Q10"));
+
+    let mark = ServiceKey::Fwmark {
+        family: Family::Ipv4,
+        mark: NonZeroU32::MIN,
+    };
+    let maglev = Service::new(mark, Scheduler::MH).with_flags(ServiceFlags::SCHED_2);
+    assert_eq!(request(Request::NewService(&maglev)), message("Q11"));
+
+    let mut sip = Service::new(udp(5060), Scheduler::RR)
+        .persistent(60)
+        .unwrap();
+    sip.pe = Some(PeName::SIP);
+    assert_eq!(request(Request::NewService(&sip)), message("Q12"));
+
+    let one_packet = Service::new(udp(514), Scheduler::RR).with_flags(ServiceFlags::ONE_PACKET);
+    assert_eq!(request(Request::NewService(&one_packet)), message("Q13"));
+    assert_eq!(
+        request(Request::SetService(&Service::new(tcp(), Scheduler::WLC))),
+        message("Q30")
+    );
+}
+
+/// The DEST nest of a captured request: our SERVICE nest carries the identity alone, ipvsadm's more.
+fn dest_nest(bytes: &[u8]) -> Vec<DestAttr> {
+    let IpvsPayload::Cmd(attrs) = IpvsMessage::parse(bytes).unwrap().payload else {
+        panic!("no command")
+    };
+    let nest = attrs.into_iter().find_map(|attr| match attr {
+        CmdAttr::Dest(nest) => Some(nest.attrs),
+        _ => None,
+    });
+    nest.unwrap()
+}
+
+#[test]
+fn destinations_are_requested_as_ipvsadm_does() {
+    let of = |addr: &str| Destination::new(addr.parse().unwrap());
+    let tunnel = |addr: &str, tunnel| Destination {
+        forward: ForwardMethod::TUNNEL,
+        tunnel,
+        ..of(addr)
+    };
+    let direct = Destination {
+        forward: ForwardMethod::DIRECT,
+        weight: 100,
+        upper_threshold: 200,
+        lower_threshold: 100,
+        ..of("10.1.0.2:80")
+    };
+    let cases = [
+        ("Q33", of("10.1.0.1:8080").with_weight(3).unwrap()),
+        ("Q34", direct),
+        (
+            "Q35",
+            tunnel(
+                "10.1.0.3:80",
+                Tunnel {
+                    kind: 1,
+                    port: 6080,
+                    flags: 1,
+                },
+            ),
+        ),
+        (
+            "Q36",
+            tunnel(
+                "10.1.0.4:80",
+                Tunnel {
+                    kind: 2,
+                    port: 0,
+                    flags: 0,
+                },
+            ),
+        ),
+        ("Q37", tunnel("[2001:db8::5]:80", Tunnel::default())),
+        ("Q44", of("10.1.0.1:8080").with_weight(0).unwrap()),
+    ];
+    for (id, destination) in cases {
+        assert_eq!(
+            dest_nest(&request(Request::NewDest(&tcp(), &destination))),
+            dest_nest(&message(id)),
+            "{id}"
+        );
+    }
+}
+
+#[test]
+fn short_requests_are_byte_for_byte() {
+    assert_eq!(request(Request::GetInfo), message("Q2"));
+    assert_eq!(request(Request::GetConfig), message("Q3"));
+    assert_eq!(request(Request::DumpServices), message("Q4"));
+    assert_eq!(
+        request(Request::SetConfig(Timeouts {
+            tcp: 1000,
+            tcp_fin: 100,
+            udp: 200
+        })),
+        message("Q50")
+    );
+    assert_eq!(request(Request::Zero(None)), message("Q56"));
+    assert_eq!(request(Request::Flush), message("Q59"));
+}
+
+#[test]
+fn replies_are_read_as_types() {
+    let service = |id| parse_service(&message(id)).unwrap();
+    let traffic = service("R4");
+    assert_eq!(traffic.service.key, tcp());
+    assert_eq!(
+        (
+            traffic.stats.connections,
+            traffic.stats.in_packets,
+            traffic.stats.in_bytes
+        ),
+        (6, 27, 1457)
+    );
+    assert_eq!(
+        (traffic.stats.out_packets, traffic.stats.out_bytes),
+        (26, 1425)
+    );
+
+    let persistent = service("R5").service;
+    assert_eq!(persistent.timeout, 300);
+    assert_eq!(
+        persistent.netmask,
+        Netmask::prefix(Family::Ipv4, 24).unwrap()
+    );
+    assert_eq!(service("R6").service.netmask, Netmask::Ipv6(64));
+    let mark = NonZeroU32::new(u32::from_ne_bytes([4, 3, 2, 1])).unwrap();
+    assert_eq!(
+        service("R7").service.key,
+        ServiceKey::Fwmark {
+            family: Family::Ipv6,
+            mark
+        }
+    );
+    assert_eq!(service("R8").service.flags, ServiceFlags::all());
+    assert_eq!(service("R9").service.pe, Some(PeName::SIP));
+    assert_eq!(service("R10").service.scheduler.to_string(), "none");
+    assert_eq!(service("R11").service.key.protocol(), Some(Protocol(300)));
+
+    let dest = |id| parse_destination(&message(id), Family::Ipv4).unwrap();
+    let busy = dest("R17");
+    assert_eq!(
+        busy.destination,
+        Destination::new("10.0.0.254:8080".parse().unwrap())
+    );
+    assert_eq!((busy.active_connections, busy.inactive_connections), (1, 5));
+    assert_eq!(
+        dest("R18").destination.forward,
+        ForwardMethod::from_number(7)
+    );
+    assert_eq!(dest("R19").destination.weight, 0x7fff_ffff);
+    assert_eq!(
+        dest("R20").destination.tunnel,
+        Tunnel {
+            kind: 1,
+            port: 6080,
+            flags: 1
+        }
+    );
+    assert_eq!(
+        dest("R22").destination.addr,
+        "[2001:db8::5]:80".parse().unwrap()
+    );
+    assert_eq!(
+        (
+            dest("R23").destination.upper_threshold,
+            dest("R23").destination.lower_threshold
+        ),
+        (200, 100)
+    );
+
+    assert_eq!(
+        Info::parse(&message("R2")).unwrap().to_string(),
+        "IPVS 1.2.1 (size=4096)"
+    );
+    assert_eq!(
+        Timeouts::parse(&message("R3")).unwrap(),
+        Timeouts {
+            tcp: 900,
+            tcp_fin: 120,
+            udp: 300
+        }
+    );
+}
+
+#[test]
+fn an_old_kernel_says_less() {
+    let attrs = vec![
+        DestAttr::Addr([10, 1, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
+        DestAttr::Port(80),
+        DestAttr::Weight(1),
+    ];
+    let message = IpvsMessage {
+        cmd: ipvs_codec::wire::IpvsCmd::NEW_DEST,
+        payload: IpvsPayload::Cmd(vec![CmdAttr::Dest(attrs.into())]),
+    };
+    let observed = parse_destination(&emit(&message), Family::Ipv4).unwrap();
+    assert_eq!(
+        observed.destination,
+        Destination::new("10.1.0.1:80".parse().unwrap()),
+        "no family, no tunnel"
+    );
+}
+
+#[test]
+fn the_kernels_hashed_flag_is_no_difference() {
+    let ours = Service::new(tcp(), Scheduler::RR);
+    assert!(ours.same_config(&ours.with_flags(ServiceFlags::HASHED)));
+    assert!(!ours.same_config(&ours.with_flags(ServiceFlags::PERSISTENT)));
+    let attrs = ours.to_attrs();
+    assert!(attrs.contains(&ServiceAttr::Port(80)));
+}
