@@ -1,0 +1,183 @@
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::IpNet;
+
+use super::wire::{address, attrs, data, message};
+use super::{Entry, EntryProtocol, SetFamily, SetName, SetSpec, SetType};
+
+/// Bytes that are no answer of ipset.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ListingError {
+    /// The netfilter header is missing.
+    #[error("netfilter header is missing")]
+    NoHeader,
+    /// An attribute header is cut off, or claims more bytes than there are.
+    #[error("broken attribute header")]
+    BrokenAttribute,
+    /// An attribute is missing or too short.
+    #[error("{0} is missing or too short")]
+    Missing(&'static str),
+    /// The set's type or family is none that this crate knows.
+    #[error("set {name} is of an unknown type {set_type:?}")]
+    UnknownType {
+        /// The set.
+        name: String,
+        /// Its type.
+        set_type: String,
+    },
+}
+
+/// A part of a set's listing. A large set comes in several parts, each with the same head.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listing {
+    /// The set.
+    pub set: SetSpec,
+    /// Entries of this part.
+    pub entries: Vec<Entry>,
+}
+
+impl Listing {
+    /// Reads a part from the bytes behind the netlink header.
+    ///
+    /// # Errors
+    /// [`ListingError`] when the bytes are no listing of a set of a known type.
+    pub fn parse(bytes: &[u8]) -> Result<Self, ListingError> {
+        let (_header, body) = bytes
+            .split_first_chunk::<4>()
+            .ok_or(ListingError::NoHeader)?;
+        let (mut name, mut type_name, mut family, mut members) = (None, None, None, &[][..]);
+        for attr in attrs(body) {
+            let attr = attr?;
+            match attr.kind() {
+                message::SET_NAME => name = Some(string(attr.value()).to_owned()),
+                message::TYPE_NAME => type_name = Some(string(attr.value()).to_owned()),
+                message::FAMILY => family = attr.value().first().copied(),
+                message::ADT => members = value(attr),
+                _ => {}
+            }
+        }
+        let name =
+            String::from_utf8_lossy(&name.ok_or(ListingError::Missing("IPSET_ATTR_SETNAME"))?)
+                .into_owned();
+        let type_name = type_name.ok_or(ListingError::Missing("IPSET_ATTR_TYPENAME"))?;
+        let set = SetType::from_name(&type_name)
+            .zip(family.and_then(SetFamily::from_number))
+            .zip(name.parse::<SetName>().ok())
+            .map(|((set_type, family), name)| SetSpec {
+                name,
+                set_type,
+                family,
+            })
+            .ok_or_else(|| ListingError::UnknownType {
+                name,
+                set_type: String::from_utf8_lossy(&type_name).into_owned(),
+            })?;
+        let entries = attrs(members).map(|member| entry(set, value(member?)));
+        Ok(Self {
+            set,
+            entries: entries.collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+/// Reads the answer to [`Request::TypeRevision`](super::Request::TypeRevision) from the bytes behind the netlink
+/// header.
+///
+/// # Errors
+/// [`ListingError`] when the bytes hold no revision.
+pub fn parse_revision(bytes: &[u8]) -> Result<u8, ListingError> {
+    let (_header, body) = bytes
+        .split_first_chunk::<4>()
+        .ok_or(ListingError::NoHeader)?;
+    for attr in attrs(body) {
+        let attr = attr?;
+        if attr.kind() == message::REVISION {
+            return attr
+                .value()
+                .first()
+                .copied()
+                .ok_or(ListingError::Missing("IPSET_ATTR_REVISION"));
+        }
+    }
+    Err(ListingError::Missing("IPSET_ATTR_REVISION"))
+}
+
+fn string(bytes: &[u8]) -> &[u8] {
+    bytes.split(|byte| *byte == 0).next().unwrap_or_default()
+}
+
+/// The value of a checked attribute, with the lifetime of the message.
+fn value(attr: netlink_packet_core::NlaBuffer<&[u8]>) -> &[u8] {
+    let length = usize::from(attr.length());
+    attr.into_inner().get(4..length).unwrap_or_default()
+}
+
+#[derive(Default)]
+struct Fields {
+    ip: Option<IpAddr>,
+    port: Option<u16>,
+    protocol: Option<u8>,
+    second: Option<IpAddr>,
+    prefix: Option<u8>,
+}
+
+fn entry(set: SetSpec, bytes: &[u8]) -> Result<Entry, ListingError> {
+    let mut fields = Fields::default();
+    for attr in attrs(bytes) {
+        let attr = attr?;
+        let bytes = attr.value();
+        match attr.kind() {
+            data::IP => fields.ip = ip(bytes)?,
+            data::IP2 => fields.second = ip(bytes)?,
+            data::PORT => fields.port = bytes.first_chunk().copied().map(u16::from_be_bytes),
+            data::PROTO => fields.protocol = bytes.first().copied(),
+            data::CIDR2 => fields.prefix = bytes.first().copied(),
+            _ => {}
+        }
+    }
+    use ListingError::Missing;
+    let ip = || fields.ip.ok_or(Missing("IPSET_ATTR_IP"));
+    let port = || fields.port.ok_or(Missing("IPSET_ATTR_PORT"));
+    let protocol = || {
+        fields
+            .protocol
+            .map(EntryProtocol)
+            .ok_or(Missing("IPSET_ATTR_PROTO"))
+    };
+    let second = || fields.second.ok_or(Missing("IPSET_ATTR_IP2"));
+    Ok(match set.set_type {
+        SetType::HashIp => Entry::Ip(ip()?),
+        SetType::HashIpPort => Entry::IpPort(ip()?, protocol()?, port()?),
+        SetType::HashIpPortIp => Entry::IpPortIp(ip()?, protocol()?, port()?, second()?),
+        SetType::HashIpPortNet => {
+            let second = second()?;
+            let full = if second.is_ipv4() { 32 } else { 128 };
+            let net = IpNet::new(second, fields.prefix.unwrap_or(full))
+                .or(Err(Missing("IPSET_ATTR_CIDR2")))?;
+            Entry::IpPortNet(ip()?, protocol()?, port()?, net)
+        }
+        SetType::BitmapPort => Entry::Port(port()?),
+    })
+}
+
+fn ip(nest: &[u8]) -> Result<Option<IpAddr>, ListingError> {
+    for attr in attrs(nest) {
+        let attr = attr?;
+        let bytes = attr.value();
+        match attr.kind() {
+            address::IPV4 => {
+                return Ok(bytes
+                    .first_chunk::<4>()
+                    .map(|octets| Ipv4Addr::from(*octets).into()));
+            }
+            address::IPV6 => {
+                return Ok(bytes
+                    .first_chunk::<16>()
+                    .map(|octets| Ipv6Addr::from(*octets).into()));
+            }
+            _ => {}
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,161 @@
+//! ipset messages against the bytes that the `ipset` program sends, and the text of the rules.
+
+use ipvs_netfilter::ipset::{
+    Entry, EntryProtocol, Listing, Request, SetFamily, SetName, SetSpec, SetType,
+};
+use ipvs_netfilter::iptables::{Rule, Ruleset, SavedRules, Table, TableRules};
+use proptest::prelude::*;
+
+fn name(text: &str) -> SetName {
+    text.parse().unwrap()
+}
+
+fn bytes(request: Request<'_>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    request.emit(&mut bytes);
+    bytes
+}
+
+#[test]
+#[cfg(target_endian = "little")]
+fn an_entry_is_added_with_flagged_network_order() {
+    let entry = Entry::IpPort([10, 96, 0, 10].into(), EntryProtocol::TCP, 80);
+    let expected = [
+        &[2, 0, 0, 0][..],               // nfgenmsg: AF_INET, version 0, resource 0
+        &[5, 0, 1, 0, 6, 0, 0, 0],       // IPSET_ATTR_PROTOCOL 6
+        &[6, 0, 2, 0, b'S', 0, 0, 0],    // IPSET_ATTR_SETNAME "S"
+        &[32, 0, 7, 0x80],               // IPSET_ATTR_DATA, nested
+        &[12, 0, 1, 0x80],               // IPSET_ATTR_IP, nested
+        &[8, 0, 1, 0x40, 10, 96, 0, 10], // IPSET_ATTR_IPADDR_IPV4, network order
+        &[6, 0, 4, 0x40, 0, 80, 0, 0],   // IPSET_ATTR_PORT, network order
+        &[5, 0, 7, 0, 6, 0, 0, 0],       // IPSET_ATTR_PROTO
+    ]
+    .concat();
+    assert_eq!(bytes(Request::Add(name("S"), entry)), expected);
+}
+
+fn entry() -> impl Strategy<Value = (SetType, Entry)> {
+    let v6 = || any::<[u8; 16]>().prop_map(std::net::IpAddr::from);
+    let protocol = || any::<u8>().prop_map(EntryProtocol);
+    prop_oneof![
+        v6().prop_map(|ip| (SetType::HashIp, Entry::Ip(ip))),
+        any::<u16>().prop_map(|port| (SetType::BitmapPort, Entry::Port(port))),
+        (v6(), protocol(), any::<u16>()).prop_map(|(ip, protocol, port)| (
+            SetType::HashIpPort,
+            Entry::IpPort(ip, protocol, port)
+        )),
+        (v6(), protocol(), any::<u16>(), v6()).prop_map(|(ip, protocol, port, second)| {
+            (
+                SetType::HashIpPortIp,
+                Entry::IpPortIp(ip, protocol, port, second),
+            )
+        }),
+        (v6(), protocol(), any::<u16>(), v6(), 1..=128_u8).prop_map(
+            |(ip, protocol, port, net, prefix)| {
+                let net = ipnet::IpNet::new(net, prefix).unwrap().trunc();
+                (
+                    SetType::HashIpPortNet,
+                    Entry::IpPortNet(ip, protocol, port, net),
+                )
+            }
+        ),
+    ]
+}
+
+/// What the kernel answers to LIST, from the entry as ADD writes it.
+fn listing(set_type: SetType, entry: Entry) -> Vec<u8> {
+    let family = if set_type == SetType::BitmapPort {
+        SetFamily::Unspec
+    } else {
+        SetFamily::Inet6
+    };
+    let spec = SetSpec {
+        name: name("S"),
+        set_type,
+        family,
+    };
+    let mut created = bytes(Request::Create(&spec, 0));
+    let added = bytes(Request::Add(name("S"), entry));
+    let data = &added[20..]; // behind header, protocol and name
+    created.extend(u16::try_from(data.len() + 4).unwrap().to_ne_bytes());
+    created.extend((8_u16 | 0x8000).to_ne_bytes());
+    created.extend(data);
+    created
+}
+
+proptest! {
+    #[test]
+    fn entries_survive_the_wire((set_type, entry) in entry()) {
+        let listing = Listing::parse(&listing(set_type, entry)).unwrap();
+        prop_assert_eq!(listing.entries, vec![entry]);
+        prop_assert_eq!(listing.set.set_type, set_type);
+    }
+
+    #[test]
+    fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..120), cut in 0..200_usize) {
+        let _ = Listing::parse(&bytes);
+        let whole = listing(SetType::HashIp, Entry::Ip([1, 2, 3, 4].into()));
+        let _ = Listing::parse(&whole[..cut.min(whole.len())]);
+    }
+
+    #[test]
+    fn no_saved_text_panics(text in "(\\*nat\n|:[A-Z]{0,3} |-A [A-Z]{0,2} |\\[1:2\\] |\n|x){0,12}") {
+        let _ = SavedRules::parse(&text);
+    }
+}
+
+#[test]
+fn a_full_prefix_is_listed_without_suffix() {
+    let net = "9.9.9.9/32".parse().unwrap();
+    let entry = Entry::IpPortNet([10, 0, 0, 1].into(), EntryProtocol::SCTP, 5, net);
+    assert_eq!(entry.to_string(), "10.0.0.1,sctp:5,9.9.9.9");
+}
+
+fn ruleset() -> Ruleset {
+    let jump = Rule::new()
+        .comment("kubernetes service portals")
+        .jump("KUBE-SERVICES");
+    Ruleset {
+        nat: TableRules {
+            chains: vec![(
+                "KUBE-SERVICES".into(),
+                vec![Rule::new().raw("-s 127.0.0.0/8").jump("RETURN")],
+            )],
+            jumps: vec![("OUTPUT".into(), jump)],
+        },
+        filter: TableRules::default(),
+    }
+}
+
+#[test]
+fn only_what_is_missing_is_restored() {
+    let empty = SavedRules::default();
+    let text = ruleset().restore_text(&empty);
+    assert_eq!(
+        text,
+        "*nat\n:KUBE-SERVICES - [0:0]\n\
+         -I OUTPUT 1 -m comment --comment \"kubernetes service portals\" -j KUBE-SERVICES\n\
+         -A KUBE-SERVICES -s 127.0.0.0/8 -j RETURN\nCOMMIT\n*filter\nCOMMIT\n"
+    );
+    let saved = SavedRules::parse(
+        "*nat\n:OUTPUT ACCEPT [0:0]\n:KUBE-SERVICES - [0:0]\n-A OUTPUT -j MINE\n\
+         [3:180] -A OUTPUT -m comment --comment \"kubernetes service portals\" -j KUBE-SERVICES\n\
+         -A KUBE-SERVICES -s 127.0.0.0/8 -j RETURN\nCOMMIT\n",
+    );
+    assert!(ruleset().is_in(&saved));
+    assert!(!ruleset().is_in(&empty));
+    assert!(!ruleset().restore_text(&saved).contains("-I OUTPUT"));
+    let removal = ruleset().removal_text(&saved).unwrap();
+    assert!(removal.contains("-D OUTPUT -m comment") && removal.contains("-X KUBE-SERVICES"));
+    assert!(!removal.contains("MINE"));
+    assert_eq!(ruleset().removal_text(&empty), None);
+    assert!(saved.has(Table::Nat, "OUTPUT", &Rule::new().jump("MINE")));
+}
+
+#[test]
+fn quotes_are_escaped_as_iptables_save_does() {
+    assert_eq!(
+        Rule::new().comment("type 'hash'").as_str(),
+        r#"-m comment --comment "type \'hash\'""#
+    );
+}
