@@ -57,9 +57,17 @@ impl fmt::Debug for ForwardMethod {
     }
 }
 
+#[cfg(feature = "serde")]
+impl serde::Serialize for ForwardMethod {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 /// Encapsulation of a [`ForwardMethod::TUNNEL`] destination. An update that leaves it out resets it, so it is part
 /// of every update.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Tunnel {
     /// 0 IPIP, 1 GUE, 2 GRE; the kernel takes others too.
     pub kind: u8,
@@ -78,6 +86,7 @@ pub struct Tunnel {
 /// assert_eq!(destination.forward, ForwardMethod::MASQUERADE);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Destination {
     /// Address and port; with the family of the service but for tunnels.
     pub addr: SocketAddr,

@@ -191,6 +191,22 @@ impl SavedRules {
         saved
     }
 
+    /// What is there after [`Ruleset::restore_text`] was restored.
+    pub fn restored(&mut self, rules: &Ruleset) {
+        for table in Table::ALL {
+            let ours = rules.table(table);
+            for (chain, rule) in &ours.jumps {
+                let present = self.chains.entry((table, chain.clone())).or_default();
+                if !present.contains(rule) {
+                    present.insert(0, rule.clone());
+                }
+            }
+            for (chain, rules) in &ours.chains {
+                self.chains.insert((table, chain.clone()), rules.clone());
+            }
+        }
+    }
+
     /// The rules of a chain, `None` if there is no such chain.
     #[must_use]
     pub fn rules(&self, table: Table, chain: &str) -> Option<&Vec<Rule>> {

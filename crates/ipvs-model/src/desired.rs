@@ -1,0 +1,272 @@
+//! The union of all contributions, with owner counts.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipvs_codec::{Family, ServiceKey};
+
+use crate::compile::Contribution;
+use crate::input::ObjectName;
+use crate::rules::shapes_rules;
+use crate::sets::{KubeSet, Member};
+use crate::state::{Vip, VirtualServer};
+
+/// A part of the kernel's state that is planned for itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Key {
+    /// The rule skeleton of a family.
+    Rules(Family),
+    /// An entry of a set.
+    Member(Member),
+    /// A virtual server with its real servers.
+    VirtualServer(ServiceKey),
+    /// A virtual address, however it is bound.
+    Vip(IpAddr),
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rules(family) => write!(f, "{family} rules"),
+            Self::Member(member) => write!(f, "member {member}"),
+            Self::VirtualServer(key) => write!(f, "virtual server {key}"),
+            Self::Vip(address) => write!(f, "VIP {address}"),
+        }
+    }
+}
+
+/// Who contributes: among several that claim one virtual server the older one wins, then the one whose name comes
+/// first.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Owner {
+    /// An RFC 3339 time in UTC, which sorts as text; none is younger than any.
+    created: (bool, String),
+    pub(crate) name: ObjectName,
+}
+
+impl Owner {
+    pub(crate) fn new(created: Option<&str>, name: ObjectName) -> Self {
+        Self {
+            created: (created.is_none(), created.unwrap_or_default().to_owned()),
+            name,
+        }
+    }
+}
+
+/// Two services that claim one virtual server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Conflict {
+    /// What both claim.
+    pub key: ServiceKey,
+    /// The service that has it: the older one, then the one whose name comes first.
+    pub winner: ObjectName,
+    /// The service that does not.
+    pub loser: ObjectName,
+}
+
+impl fmt::Display for Conflict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { key, winner, loser } = self;
+        write!(
+            f,
+            "{loser} claims {key}, which {winner} has: the older service keeps it"
+        )
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Claim {
+    owner: Arc<Owner>,
+    server: Arc<VirtualServer>,
+}
+
+/// What the kernel should hold. Every change costs the size of the change.
+#[derive(Debug, Default)]
+pub struct Desired {
+    virtual_servers: HashMap<ServiceKey, Vec<Claim>>,
+    members: HashMap<Member, u32>,
+    vips: BTreeMap<IpAddr, (Vip, u32)>,
+    members_by_set: HashMap<(KubeSet, Family), usize>,
+}
+
+impl Desired {
+    /// The virtual server of a key: the winner's.
+    #[must_use]
+    pub fn virtual_server(&self, key: &ServiceKey) -> Option<&Arc<VirtualServer>> {
+        self.claim(key).map(|claim| &claim.server)
+    }
+
+    /// The service that a virtual server is of.
+    #[must_use]
+    pub fn owner(&self, key: &ServiceKey) -> Option<&ObjectName> {
+        self.claim(key).map(|claim| &claim.owner.name)
+    }
+
+    fn claim(&self, key: &ServiceKey) -> Option<&Claim> {
+        self.virtual_servers
+            .get(key)?
+            .iter()
+            .min_by_key(|claim| &claim.owner)
+    }
+
+    /// Whether a member is wanted.
+    #[must_use]
+    pub fn has_member(&self, member: &Member) -> bool {
+        self.members.contains_key(member)
+    }
+
+    /// How an address is bound, if it is.
+    #[must_use]
+    pub fn vip(&self, address: IpAddr) -> Option<Vip> {
+        self.vips.get(&address).map(|(vip, _)| *vip)
+    }
+
+    /// Whether a set has members.
+    #[must_use]
+    pub fn has_members(&self, set: KubeSet, family: Family) -> bool {
+        self.members_by_set
+            .get(&(set, family))
+            .is_some_and(|count| *count > 0)
+    }
+
+    /// Every key but the rules. O(everything).
+    pub(crate) fn keys(&self) -> impl Iterator<Item = Key> {
+        let virtual_servers = self.virtual_servers.keys().copied().map(Key::VirtualServer);
+        let members = self.members.keys().copied().map(Key::Member);
+        virtual_servers
+            .chain(members)
+            .chain(self.vips.keys().copied().map(Key::Vip))
+    }
+
+    /// Virtual servers that several services claim. O(virtual servers).
+    #[must_use]
+    pub fn conflicts(&self) -> Vec<Conflict> {
+        let mut conflicts = Vec::new();
+        for (key, claims) in &self.virtual_servers {
+            let Some(winner) = claims.iter().map(|claim| &claim.owner).min() else {
+                continue;
+            };
+            let losers = claims
+                .iter()
+                .map(|claim| &claim.owner)
+                .filter(|owner| *owner != winner);
+            conflicts.extend(losers.map(|loser| Conflict {
+                key: *key,
+                winner: winner.name.clone(),
+                loser: loser.name.clone(),
+            }));
+        }
+        conflicts.sort_by_key(|conflict| conflict.key);
+        conflicts
+    }
+
+    /// Replaces what `owner` contributes; `touched` learns the keys that may have changed. O(both contributions).
+    pub(crate) fn replace(
+        &mut self,
+        old: Option<(&Arc<Owner>, &Contribution)>,
+        new: Option<(&Arc<Owner>, &Contribution)>,
+        touched: &mut BTreeSet<Key>,
+    ) {
+        // In first, out second: what is in both never falls to zero.
+        if let Some((owner, contribution)) = new {
+            self.add(owner, contribution, touched);
+        }
+        if let Some((owner, contribution)) = old {
+            self.subtract(owner, contribution, touched);
+        }
+    }
+
+    fn add(
+        &mut self,
+        owner: &Arc<Owner>,
+        contribution: &Contribution,
+        touched: &mut BTreeSet<Key>,
+    ) {
+        for server in &contribution.virtual_servers {
+            let claim = Claim {
+                owner: Arc::clone(owner),
+                server: Arc::clone(server),
+            };
+            self.virtual_servers
+                .entry(server.service.key)
+                .or_default()
+                .push(claim);
+            touched.insert(Key::VirtualServer(server.service.key));
+        }
+        for vip in &contribution.vips {
+            let (bound, count) = self.vips.entry(vip.address()).or_insert((*vip, 0));
+            *count = count.saturating_add(1);
+            if *count == 1 || *bound != *vip {
+                *bound = *vip;
+                touched.insert(Key::Vip(vip.address()));
+            }
+        }
+        for member in &contribution.members {
+            let count = self.members.entry(*member).or_insert(0);
+            *count = count.saturating_add(1);
+            if *count == 1 {
+                touched.insert(Key::Member(*member));
+                self.resize(member, |size| size.saturating_add(1), touched);
+            }
+        }
+    }
+
+    fn subtract(
+        &mut self,
+        owner: &Arc<Owner>,
+        contribution: &Contribution,
+        touched: &mut BTreeSet<Key>,
+    ) {
+        for server in &contribution.virtual_servers {
+            let key = server.service.key;
+            if let Some(claims) = self.virtual_servers.get_mut(&key) {
+                // Every compilation has an owner of its own, so the new claims of the same service stay.
+                claims.retain(|claim| !Arc::ptr_eq(&claim.owner, owner));
+                if claims.is_empty() {
+                    self.virtual_servers.remove(&key);
+                }
+            }
+            touched.insert(Key::VirtualServer(key));
+        }
+        for vip in &contribution.vips {
+            if let Some((_, count)) = self.vips.get_mut(&vip.address()) {
+                *count = count.saturating_sub(1);
+                if *count == 0 {
+                    self.vips.remove(&vip.address());
+                    touched.insert(Key::Vip(vip.address()));
+                }
+            }
+        }
+        for member in &contribution.members {
+            if let Some(count) = self.members.get_mut(member) {
+                *count = count.saturating_sub(1);
+                if *count == 0 {
+                    self.members.remove(member);
+                    touched.insert(Key::Member(*member));
+                    self.resize(member, |size| size.saturating_sub(1), touched);
+                }
+            }
+        }
+    }
+
+    /// The rules of a set are there only while it has members.
+    fn resize(
+        &mut self,
+        member: &Member,
+        change: impl Fn(usize) -> usize,
+        touched: &mut BTreeSet<Key>,
+    ) {
+        let size = self
+            .members_by_set
+            .entry((member.set, member.family))
+            .or_insert(0);
+        let was_empty = *size == 0;
+        *size = change(*size);
+        if was_empty != (*size == 0) && shapes_rules(member.set) {
+            touched.insert(Key::Rules(member.family));
+        }
+    }
+}

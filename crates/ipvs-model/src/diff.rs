@@ -1,0 +1,238 @@
+//! Desired and Known → Plan, for the keys that are asked for.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipvs_codec::{Family, ServiceKey};
+
+use crate::config::{Config, VipBinding};
+use crate::desired::{Desired, Key};
+use crate::known::Known;
+use crate::plan::{Operation, Phase, Plan};
+use crate::rules::ruleset;
+use crate::sets::{KubeSet, Member};
+use crate::state::VirtualServer;
+
+/// Compares `desired` with `known`.
+pub(crate) struct Diff<'a> {
+    pub(crate) config: &'a Config,
+    pub(crate) desired: &'a Desired,
+    pub(crate) known: &'a Known,
+}
+
+impl Diff<'_> {
+    /// The plan for some keys. O(keys log keys), and the real servers of the virtual servers among them.
+    pub(crate) fn keys(&self, keys: &BTreeSet<Key>) -> Plan {
+        let mut operations = Vec::new();
+        for key in keys {
+            match key {
+                Key::Rules(family) => self.rules(*family, &mut operations),
+                Key::Member(member) => self.member(member, &mut operations),
+                Key::VirtualServer(key) => self.virtual_server(key, &mut operations),
+                Key::Vip(address) => self.vip(*address, &mut operations),
+            }
+        }
+        self.order(operations)
+    }
+
+    /// The plan for everything, the link and the sets included. O(everything).
+    pub(crate) fn everything(&self) -> Plan {
+        let mut operations = Vec::new();
+        if !self.known.link {
+            operations.push(Operation::EnsureLink {
+                up: self.config.vip_binding == VipBinding::Route,
+            });
+        }
+        for family in &self.config.families {
+            let missing = KubeSet::ALL
+                .into_iter()
+                .filter(|set| !self.known.sets.contains(&(*set, *family)));
+            operations.extend(missing.map(|set| Operation::CreateSet {
+                set,
+                family: *family,
+                spec: set.spec(*family),
+            }));
+            self.rules(*family, &mut operations);
+        }
+        let keys: BTreeSet<Key> = self.desired.keys().chain(self.known.keys()).collect();
+        operations.append(&mut self.keys(&keys).operations);
+        self.order(operations)
+    }
+
+    /// Phases in order; within the servers coming in, the API server and DNS first.
+    fn order(&self, mut operations: Vec<Operation>) -> Plan {
+        operations.sort_by_cached_key(|operation| {
+            let phase = operation.phase();
+            (
+                phase,
+                if phase == Phase::ServersIn {
+                    self.urgency(operation)
+                } else {
+                    0
+                },
+            )
+        });
+        Plan { operations }
+    }
+
+    fn urgency(&self, operation: &Operation) -> u8 {
+        let key = match operation {
+            Operation::AddVirtualServer { service } | Operation::SetVirtualServer { service } => {
+                &service.key
+            }
+            Operation::AddRealServer { virtual_server, .. }
+            | Operation::SetRealServer { virtual_server, .. } => virtual_server,
+            _ => return 0,
+        };
+        let dns = matches!(key, ServiceKey::Endpoint { port: 53, .. });
+        match self.desired.owner(key) {
+            Some(owner) if &*owner.namespace == "default" && &*owner.name == "kubernetes" => 0,
+            _ if dns => 1,
+            _ => 2,
+        }
+    }
+
+    fn rules(&self, family: Family, operations: &mut Vec<Operation>) {
+        if !self.config.families.contains(&family) {
+            return;
+        }
+        let rules = ruleset(family, self.config, |set| {
+            self.desired.has_members(set, family)
+        });
+        let nothing = Default::default();
+        let saved = self.known.rules.get(&family).unwrap_or(&nothing);
+        if !rules.is_in(saved) {
+            let restore = rules.restore_text(saved);
+            operations.push(Operation::WriteRules {
+                family,
+                rules: Box::new(rules),
+                restore,
+            });
+        }
+    }
+
+    fn member(&self, member: &Member, operations: &mut Vec<Operation>) {
+        match (
+            self.desired.has_member(member),
+            self.known.members.contains(member),
+        ) {
+            (true, false) => operations.push(Operation::AddMember { member: *member }),
+            (false, true) => operations.push(Operation::RemoveMember { member: *member }),
+            _ => {}
+        }
+    }
+
+    fn vip(&self, address: IpAddr, operations: &mut Vec<Operation>) {
+        let wanted = self.desired.vip(address);
+        let bound = self
+            .known
+            .vips
+            .get(&address)
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        if let Some(vip) = wanted.filter(|vip| !bound.contains(vip)) {
+            operations.push(Operation::BindVip { vip });
+        }
+        let leaving = bound.iter().filter(|vip| Some(**vip) != wanted);
+        operations.extend(leaving.map(|vip| Operation::UnbindVip { vip: *vip }));
+    }
+
+    fn virtual_server(&self, key: &ServiceKey, operations: &mut Vec<Operation>) {
+        let known = self.known.virtual_servers.get(key);
+        match (self.desired.virtual_server(key), known) {
+            (Some(wanted), Some(known)) if Arc::ptr_eq(wanted, known) => {}
+            (Some(wanted), Some(known)) => {
+                if !wanted.service.same_config(&known.service) {
+                    operations.push(Operation::SetVirtualServer {
+                        service: wanted.service,
+                    });
+                }
+                real_servers(wanted, known, operations);
+            }
+            (Some(wanted), None) => {
+                operations.push(Operation::AddVirtualServer {
+                    service: wanted.service,
+                });
+                let add = |rs: &_| Operation::AddRealServer {
+                    virtual_server: *key,
+                    real_server: *rs,
+                };
+                operations.extend(wanted.real_servers().iter().map(add));
+            }
+            (None, Some(_)) => operations.push(Operation::RemoveVirtualServer {
+                virtual_server: *key,
+            }),
+            (None, None) => {}
+        }
+    }
+}
+
+fn real_servers(wanted: &VirtualServer, known: &VirtualServer, operations: &mut Vec<Operation>) {
+    let virtual_server = wanted.service.key;
+    for real_server in wanted.real_servers() {
+        match known.real_server(real_server.addr) {
+            Some(there) if there == real_server => {}
+            // One that was drained comes back: its connections live on.
+            Some(_) => operations.push(Operation::SetRealServer {
+                virtual_server,
+                real_server: *real_server,
+            }),
+            None => operations.push(Operation::AddRealServer {
+                virtual_server,
+                real_server: *real_server,
+            }),
+        }
+    }
+    for leaving in known
+        .real_servers()
+        .iter()
+        .filter(|rs| wanted.real_server(rs.addr).is_none())
+    {
+        if !wanted.drains() {
+            operations.push(Operation::RemoveRealServer {
+                virtual_server,
+                address: leaving.addr,
+            });
+        } else if leaving.weight > 0 {
+            let real_server = ipvs_codec::Destination {
+                weight: 0,
+                ..*leaving
+            };
+            operations.push(Operation::DrainRealServer {
+                virtual_server,
+                real_server,
+            });
+        }
+    }
+}
+
+/// The plan that removes everything that is ours, and every virtual server, as kube-proxy's `--cleanup` does. Sets and
+/// chains go by their names. O(everything).
+pub(crate) fn clean_up(config: &Config, known: &Known) -> Plan {
+    let mut operations = Vec::new();
+    for (family, saved) in &known.rules {
+        if let Some(restore) = ruleset(*family, config, |_| true).removal_text(saved) {
+            operations.push(Operation::RemoveRules {
+                family: *family,
+                restore,
+            });
+        }
+    }
+    let mut sets: Vec<_> = known.sets.iter().copied().collect();
+    sets.sort_unstable();
+    for (set, family) in sets {
+        operations.push(Operation::DestroySet {
+            set,
+            family,
+            spec: set.spec(family),
+        });
+    }
+    if !known.virtual_servers.is_empty() {
+        operations.push(Operation::FlushVirtualServers);
+    }
+    if known.link {
+        operations.push(Operation::DeleteLink);
+    }
+    Plan { operations }
+}

@@ -1,0 +1,132 @@
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use super::service::{ServiceSpec, ServiceStatus};
+use super::slice::{RawEndpoint, RawSlicePort};
+use super::{Change, EndpointSlice, Node, ObjectName, Service};
+use crate::error::InputError;
+
+/// `metadata` of an object.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[non_exhaustive]
+pub struct Metadata {
+    /// The name.
+    pub name: Option<String>,
+    /// The namespace.
+    pub namespace: Option<String>,
+    /// Labels.
+    pub labels: Option<BTreeMap<String, String>>,
+    /// RFC 3339 time of the object's creation.
+    pub creation_timestamp: Option<String>,
+}
+
+impl Metadata {
+    pub(crate) fn object_name(&self) -> Result<ObjectName, InputError> {
+        match self.name.as_deref() {
+            None | Some("") => Err(InputError::new(
+                "metadata.name",
+                "\"\"",
+                "an object needs a name",
+            )),
+            Some(name) => Ok(ObjectName::new(
+                self.namespace.as_deref().unwrap_or("default"),
+                name,
+            )),
+        }
+    }
+
+    pub(crate) fn label(&self, key: &str) -> Option<&str> {
+        self.labels.as_ref()?.get(key).map(String::as_str)
+    }
+}
+
+/// An object as it is written: a Service, EndpointSlice, Node, a List of them, or anything else (which is ignored).
+///
+/// ```
+/// use ipvs_model::input::{Change, Manifest};
+///
+/// let manifest: Manifest = serde_json::from_str(r#"{
+///     "apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"},
+///     "spec": {"clusterIP": "10.96.0.10", "ports": [{"port": 80}]}
+/// }"#).unwrap();
+/// assert!(matches!(manifest.into_changes().unwrap()[..], [Change::Service(_)]));
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Manifest {
+    api_version: Option<String>,
+    kind: Option<String>,
+    metadata: Metadata,
+    spec: Option<ServiceSpec>,
+    status: Option<ServiceStatus>,
+    address_type: Option<String>,
+    ports: Option<Vec<RawSlicePort>>,
+    endpoints: Option<Vec<RawEndpoint>>,
+    items: Option<Vec<Self>>,
+}
+
+impl Manifest {
+    /// Whether objects of this kind decide what a node programs, or may hold such objects.
+    #[must_use]
+    pub fn is_relevant(api_version: &str, kind: &str) -> bool {
+        match kind {
+            "Service" | "Node" => api_version == "v1",
+            "EndpointSlice" => api_version.starts_with("discovery.k8s.io/"),
+            _ => kind.ends_with("List"),
+        }
+    }
+
+    /// The changes that bring the object, or a list's objects, into the model.
+    ///
+    /// # Errors
+    /// [`InputError`] when the document is no Kubernetes object or holds an impossible value.
+    pub fn into_changes(self) -> Result<Vec<Change>, InputError> {
+        let mut changes = Vec::new();
+        self.push_changes(&mut changes)?;
+        Ok(changes)
+    }
+
+    fn push_changes(self, changes: &mut Vec<Change>) -> Result<(), InputError> {
+        let required = "a Kubernetes object has apiVersion and kind";
+        let missing = |field| InputError::new(field, "(missing)", required);
+        let api_version = self
+            .api_version
+            .as_deref()
+            .ok_or_else(|| missing("apiVersion"))?;
+        let kind = self.kind.as_deref().ok_or_else(|| missing("kind"))?;
+        if !Self::is_relevant(api_version, kind) {
+            return Ok(());
+        }
+        match kind {
+            "Service" => {
+                let spec = self.spec.unwrap_or_default();
+                changes.push(Change::Service(Service::from_manifest(
+                    &self.metadata,
+                    spec,
+                )?));
+            }
+            "EndpointSlice" => changes.push(Change::EndpointSlice(EndpointSlice::from_manifest(
+                &self.metadata,
+                self.address_type.as_deref(),
+                self.ports.unwrap_or_default(),
+                self.endpoints.unwrap_or_default(),
+            )?)),
+            "Node" => changes.push(Change::Node(Node::from_manifest(
+                &self.metadata,
+                self.status.unwrap_or_default(),
+            )?)),
+            _ => {
+                for (index, item) in self.items.unwrap_or_default().into_iter().enumerate() {
+                    let within = |error: InputError| InputError {
+                        field: format!("items[{index}].{}", error.field),
+                        ..error
+                    };
+                    item.push_changes(changes).map_err(within)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,94 @@
+//! The Kubernetes objects that decide what a node programs, as small validated types.
+//!
+//! [`Manifest`] is the form in which they are written (YAML or JSON, by any serde format); unknown fields are ignored,
+//! impossible values are errors that name field and value.
+
+mod manifest;
+mod node;
+mod service;
+mod slice;
+
+pub use manifest::{Manifest, Metadata};
+pub use node::Node;
+pub use service::{Service, ServicePort};
+pub use slice::{Endpoint, EndpointSlice, SlicePort};
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipvs_codec::Protocol;
+
+use crate::error::InputError;
+
+/// Namespace and name of an object.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ObjectName {
+    /// The namespace; `default` where a manifest names none.
+    pub namespace: Arc<str>,
+    /// The name.
+    pub name: Arc<str>,
+}
+
+impl ObjectName {
+    /// A name in a namespace.
+    ///
+    /// ```
+    /// use ipvs_model::input::ObjectName;
+    /// assert_eq!(ObjectName::new("shop", "web").to_string(), "shop/web");
+    /// ```
+    #[must_use]
+    pub fn new(namespace: &str, name: &str) -> Self {
+        Self {
+            namespace: namespace.into(),
+            name: name.into(),
+        }
+    }
+}
+
+impl fmt::Display for ObjectName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// One change of the cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Change {
+    /// A Service is there, or has changed.
+    Service(Service),
+    /// A Service is gone.
+    ServiceGone(ObjectName),
+    /// An EndpointSlice is there, or has changed.
+    EndpointSlice(EndpointSlice),
+    /// An EndpointSlice is gone.
+    EndpointSliceGone(ObjectName),
+    /// A Node is there, or has changed.
+    Node(Node),
+}
+
+fn parse_ip(field: &str, text: &str) -> Result<IpAddr, InputError> {
+    text.parse()
+        .or(Err(InputError::new(field, text, "not an IP address")))
+}
+
+fn parse_port(field: impl Into<String>, number: i64) -> Result<u16, InputError> {
+    match u16::try_from(number) {
+        Ok(port) if port > 0 => Ok(port),
+        _ => Err(InputError::new(field, number, "a port is 1 to 65535")),
+    }
+}
+
+fn parse_protocol(field: impl Into<String>, text: Option<&str>) -> Result<Protocol, InputError> {
+    match text {
+        None | Some("TCP") => Ok(Protocol::TCP),
+        Some("UDP") => Ok(Protocol::UDP),
+        Some("SCTP") => Ok(Protocol::SCTP),
+        Some(other) => Err(InputError::new(
+            field,
+            other,
+            "a protocol is TCP, UDP or SCTP",
+        )),
+    }
+}

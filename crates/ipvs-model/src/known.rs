@@ -1,0 +1,153 @@
+//! The state of the kernel as far as it is known: observed at start, kept equal by outcomes.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipvs_codec::{Family, ServiceKey};
+use ipvs_netfilter::iptables::SavedRules;
+
+use crate::desired::{Desired, Key};
+use crate::plan::Operation;
+use crate::sets::{KubeSet, Member};
+use crate::state::{Vip, VirtualServer};
+
+/// The state of the kernel as far as it is known. Data planes fill it when they observe, and
+/// [`applied`](Self::applied) keeps it equal from then on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Known {
+    /// The dummy link is there (and up, where that is needed).
+    pub link: bool,
+    /// Virtual servers by key. Those with a firewall mark are never ours and not among them.
+    pub virtual_servers: HashMap<ServiceKey, Arc<VirtualServer>>,
+    /// Sets that are there, of the right type.
+    pub sets: HashSet<(KubeSet, Family)>,
+    /// Their members.
+    pub members: HashSet<Member>,
+    /// Virtual addresses on the dummy link. An address may be bound in both ways.
+    pub vips: BTreeMap<IpAddr, Vec<Vip>>,
+    /// The rules of each family's `nat` and `filter` tables.
+    pub rules: BTreeMap<Family, SavedRules>,
+}
+
+impl Known {
+    /// Every key but the rules. O(everything).
+    pub(crate) fn keys(&self) -> impl Iterator<Item = Key> {
+        let virtual_servers = self.virtual_servers.keys().copied().map(Key::VirtualServer);
+        let members = self.members.iter().copied().map(Key::Member);
+        virtual_servers
+            .chain(members)
+            .chain(self.vips.keys().copied().map(Key::Vip))
+    }
+
+    /// Virtual servers that have draining real servers: weight 0 and not desired. O(virtual servers).
+    #[must_use]
+    pub fn draining(&self, desired: &Desired) -> Vec<ServiceKey> {
+        let leaves = |server: &VirtualServer| {
+            let wanted = desired.virtual_server(&server.service.key);
+            server.drains()
+                && wanted.is_some_and(|wanted| {
+                    let is_wanted = |addr| wanted.real_server(addr).is_some();
+                    server
+                        .real_servers()
+                        .iter()
+                        .any(|rs| rs.weight == 0 && !is_wanted(rs.addr))
+                })
+        };
+        self.virtual_servers
+            .values()
+            .filter(|server| leaves(server))
+            .map(|server| server.service.key)
+            .collect()
+    }
+
+    /// Takes over an operation that succeeded. O(log n) of the object that it concerns.
+    pub fn applied(&mut self, operation: &Operation) {
+        match operation {
+            Operation::EnsureLink { .. } => self.link = true,
+            Operation::DeleteLink => {
+                self.link = false;
+                self.vips.clear();
+            }
+            Operation::CreateSet { set, family, .. } => {
+                self.sets.insert((*set, *family));
+            }
+            Operation::DestroySet { set, family, .. } => {
+                self.sets.remove(&(*set, *family));
+                self.members
+                    .retain(|member| (member.set, member.family) != (*set, *family));
+            }
+            Operation::WriteRules { family, rules, .. } => {
+                self.rules.entry(*family).or_default().restored(rules)
+            }
+            Operation::RemoveRules { family, .. } => {
+                self.rules.remove(family);
+            }
+            Operation::AddMember { member } => {
+                self.members.insert(*member);
+            }
+            Operation::RemoveMember { member } => {
+                self.members.remove(member);
+            }
+            Operation::AddVirtualServer { service } => {
+                let server = VirtualServer::new(*service, Vec::new());
+                self.virtual_servers.insert(service.key, Arc::new(server));
+            }
+            Operation::SetVirtualServer { service } => {
+                self.change(&service.key, |server| server.service = *service);
+            }
+            Operation::AddRealServer {
+                virtual_server,
+                real_server,
+            }
+            | Operation::SetRealServer {
+                virtual_server,
+                real_server,
+            }
+            | Operation::DrainRealServer {
+                virtual_server,
+                real_server,
+            } => {
+                self.change(virtual_server, |server| server.put(*real_server));
+            }
+            Operation::RemoveRealServer {
+                virtual_server,
+                address,
+            } => {
+                self.change(virtual_server, |server| server.remove(*address));
+            }
+            Operation::RemoveVirtualServer { virtual_server } => {
+                self.virtual_servers.remove(virtual_server);
+            }
+            Operation::FlushVirtualServers => self.virtual_servers.clear(),
+            Operation::BindVip { vip } => self.vips.entry(vip.address()).or_default().push(*vip),
+            Operation::UnbindVip { vip } => {
+                let bound = self.vips.entry(vip.address()).or_default();
+                bound.retain(|known| known != vip);
+                if bound.is_empty() {
+                    self.vips.remove(&vip.address());
+                }
+            }
+        }
+    }
+
+    fn change(&mut self, key: &ServiceKey, change: impl FnOnce(&mut VirtualServer)) {
+        if let Some(server) = self.virtual_servers.get_mut(key) {
+            change(Arc::make_mut(server));
+        }
+    }
+
+    /// Lets equal virtual servers of both share their memory. O(1) for each key, plus the comparison.
+    pub(crate) fn share(&mut self, desired: &Desired, keys: impl Iterator<Item = ServiceKey>) {
+        for key in keys {
+            if let (Some(known), Some(wanted)) = (
+                self.virtual_servers.get_mut(&key),
+                desired.virtual_server(&key),
+            ) {
+                if !Arc::ptr_eq(known, wanted) && known == wanted {
+                    *known = Arc::clone(wanted);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! The rule skeleton: static but for which sets have members, as in kube-proxy. What changes lives in the sets.
+
+use ipvs_codec::Family;
+use ipvs_netfilter::iptables::{Rule, Ruleset, TableRules};
+
+use crate::config::Config;
+use crate::sets::KubeSet;
+
+/// Sets whose rules are there only while they have members.
+#[must_use]
+pub(crate) const fn shapes_rules(set: KubeSet) -> bool {
+    !matches!(set, KubeSet::IpvsIps | KubeSet::HealthCheckNodePort)
+}
+
+/// The rules of a family, `filled` telling which sets have members.
+pub(crate) fn ruleset(
+    family: Family,
+    config: &Config,
+    filled: impl Fn(KubeSet) -> bool,
+) -> Ruleset {
+    let words = Words {
+        family,
+        mark: config.masquerade_mark,
+    };
+    Ruleset {
+        nat: words.nat(config, &filled),
+        filter: words.filter(&filled),
+    }
+}
+
+struct Words {
+    family: Family,
+    mark: u32,
+}
+
+const ACCEPT: &str = "ACCEPT";
+const RETURN: &str = "RETURN";
+const DROP: &str = "DROP";
+const MARK_MASQ: &str = "KUBE-MARK-MASQ";
+
+impl Words {
+    /// Matches a set, with its comment.
+    fn set(&self, rule: Rule, set: KubeSet, directions: &str) -> Rule {
+        rule.comment(set.comment())
+            .match_set(set.name(self.family), directions)
+    }
+
+    /// Matches a set, without comment.
+    fn bare_set(&self, set: KubeSet, directions: &str) -> Rule {
+        Rule::new().match_set(set.name(self.family), directions)
+    }
+
+    fn nat(&self, config: &Config, filled: &impl Fn(KubeSet) -> bool) -> TableRules {
+        let portals = Rule::new()
+            .comment("kubernetes service portals")
+            .jump("KUBE-SERVICES");
+        let postrouting = Rule::new()
+            .comment("kubernetes postrouting rules")
+            .jump("KUBE-POSTROUTING");
+        TableRules {
+            chains: vec![
+                ("KUBE-SERVICES".into(), self.services(config, filled)),
+                ("KUBE-POSTROUTING".into(), self.postrouting(filled)),
+                ("KUBE-NODE-PORT".into(), self.node_port(filled)),
+                ("KUBE-LOAD-BALANCER".into(), self.load_balancer(filled)),
+                (MARK_MASQ.into(), vec![self.set_mark(self.mark)]),
+            ],
+            jumps: vec![
+                ("OUTPUT".into(), portals.clone()),
+                ("PREROUTING".into(), portals),
+                ("POSTROUTING".into(), postrouting),
+            ],
+        }
+    }
+
+    /// `-j MARK --set-xmark VALUE/MARK`: the mark's value for "or", 0 for "clear".
+    fn set_mark(&self, value: u32) -> Rule {
+        Rule::new().raw(format_args!(
+            "-j MARK --set-xmark {value:#x}/{:#x}",
+            self.mark
+        ))
+    }
+
+    fn services(&self, config: &Config, filled: &impl Fn(KubeSet) -> bool) -> Vec<Rule> {
+        use KubeSet::{ClusterIp, ExternalIp, ExternalIpLocal, LoadBalancer};
+        let loopback = match self.family {
+            Family::Ipv4 => "127.0.0.0/8",
+            Family::Ipv6 => "::1/128",
+        };
+        let mut rules = vec![Rule::new().raw(format_args!("-s {loopback}")).jump(RETURN)];
+        if filled(LoadBalancer) {
+            rules.push(
+                self.set(Rule::new(), LoadBalancer, "dst,dst")
+                    .jump("KUBE-LOAD-BALANCER"),
+            );
+        }
+        if filled(ClusterIp) {
+            let cidr = config.local_traffic.cidr(self.family);
+            let (rule, directions) = match cidr {
+                _ if config.masquerade_all => (Rule::new(), "dst,dst"),
+                Some(cidr) => (
+                    Rule::new().raw(format_args!("! -s {}", cidr.trunc())),
+                    "dst,dst",
+                ),
+                // Only the node itself connects with a VIP as its source.
+                None => (Rule::new(), "src,dst"),
+            };
+            rules.push(self.set(rule, ClusterIp, directions).jump(MARK_MASQ));
+        }
+        if filled(ExternalIp) {
+            rules.push(self.set(Rule::new(), ExternalIp, "dst,dst").jump(MARK_MASQ));
+        }
+        for set in [ExternalIp, ExternalIpLocal]
+            .into_iter()
+            .filter(|set| filled(*set))
+        {
+            let from_outside = "-m physdev ! --physdev-is-in -m addrtype ! --src-type LOCAL";
+            rules.push(
+                self.set(Rule::new(), set, "dst,dst")
+                    .raw(from_outside)
+                    .jump(ACCEPT),
+            );
+            rules.push(
+                self.set(Rule::new(), set, "dst,dst")
+                    .destination_is_local()
+                    .jump(ACCEPT),
+            );
+        }
+        rules.push(Rule::new().destination_is_local().jump("KUBE-NODE-PORT"));
+        for set in [ClusterIp, LoadBalancer]
+            .into_iter()
+            .filter(|set| filled(*set))
+        {
+            rules.push(self.bare_set(set, "dst,dst").jump(ACCEPT));
+        }
+        rules
+    }
+
+    fn postrouting(&self, filled: &impl Fn(KubeSet) -> bool) -> Vec<Rule> {
+        let mut rules = Vec::new();
+        if filled(KubeSet::LoopBack) {
+            rules.push(
+                self.set(Rule::new(), KubeSet::LoopBack, "dst,dst,src")
+                    .jump("MASQUERADE"),
+            );
+        }
+        rules.push(
+            Rule::new()
+                .raw(format_args!("-m mark ! --mark {0:#x}/{0:#x}", self.mark))
+                .jump(RETURN),
+        );
+        rules.push(self.set_mark(0));
+        let snat = "kubernetes service traffic requiring SNAT";
+        rules.push(Rule::new().comment(snat).jump("MASQUERADE --random-fully"));
+        rules
+    }
+
+    fn node_port(&self, filled: &impl Fn(KubeSet) -> bool) -> Vec<Rule> {
+        use KubeSet::{
+            NodePortLocalSctp, NodePortLocalTcp, NodePortLocalUdp, NodePortSctp, NodePortTcp,
+            NodePortUdp,
+        };
+        [
+            ("tcp", NodePortLocalTcp, "dst", RETURN),
+            ("tcp", NodePortTcp, "dst", MARK_MASQ),
+            ("udp", NodePortLocalUdp, "dst", RETURN),
+            ("udp", NodePortUdp, "dst", MARK_MASQ),
+            ("sctp", NodePortLocalSctp, "dst,dst", RETURN),
+            ("sctp", NodePortSctp, "dst,dst", MARK_MASQ),
+        ]
+        .into_iter()
+        .filter(|(_, set, _, _)| filled(*set))
+        .map(|(protocol, set, directions, target)| {
+            self.set(
+                Rule::new().raw(format_args!("-p {protocol}")),
+                set,
+                directions,
+            )
+            .jump(target)
+        })
+        .collect()
+    }
+
+    fn load_balancer(&self, filled: &impl Fn(KubeSet) -> bool) -> Vec<Rule> {
+        let mut rules = Vec::new();
+        if filled(KubeSet::LoadBalancerLocal) {
+            rules.push(
+                self.set(Rule::new(), KubeSet::LoadBalancerLocal, "dst,dst")
+                    .jump(RETURN),
+            );
+        }
+        rules.push(Rule::new().jump(MARK_MASQ));
+        rules
+    }
+
+    fn filter(&self, filled: &impl Fn(KubeSet) -> bool) -> TableRules {
+        let jump = |comment, chain: &str| Rule::new().comment(comment).jump(chain);
+        let health_check = self
+            .set(Rule::new(), KubeSet::HealthCheckNodePort, "dst")
+            .jump(ACCEPT);
+        let firewall = jump("kube-proxy firewall rules", "KUBE-PROXY-FIREWALL");
+        let access = "kubernetes ipvs access filter";
+        TableRules {
+            chains: vec![
+                ("KUBE-FORWARD".into(), self.forward()),
+                ("KUBE-NODE-PORT".into(), vec![health_check]),
+                ("KUBE-PROXY-FIREWALL".into(), self.proxy_firewall(filled)),
+                (
+                    "KUBE-SOURCE-RANGES-FIREWALL".into(),
+                    self.source_ranges(filled),
+                ),
+                ("KUBE-IPVS-FILTER".into(), self.ipvs_filter()),
+                ("KUBE-IPVS-OUT-FILTER".into(), Vec::new()),
+            ],
+            jumps: vec![
+                (
+                    "FORWARD".into(),
+                    jump("kubernetes forwarding rules", "KUBE-FORWARD"),
+                ),
+                (
+                    "INPUT".into(),
+                    jump("kubernetes health check rules", "KUBE-NODE-PORT"),
+                ),
+                ("INPUT".into(), firewall.clone()),
+                ("FORWARD".into(), firewall),
+                ("INPUT".into(), jump(access, "KUBE-IPVS-FILTER")),
+                ("OUTPUT".into(), jump(access, "KUBE-IPVS-OUT-FILTER")),
+            ],
+        }
+    }
+
+    fn forward(&self) -> Vec<Rule> {
+        vec![
+            Rule::new()
+                .comment("kubernetes forwarding rules")
+                .mark(self.mark)
+                .jump(ACCEPT),
+            Rule::new()
+                .comment("kubernetes forwarding conntrack rule")
+                .raw("-m conntrack --ctstate RELATED,ESTABLISHED")
+                .jump(ACCEPT),
+        ]
+    }
+
+    fn proxy_firewall(&self, filled: &impl Fn(KubeSet) -> bool) -> Vec<Rule> {
+        let rule = || {
+            self.set(Rule::new(), KubeSet::LoadBalancerFw, "dst,dst")
+                .jump("KUBE-SOURCE-RANGES-FIREWALL")
+        };
+        filled(KubeSet::LoadBalancerFw)
+            .then(rule)
+            .into_iter()
+            .collect()
+    }
+
+    fn source_ranges(&self, filled: &impl Fn(KubeSet) -> bool) -> Vec<Rule> {
+        [
+            KubeSet::LoadBalancerSourceCidr,
+            KubeSet::LoadBalancerSourceIp,
+        ]
+        .into_iter()
+        .filter(|set| filled(*set))
+        .map(|set| self.set(Rule::new(), set, "dst,dst,src").jump(RETURN))
+        .chain([Rule::new().jump(DROP)])
+        .collect()
+    }
+
+    /// VIPs are local addresses: without this, every host port would answer on every VIP.
+    fn ipvs_filter(&self) -> Vec<Rule> {
+        use KubeSet::{
+            ClusterIp, ExternalIp, ExternalIpLocal, HealthCheckNodePort, IpvsIps, LoadBalancer,
+        };
+        let reject = match self.family {
+            Family::Ipv4 => "REJECT --reject-with icmp-port-unreachable",
+            Family::Ipv6 => "REJECT --reject-with icmp6-port-unreachable",
+        };
+        let served = [LoadBalancer, ClusterIp, ExternalIp, ExternalIpLocal];
+        let mut rules: Vec<Rule> = served
+            .into_iter()
+            .map(|set| self.bare_set(set, "dst,dst").jump(RETURN))
+            .collect();
+        rules.push(self.bare_set(HealthCheckNodePort, "dst").jump(RETURN));
+        let vips = Rule::new()
+            .raw("-m conntrack --ctstate NEW")
+            .match_set(IpvsIps.name(self.family), "dst");
+        rules.push(vips.jump(reject));
+        rules
+    }
+}

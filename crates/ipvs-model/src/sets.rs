@@ -1,0 +1,241 @@
+use std::fmt;
+
+use ipvs_codec::Family;
+use ipvs_netfilter::ipset::{Entry, SetFamily, SetName, SetSpec, SetType};
+use serde::Serialize;
+
+/// One of the 17 sets that kube-proxy keeps for each family. The order is the one in which kube-proxy makes them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+pub enum KubeSet {
+    /// Endpoints of this node with themselves as source: hairpin.
+    LoopBack,
+    /// Cluster IPs and ports.
+    ClusterIp,
+    /// External IPs and ports with policy Cluster.
+    ExternalIp,
+    /// External IPs and ports with policy Local.
+    ExternalIpLocal,
+    /// Load balancer IPs and ports.
+    LoadBalancer,
+    /// Load balancer IPs and ports with source ranges.
+    LoadBalancerFw,
+    /// Load balancer IPs and ports with policy Local.
+    LoadBalancerLocal,
+    /// Load balancer IPs that this node may reach itself.
+    LoadBalancerSourceIp,
+    /// Load balancer IPs and ports with one source range.
+    LoadBalancerSourceCidr,
+    /// TCP node ports.
+    NodePortTcp,
+    /// TCP node ports with policy Local.
+    NodePortLocalTcp,
+    /// UDP node ports.
+    NodePortUdp,
+    /// UDP node ports with policy Local.
+    NodePortLocalUdp,
+    /// SCTP node addresses and ports.
+    NodePortSctp,
+    /// SCTP node addresses and ports with policy Local.
+    NodePortLocalSctp,
+    /// Ports of health checks.
+    HealthCheckNodePort,
+    /// Every address that is bound.
+    IpvsIps,
+}
+
+impl KubeSet {
+    /// Every set.
+    pub const ALL: [Self; 17] = [
+        Self::LoopBack,
+        Self::ClusterIp,
+        Self::ExternalIp,
+        Self::ExternalIpLocal,
+        Self::LoadBalancer,
+        Self::LoadBalancerFw,
+        Self::LoadBalancerLocal,
+        Self::LoadBalancerSourceIp,
+        Self::LoadBalancerSourceCidr,
+        Self::NodePortTcp,
+        Self::NodePortLocalTcp,
+        Self::NodePortUdp,
+        Self::NodePortLocalUdp,
+        Self::NodePortSctp,
+        Self::NodePortLocalSctp,
+        Self::HealthCheckNodePort,
+        Self::IpvsIps,
+    ];
+
+    /// The name without `KUBE-`, the type, and the comment of the rules that match it.
+    const fn facts(self) -> (&'static str, SetType, &'static str) {
+        use SetType::{BitmapPort, HashIp, HashIpPort, HashIpPortIp, HashIpPortNet};
+        match self {
+            Self::LoopBack => (
+                "LOOP-BACK",
+                HashIpPortIp,
+                "Kubernetes endpoints dst ip:port, source ip for solving hairpin purpose",
+            ),
+            Self::ClusterIp => (
+                "CLUSTER-IP",
+                HashIpPort,
+                "Kubernetes service cluster ip + port for masquerade purpose",
+            ),
+            Self::ExternalIp => (
+                "EXTERNAL-IP",
+                HashIpPort,
+                "Kubernetes service external ip + port for masquerade and filter purpose",
+            ),
+            Self::ExternalIpLocal => (
+                "EXTERNAL-IP-LOCAL",
+                HashIpPort,
+                "Kubernetes service external ip + port with externalTrafficPolicy=local",
+            ),
+            Self::LoadBalancer => ("LOAD-BALANCER", HashIpPort, "Kubernetes service lb portal"),
+            Self::LoadBalancerFw => (
+                "LOAD-BALANCER-FW",
+                HashIpPort,
+                "Kubernetes service load balancer ip + port for load balancer with sourceRange",
+            ),
+            Self::LoadBalancerLocal => (
+                "LOAD-BALANCER-LOCAL",
+                HashIpPort,
+                "Kubernetes service load balancer ip + port with externalTrafficPolicy=local",
+            ),
+            Self::LoadBalancerSourceIp => (
+                "LOAD-BALANCER-SOURCE-IP",
+                HashIpPortIp,
+                "Kubernetes service load balancer ip + port + source IP for packet filter purpose",
+            ),
+            Self::LoadBalancerSourceCidr => (
+                "LOAD-BALANCER-SOURCE-CIDR",
+                HashIpPortNet,
+                "Kubernetes service load balancer ip + port + source cidr for packet filter purpose",
+            ),
+            Self::NodePortTcp => (
+                "NODE-PORT-TCP",
+                BitmapPort,
+                "Kubernetes nodeport TCP port for masquerade purpose",
+            ),
+            Self::NodePortLocalTcp => (
+                "NODE-PORT-LOCAL-TCP",
+                BitmapPort,
+                "Kubernetes nodeport TCP port with externalTrafficPolicy=local",
+            ),
+            Self::NodePortUdp => (
+                "NODE-PORT-UDP",
+                BitmapPort,
+                "Kubernetes nodeport UDP port for masquerade purpose",
+            ),
+            Self::NodePortLocalUdp => (
+                "NODE-PORT-LOCAL-UDP",
+                BitmapPort,
+                "Kubernetes nodeport UDP port with externalTrafficPolicy=local",
+            ),
+            Self::NodePortSctp => (
+                "NODE-PORT-SCTP-HASH",
+                HashIpPort,
+                "Kubernetes nodeport SCTP port for masquerade purpose with type 'hash ip:port'",
+            ),
+            Self::NodePortLocalSctp => (
+                "NODE-PORT-LOCAL-SCTP-HASH",
+                HashIpPort,
+                "Kubernetes nodeport SCTP port with externalTrafficPolicy=local with type 'hash ip:port'",
+            ),
+            Self::HealthCheckNodePort => (
+                "HEALTH-CHECK-NODE-PORT",
+                BitmapPort,
+                "Kubernetes health check node port",
+            ),
+            Self::IpvsIps => ("IPVS-IPS", HashIp, "Addresses on the ipvs interface"),
+        }
+    }
+
+    /// The comment of the rules that match the set.
+    #[must_use]
+    pub const fn comment(self) -> &'static str {
+        self.facts().2
+    }
+
+    /// The set's name in a family: `KUBE-…`, for IPv6 `KUBE-6-…` cut to 31 bytes.
+    ///
+    /// ```
+    /// use ipvs_codec::Family;
+    /// use ipvs_model::KubeSet;
+    /// let name = KubeSet::LoadBalancerSourceCidr.name(Family::Ipv6);
+    /// assert_eq!(name.as_str(), "KUBE-6-LOAD-BALANCER-SOURCE-CID");
+    /// ```
+    #[must_use]
+    pub fn name(self, family: Family) -> SetName {
+        let prefix = match family {
+            Family::Ipv4 => "KUBE-",
+            Family::Ipv6 => "KUBE-6-",
+        };
+        let mut name = format!("{prefix}{}", self.facts().0);
+        name.truncate(SetName::MAX);
+        #[expect(
+            clippy::expect_used,
+            reason = "constants of 1 to 31 bytes; a test makes every one"
+        )]
+        name.parse().expect("set names are valid")
+    }
+
+    /// How the set is created in a family.
+    #[must_use]
+    pub fn spec(self, family: Family) -> SetSpec {
+        let set_type = self.facts().1;
+        let set_family = match (set_type, family) {
+            (SetType::BitmapPort, _) => SetFamily::Unspec,
+            (_, Family::Ipv4) => SetFamily::Inet,
+            (_, Family::Ipv6) => SetFamily::Inet6,
+        };
+        SetSpec {
+            name: self.name(family),
+            set_type,
+            family: set_family,
+        }
+    }
+}
+
+/// An entry in one of our sets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Member {
+    /// The set.
+    pub set: KubeSet,
+    /// Which family's set.
+    pub family: Family,
+    /// The entry.
+    pub entry: Entry,
+}
+
+impl fmt::Display for Member {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.set.name(self.family), self.entry)
+    }
+}
+
+impl Serialize for Member {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeStruct as _;
+        let mut member = serializer.serialize_struct("Member", 2)?;
+        member.serialize_field("set", &self.set.name(self.family))?;
+        member.serialize_field("entry", &self.entry)?;
+        member.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn row_096_ipv6_names_are_cut_to_31_bytes() {
+        let names = KubeSet::ALL.map(|set| set.name(Family::Ipv6).to_string());
+        assert!(names.contains(&"KUBE-6-NODE-PORT-LOCAL-SCTP-HAS".to_owned()));
+        assert!(names.contains(&"KUBE-6-LOAD-BALANCER-SOURCE-CID".to_owned()));
+        assert!(names.contains(&"KUBE-6-HEALTH-CHECK-NODE-PORT".to_owned()));
+        let all: std::collections::BTreeSet<_> = Family::ALL
+            .iter()
+            .flat_map(|family| KubeSet::ALL.map(|set| set.name(*family)))
+            .collect();
+        assert_eq!(all.len(), 34, "no two sets share a name");
+    }
+}

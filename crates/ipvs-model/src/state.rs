@@ -1,0 +1,120 @@
+//! The objects that the kernel holds for us.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
+use ipvs_codec::{Destination, Protocol, Service};
+use serde::Serialize;
+
+/// A virtual server with its real servers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VirtualServer {
+    /// The service as IPVS calls it.
+    pub service: Service,
+    /// Sorted by address.
+    real_servers: Vec<Destination>,
+}
+
+impl VirtualServer {
+    /// A virtual server; of several real servers with the same address the last one counts. O(n log n).
+    #[must_use]
+    pub fn new(service: Service, mut real_servers: Vec<Destination>) -> Self {
+        real_servers.sort_by_key(|real_server| real_server.addr);
+        real_servers.reverse();
+        real_servers.dedup_by_key(|real_server| real_server.addr);
+        real_servers.reverse();
+        Self {
+            service,
+            real_servers,
+        }
+    }
+
+    /// The real servers, sorted by address.
+    #[must_use]
+    pub fn real_servers(&self) -> &[Destination] {
+        &self.real_servers
+    }
+
+    /// The real server of an address. O(log n).
+    #[must_use]
+    pub fn real_server(&self, addr: SocketAddr) -> Option<&Destination> {
+        let at = self.position(addr).ok()?;
+        self.real_servers.get(at)
+    }
+
+    /// Whether leaving real servers are drained: quiesced while they have connections. Those of UDP and SCTP are
+    /// removed at once, as in kube-proxy.
+    #[must_use]
+    pub fn drains(&self) -> bool {
+        !matches!(
+            self.service.key.protocol(),
+            Some(Protocol::UDP | Protocol::SCTP)
+        )
+    }
+
+    pub(crate) fn put(&mut self, real_server: Destination) {
+        match self.position(real_server.addr) {
+            Ok(at) => {
+                if let Some(place) = self.real_servers.get_mut(at) {
+                    *place = real_server;
+                }
+            }
+            Err(at) => self.real_servers.insert(at, real_server),
+        }
+    }
+
+    pub(crate) fn remove(&mut self, addr: SocketAddr) {
+        if let Ok(at) = self.position(addr) {
+            self.real_servers.remove(at);
+        }
+    }
+
+    fn position(&self, addr: SocketAddr) -> Result<usize, usize> {
+        self.real_servers
+            .binary_search_by_key(&addr, |real_server| real_server.addr)
+    }
+}
+
+/// A virtual address that the node answers for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(tag = "binding", rename_all = "lowercase")]
+pub enum Vip {
+    /// On the dummy link.
+    Address {
+        /// The virtual address.
+        address: IpAddr,
+    },
+    /// A `local` route by the dummy link.
+    Route {
+        /// The virtual address.
+        address: IpAddr,
+        /// The address that the node's own connections to it come from.
+        source: Option<IpAddr>,
+    },
+}
+
+impl Vip {
+    /// The virtual address.
+    #[must_use]
+    pub const fn address(&self) -> IpAddr {
+        match self {
+            Self::Address { address } | Self::Route { address, .. } => *address,
+        }
+    }
+}
+
+impl fmt::Display for Vip {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address { address } => write!(f, "{address} (address)"),
+            Self::Route {
+                address,
+                source: None,
+            } => write!(f, "{address} (route)"),
+            Self::Route {
+                address,
+                source: Some(source),
+            } => write!(f, "{address} (route, source {source})"),
+        }
+    }
+}

@@ -1,0 +1,139 @@
+use std::fmt;
+use std::io;
+
+use ipvs_netfilter::ipset;
+
+/// Why a request failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Cause {
+    /// The kernel refused it.
+    #[error("{0}")]
+    Kernel(KernelError),
+    /// The socket failed.
+    #[error("netlink socket: {0}")]
+    Io(#[from] io::Error),
+    /// The kernel's answers did not fit the receive buffer (`ENOBUFS`): what happened is unknown, observe again.
+    #[error("answers were lost (ENOBUFS): the state must be read again")]
+    Lost,
+    /// No answer came in time.
+    #[error("no answer within {} s", .0.as_secs())]
+    TimedOut(std::time::Duration),
+    /// An answer did not fit the buffer, so that a part of it is missing.
+    #[error("a truncated answer")]
+    Truncated,
+    /// A dump kept changing while it was read: entries may be missing or double.
+    #[error("the table kept changing while it was read ({0} attempts): try again")]
+    Unstable(usize),
+    /// The kernel has no such generic netlink family and could not load it.
+    #[error("the kernel has no generic netlink family {0}: load the module with `modprobe ip_vs`")]
+    NoFamily(&'static str),
+    /// Bytes that are no answer to what was asked.
+    #[error("an answer that does not parse: {0}")]
+    Malformed(String),
+}
+
+/// An error number of the kernel, with its own words where it gave some.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KernelError {
+    /// The positive error number; ipset has its own from 4096 on.
+    pub errno: i32,
+    /// The text of the extended acknowledgement (`NLMSGERR_ATTR_MSG`).
+    pub text: Option<String>,
+}
+
+impl fmt::Display for KernelError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match ipset::error_text(self.errno) {
+            Some(meaning) => write!(f, "{meaning} (ipset error {})", self.errno)?,
+            None => write!(f, "{}", io::Error::from_raw_os_error(self.errno))?,
+        }
+        if let Some(text) = &self.text {
+            write!(f, ": {text}")?;
+        }
+        if self.errno == EPERM {
+            f.write_str(": needs CAP_NET_ADMIN in the initial user namespace")?;
+        }
+        Ok(())
+    }
+}
+
+pub(crate) const EPERM: i32 = 1;
+pub(crate) const ENOENT: i32 = 2;
+const ESRCH: i32 = 3;
+const EEXIST: i32 = 17;
+const ENODEV: i32 = 19;
+const EADDRNOTAVAIL: i32 = 99;
+/// `IPSET_ERR_EXIST`.
+const IPSET_EXIST: i32 = 4103;
+
+impl Cause {
+    /// The kernel's error number, if it was the kernel that refused.
+    #[must_use]
+    pub const fn errno(&self) -> Option<i32> {
+        match self {
+            Self::Kernel(error) => Some(error.errno),
+            _ => None,
+        }
+    }
+
+    /// The object is not there.
+    #[must_use]
+    pub const fn is_not_found(&self) -> bool {
+        matches!(self.errno(), Some(ENOENT | ESRCH | ENODEV | EADDRNOTAVAIL))
+    }
+
+    /// The object is there already.
+    #[must_use]
+    pub const fn is_exists(&self) -> bool {
+        matches!(self.errno(), Some(EEXIST | IPSET_EXIST))
+    }
+
+    /// The process lacks `CAP_NET_ADMIN`.
+    #[must_use]
+    pub const fn is_permission(&self) -> bool {
+        matches!(self.errno(), Some(EPERM))
+    }
+
+    /// The set holds as many entries as it can.
+    #[must_use]
+    pub const fn is_set_full(&self) -> bool {
+        matches!(self.errno(), Some(ipset::HASH_FULL))
+    }
+}
+
+/// A request that failed: what was tried, on what, and why.
+#[derive(Debug, thiserror::Error)]
+#[error("{operation}: {cause}")]
+pub struct Error {
+    operation: String,
+    #[source]
+    cause: Cause,
+}
+
+impl Error {
+    pub(crate) fn new(operation: impl Into<String>, cause: impl Into<Cause>) -> Self {
+        Self {
+            operation: operation.into(),
+            cause: cause.into(),
+        }
+    }
+
+    /// What was tried, and on what.
+    #[must_use]
+    pub fn operation(&self) -> &str {
+        &self.operation
+    }
+
+    /// Why it failed.
+    #[must_use]
+    pub const fn cause(&self) -> &Cause {
+        &self.cause
+    }
+}
+
+impl From<Error> for Cause {
+    fn from(error: Error) -> Self {
+        error.cause
+    }
+}

@@ -1,0 +1,128 @@
+use ipvs_netfilter::ipset::{Entry, Listing, Request, SetName, SetSpec, parse_revision};
+use netlink_packet_core::NLM_F_CREATE;
+use netlink_sys::protocols::NETLINK_NETFILTER;
+
+use crate::connection::{Connection, Head, Outcome};
+use crate::error::{Cause, Error};
+use crate::ipvs::malformed;
+
+/// The ipsets of the network namespace of the thread that opened it.
+///
+/// ```no_run
+/// use ipvs_netfilter::ipset::{Entry, Request, SetFamily, SetSpec, SetType};
+/// use ipvs_netlink::IpSets;
+///
+/// let mut sets = IpSets::open()?;
+/// let set = SetSpec { name: "VIPS".parse()?, set_type: SetType::HashIp, family: SetFamily::Inet };
+/// sets.create(&set)?;
+/// let outcomes = sets.batch(&[Request::Add(set.name, Entry::Ip("10.96.0.10".parse()?))]);
+/// assert!(outcomes[0].is_ok());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct IpSets {
+    connection: Connection,
+    /// Newest revision of each type and family that was asked for.
+    revisions: Vec<(SetSpec, u8)>,
+}
+
+impl IpSets {
+    /// Opens a connection.
+    ///
+    /// # Errors
+    /// [`Cause::Io`] when the socket cannot be opened.
+    pub fn open() -> Result<Self, Error> {
+        let connection =
+            Connection::open(NETLINK_NETFILTER).map_err(|cause| Error::new("open ipset", cause))?;
+        Ok(Self {
+            connection,
+            revisions: Vec::new(),
+        })
+    }
+
+    /// The connection's counters.
+    #[must_use]
+    pub const fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// Creates a set, of the newest revision of its type that the kernel has. A set that is there already with the
+    /// same type is left as it is.
+    ///
+    /// # Errors
+    /// `EEXIST` when a set of the name has another type; the ipset error for "no such type" without the module.
+    pub fn create(&mut self, set: &SetSpec) -> Result<(), Error> {
+        let failed = |cause| {
+            Error::new(
+                format!("create set {} of type {}", set.name, set.set_type),
+                cause,
+            )
+        };
+        let revision = self.revision(set).map_err(failed)?;
+        let outcomes = self.batch(&[Request::Create(set, revision)]);
+        outcomes.into_iter().collect::<Outcome>().map_err(failed)
+    }
+
+    fn revision(&mut self, set: &SetSpec) -> Result<u8, Cause> {
+        let same_type =
+            |known: &SetSpec| (known.set_type, known.family) == (set.set_type, set.family);
+        if let Some((_, revision)) = self.revisions.iter().find(|(known, _)| same_type(known)) {
+            return Ok(*revision);
+        }
+        let mut revision = 0;
+        let request = Request::TypeRevision(set);
+        self.connection.request(
+            |out| write(&request, out),
+            |message| {
+                revision = parse_revision(message).map_err(malformed)?;
+                Ok(())
+            },
+        )?;
+        self.revisions.push((*set, revision));
+        Ok(revision)
+    }
+
+    /// Sends requests that answer with nothing but success or an error: one outcome for each, in order.
+    pub fn batch(&mut self, requests: &[Request<'_>]) -> Vec<Outcome> {
+        self.connection.batch(requests, write)
+    }
+
+    /// A set and its entries; `None` if there is no such set.
+    ///
+    /// # Errors
+    /// [`Cause::Malformed`] for a set of a type that `ipvs-netfilter` does not know; whatever the kernel refuses.
+    pub fn list(&mut self, name: SetName) -> Result<Option<(SetSpec, Vec<Entry>)>, Error> {
+        let mut found: Option<(SetSpec, Vec<Entry>)> = None;
+        let request = Request::List(name);
+        let answer = self.connection.dump(
+            |out| write(&request, out),
+            |message| {
+                let mut part = Listing::parse(message).map_err(malformed)?;
+                found
+                    .get_or_insert_with(|| (part.set, Vec::new()))
+                    .1
+                    .append(&mut part.entries);
+                Ok(())
+            },
+        );
+        match answer {
+            Err(cause) if !cause.is_not_found() => {
+                Err(Error::new(format!("list set {name}"), cause))
+            }
+            _ => Ok(found),
+        }
+    }
+}
+
+fn write(request: &Request<'_>, out: &mut Vec<u8>) -> Head {
+    request.emit(out);
+    let flags = if matches!(request, Request::Create(..)) {
+        NLM_F_CREATE
+    } else {
+        0
+    };
+    Head {
+        kind: request.message_type(),
+        flags,
+    }
+}

@@ -1,0 +1,302 @@
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use ipvs_codec::{
+    FAMILY_NAME, Info, ObservedDestination, ObservedService, Request, Service, ServiceKey,
+    Timeouts, parse_destination, parse_service,
+};
+use netlink_packet_core::NlasIterator;
+use netlink_sys::protocols::NETLINK_GENERIC;
+
+use crate::connection::{Connection, DumpShape, Head, Outcome};
+use crate::error::{Cause, ENOENT, Error};
+
+const GENL_ID_CTRL: u16 = 16;
+const CTRL_CMD_GETFAMILY: u8 = 3;
+const CTRL_ATTR_FAMILY_ID: u16 = 1;
+const CTRL_ATTR_FAMILY_NAME: u16 = 2;
+/// A dump that took several chunks is read again until two agree, at most this often.
+const DUMP_ATTEMPTS: usize = 8;
+
+/// IPVS in the network namespace of the thread that opened it.
+///
+/// ```no_run
+/// use ipvs_codec::{Destination, Protocol, Request, Scheduler, Service, ServiceKey};
+/// use ipvs_netlink::Ipvs;
+///
+/// let mut ipvs = Ipvs::open()?;
+/// let service = Service::new(ServiceKey::endpoint(Protocol::TCP, "10.96.0.10".parse()?, 80), Scheduler::RR);
+/// let destination = Destination::new("10.244.1.5:8080".parse()?);
+/// let outcomes = ipvs.batch(&[Request::NewService(&service), Request::NewDest(&service.key, &destination)]);
+/// assert!(outcomes.iter().all(Result::is_ok));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Ipvs {
+    connection: Connection,
+    family: u16,
+}
+
+impl Ipvs {
+    /// Opens a connection and resolves the family, which makes the kernel load `ip_vs`.
+    ///
+    /// # Errors
+    /// [`Cause::NoFamily`] without IPVS in the kernel, [`Cause::Io`] when the socket cannot be opened.
+    pub fn open() -> Result<Self, Error> {
+        let open = || {
+            let mut connection = Connection::open(NETLINK_GENERIC)?;
+            let family = resolve(&mut connection)?;
+            Ok(Self { connection, family })
+        };
+        open().map_err(|cause: Cause| Error::new("open IPVS", cause))
+    }
+
+    /// The connection's counters.
+    #[must_use]
+    pub const fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// Sends requests that answer with nothing but success or an error: one outcome for each, in order. A failed one
+    /// does not stop the others. When `ip_vs` was unloaded and loaded again meanwhile, the requests that went to its
+    /// old family number are sent again.
+    pub fn batch(&mut self, requests: &[Request<'_>]) -> Vec<Outcome> {
+        let mut outcomes = self.send(requests);
+        let stale: Vec<usize> = positions(&outcomes, is_enoent);
+        // ENOENT is also the answer for a missing destination or scheduler: only a new number tells the difference.
+        if !stale.is_empty() && self.family_changed() {
+            let again: Vec<Request<'_>> = stale
+                .iter()
+                .filter_map(|at| requests.get(*at).copied())
+                .collect();
+            for (at, outcome) in stale.into_iter().zip(self.send(&again)) {
+                if let Some(place) = outcomes.get_mut(at) {
+                    *place = outcome;
+                }
+            }
+        }
+        outcomes
+    }
+
+    fn send(&mut self, requests: &[Request<'_>]) -> Vec<Outcome> {
+        let head = Head::new(self.family);
+        self.connection.batch(requests, |request, out| {
+            request.emit(out);
+            head
+        })
+    }
+
+    fn family_changed(&mut self) -> bool {
+        match resolve(&mut self.connection) {
+            Ok(family) if family != self.family => {
+                self.family = family;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn get(
+        &mut self,
+        request: Request<'_>,
+        mut read: impl FnMut(&[u8]) -> Result<(), Cause>,
+    ) -> Result<DumpShape, Cause> {
+        let mut ask = |ipvs: &mut Self| {
+            let head = Head::new(ipvs.family);
+            let write = |out: &mut Vec<u8>| {
+                request.emit(out);
+                head
+            };
+            if request.is_dump() {
+                ipvs.connection.dump(write, &mut read)
+            } else {
+                ipvs.connection
+                    .request(write, &mut read)
+                    .map(|()| DumpShape {
+                        chunks: 1,
+                        interrupted: false,
+                    })
+            }
+        };
+        match ask(self) {
+            Err(cause) if cause.errno() == Some(ENOENT) && self.family_changed() => ask(self),
+            answer => answer,
+        }
+    }
+
+    /// Version and size of the connection table.
+    ///
+    /// # Errors
+    /// `EPERM` without `CAP_NET_ADMIN` in the initial user namespace.
+    pub fn info(&mut self) -> Result<Info, Error> {
+        let mut info = Info::default();
+        self.get(Request::GetInfo, |message| {
+            info = Info::parse(message).map_err(malformed)?;
+            Ok(())
+        })
+        .map_err(|cause| Error::new("get IPVS info", cause))?;
+        Ok(info)
+    }
+
+    /// The connection timeouts.
+    ///
+    /// # Errors
+    /// `EPERM` without `CAP_NET_ADMIN` in the initial user namespace.
+    pub fn timeouts(&mut self) -> Result<Timeouts, Error> {
+        let mut timeouts = Timeouts::default();
+        self.get(Request::GetConfig, |message| {
+            timeouts = Timeouts::parse(message).map_err(malformed)?;
+            Ok(())
+        })
+        .map_err(|cause| Error::new("get IPVS timeouts", cause))?;
+        Ok(timeouts)
+    }
+
+    /// One service; `None` if there is none.
+    ///
+    /// # Errors
+    /// Whatever the kernel refuses but `ESRCH`.
+    pub fn service(&mut self, key: &ServiceKey) -> Result<Option<ObservedService>, Error> {
+        let mut service = None;
+        let answer = self.get(Request::GetService(key), |message| {
+            service = Some(parse_service(message).map_err(malformed)?);
+            Ok(())
+        });
+        match answer {
+            Err(cause) if !cause.is_not_found() => {
+                Err(Error::new(format!("get virtual server {key}"), cause))
+            }
+            _ => Ok(service),
+        }
+    }
+
+    /// All services, each once. A dump is resumed by index and the kernel does not say when the table changed
+    /// meanwhile, so one that took several chunks is read again until two in a row agree.
+    ///
+    /// # Errors
+    /// [`Cause::Unstable`] when none agree; whatever the kernel refuses.
+    pub fn services(&mut self) -> Result<Vec<ObservedService>, Error> {
+        let read = |ipvs: &mut Self, found: &mut BTreeMap<ServiceKey, ObservedService>| {
+            ipvs.get(Request::DumpServices, |message| {
+                let observed = parse_service(message).map_err(malformed)?;
+                found.insert(observed.service.key, observed);
+                Ok(())
+            })
+        };
+        let same = |a: &ObservedService, b: &ObservedService| a.service == b.service;
+        self.stable(read, same)
+            .map_err(|cause| Error::new("list virtual servers", cause))
+    }
+
+    /// The destinations of a service, each once; stable as [`services`](Self::services). None for a service that is
+    /// not there: the kernel does not tell it from an empty one.
+    ///
+    /// # Errors
+    /// [`Cause::Unstable`] when no two dumps agree; whatever the kernel refuses.
+    pub fn destinations(&mut self, key: &ServiceKey) -> Result<Vec<ObservedDestination>, Error> {
+        let family = key.family();
+        let read = |ipvs: &mut Self, found: &mut BTreeMap<SocketAddr, ObservedDestination>| {
+            ipvs.get(Request::DumpDests(key), |message| {
+                let observed = parse_destination(message, family).map_err(malformed)?;
+                found.insert(observed.destination.addr, observed);
+                Ok(())
+            })
+        };
+        let same =
+            |a: &ObservedDestination, b: &ObservedDestination| a.destination == b.destination;
+        self.stable(read, same)
+            .map_err(|cause| Error::new(format!("list real servers of {key}"), cause))
+    }
+
+    fn stable<K: Ord, V>(
+        &mut self,
+        mut read: impl FnMut(&mut Self, &mut BTreeMap<K, V>) -> Result<DumpShape, Cause>,
+        same: impl Fn(&V, &V) -> bool,
+    ) -> Result<Vec<V>, Cause> {
+        let mut before: Option<BTreeMap<K, V>> = None;
+        for _ in 0..DUMP_ATTEMPTS {
+            let mut found = BTreeMap::new();
+            let shape = read(self, &mut found)?;
+            let agrees = |before: &BTreeMap<K, V>| {
+                before.len() == found.len()
+                    && before
+                        .iter()
+                        .zip(&found)
+                        .all(|((k, v), (l, w))| k == l && same(v, w))
+            };
+            if !shape.interrupted && (shape.chunks <= 1 || before.as_ref().is_some_and(agrees)) {
+                return Ok(found.into_values().collect());
+            }
+            before = Some(found);
+        }
+        Err(Cause::Unstable(DUMP_ATTEMPTS))
+    }
+
+    /// Makes a service and removes it again, which loads its scheduler's module: shows that IPVS is usable.
+    ///
+    /// # Errors
+    /// `ENOENT` when the kernel has no such scheduler; whatever else the kernel refuses.
+    pub fn probe(&mut self, service: &Service) -> Result<(), Error> {
+        let requests = [
+            Request::NewService(service),
+            Request::DelService(&service.key),
+        ];
+        let outcomes = self.batch(&requests);
+        outcomes
+            .into_iter()
+            .collect::<Result<(), Cause>>()
+            .map_err(|cause| {
+                Error::new(
+                    format!("try a virtual server with scheduler {}", service.scheduler),
+                    cause,
+                )
+            })
+    }
+}
+
+fn is_enoent(outcome: &Outcome) -> bool {
+    matches!(outcome, Err(cause) if cause.errno() == Some(ENOENT))
+}
+
+fn positions<T>(items: &[T], wanted: impl Fn(&T) -> bool) -> Vec<usize> {
+    items
+        .iter()
+        .enumerate()
+        .filter(|(_, item)| wanted(item))
+        .map(|(at, _)| at)
+        .collect()
+}
+
+pub(crate) fn malformed(error: impl std::fmt::Display) -> Cause {
+    Cause::Malformed(error.to_string())
+}
+
+/// Asks the controller for the family's number. Two attributes are all that is needed of its answer; the rest has
+/// nests that other parsers trip over.
+fn resolve(connection: &mut Connection) -> Result<u16, Cause> {
+    let mut id = None;
+    let answer = connection.request(
+        |out| {
+            out.extend([CTRL_CMD_GETFAMILY, 1, 0, 0]);
+            let length = u16::try_from(FAMILY_NAME.len().saturating_add(5)).unwrap_or(u16::MAX);
+            out.extend(length.to_ne_bytes());
+            out.extend(CTRL_ATTR_FAMILY_NAME.to_ne_bytes());
+            out.extend(FAMILY_NAME.as_bytes());
+            out.push(0);
+            Head::new(GENL_ID_CTRL)
+        },
+        |message| {
+            let attrs = message.get(4..).unwrap_or_default();
+            id = NlasIterator::new(attrs)
+                .map_while(Result::ok)
+                .find(|attr| attr.kind() == CTRL_ATTR_FAMILY_ID)
+                .and_then(|attr| attr.value().first_chunk().copied().map(u16::from_ne_bytes));
+            Ok(())
+        },
+    );
+    match answer {
+        Err(cause) if cause.errno() == Some(ENOENT) => Err(Cause::NoFamily(FAMILY_NAME)),
+        Err(cause) => Err(cause),
+        Ok(()) => id.ok_or_else(|| Cause::Malformed("family answer without a number".into())),
+    }
+}

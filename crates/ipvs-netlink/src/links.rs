@@ -1,0 +1,333 @@
+use std::net::IpAddr;
+
+use netlink_packet_core::{Emitable as _, NLM_F_CREATE, NLM_F_EXCL, Parseable as _};
+use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
+use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
+use netlink_packet_route::route::{
+    RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType,
+};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use netlink_sys::protocols::NETLINK_ROUTE;
+
+use crate::connection::{Connection, Head, Outcome};
+use crate::error::{Cause, Error};
+use crate::ipvs::malformed;
+
+/// `RT_TABLE_LOCAL`.
+const TABLE_LOCAL: u8 = 255;
+
+/// Index of a link in its network namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LinkIndex(pub u32);
+
+/// A change of what a link answers for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Binding {
+    /// The address on the link, as /32 or /128. `EEXIST` if it is there, `EADDRNOTAVAIL` if it is not.
+    Address(IpAddr),
+    /// A `local` route to the address by the link, with the source that this machine's own connections take. The link
+    /// must be up (`ENETDOWN`). `EEXIST` if it is there, `ESRCH` if it is not.
+    Route(IpAddr, Option<IpAddr>),
+}
+
+/// Links, addresses and routes of the network namespace of the thread that opened it.
+///
+/// ```no_run
+/// use ipvs_netlink::{Binding, Links};
+///
+/// let mut links = Links::open()?;
+/// let link = links.ensure_dummy("kube-ipvs0")?;
+/// let outcomes = links.bind(link, &[Binding::Address("10.96.0.10".parse()?)]);
+/// assert!(outcomes[0].is_ok());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Links {
+    connection: Connection,
+}
+
+impl Links {
+    /// Opens a connection.
+    ///
+    /// # Errors
+    /// [`Cause::Io`] when the socket cannot be opened.
+    pub fn open() -> Result<Self, Error> {
+        let connection =
+            Connection::open(NETLINK_ROUTE).map_err(|cause| Error::new("open rtnetlink", cause))?;
+        connection.set_strict_check();
+        Ok(Self { connection })
+    }
+
+    /// The connection's counters.
+    #[must_use]
+    pub const fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// The index of a link; `None` if there is none of the name.
+    ///
+    /// # Errors
+    /// Whatever the kernel refuses.
+    pub fn index(&mut self, name: &str) -> Result<Option<LinkIndex>, Error> {
+        let mut index = None;
+        let mut message = LinkMessage::default();
+        message
+            .attributes
+            .push(LinkAttribute::IfName(name.to_owned()));
+        let request = RouteNetlinkMessage::GetLink(message);
+        let answer = self.connection.request(
+            |out| write(&request, 0, out),
+            |message| {
+                // struct ifinfomsg: the index is its second word. The attributes are not needed, and grow.
+                let word = message.get(4..).and_then(<[u8]>::first_chunk).copied();
+                index = word.map(u32::from_ne_bytes).map(LinkIndex);
+                Ok(())
+            },
+        );
+        match answer {
+            Err(cause) if !cause.is_not_found() => {
+                Err(Error::new(format!("find link {name}"), cause))
+            }
+            _ => Ok(index),
+        }
+    }
+
+    /// The index of a dummy link, made if it is not there; its state is left as it is.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP` without the module `dummy`; whatever else the kernel refuses.
+    pub fn ensure_dummy(&mut self, name: &str) -> Result<LinkIndex, Error> {
+        if let Some(index) = self.index(name)? {
+            return Ok(index);
+        }
+        let mut message = LinkMessage::default();
+        message
+            .attributes
+            .push(LinkAttribute::IfName(name.to_owned()));
+        message
+            .attributes
+            .push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(
+                InfoKind::Dummy,
+            )]));
+        let failed = |cause| Error::new(format!("make dummy link {name}"), cause);
+        self.change(
+            &RouteNetlinkMessage::NewLink(message),
+            NLM_F_CREATE | NLM_F_EXCL,
+        )
+        .map_err(failed)?;
+        self.index(name)?
+            .ok_or_else(|| failed(Cause::Malformed("the new link is not there".into())))
+    }
+
+    /// Sets a link up.
+    ///
+    /// # Errors
+    /// `ENODEV` if the link is gone.
+    pub fn set_up(&mut self, link: LinkIndex) -> Result<(), Error> {
+        let mut message = LinkMessage::default();
+        message.header.index = link.0;
+        message.header.flags = LinkFlags::Up;
+        message.header.change_mask = LinkFlags::Up;
+        self.change(&RouteNetlinkMessage::NewLink(message), 0)
+            .map_err(|cause| Error::new("set link up", cause))
+    }
+
+    /// Deletes a link with its addresses and routes.
+    ///
+    /// # Errors
+    /// `ENODEV` if the link is gone.
+    pub fn delete(&mut self, link: LinkIndex) -> Result<(), Error> {
+        let mut message = LinkMessage::default();
+        message.header.index = link.0;
+        self.change(&RouteNetlinkMessage::DelLink(message), 0)
+            .map_err(|cause| Error::new("delete link", cause))
+    }
+
+    fn change(&mut self, message: &RouteNetlinkMessage, flags: u16) -> Result<(), Cause> {
+        self.connection
+            .request(|out| write(message, flags, out), |_| Ok(()))
+    }
+
+    /// The addresses of a link, IPv6 link-local ones left out, and its `local` routes that are not the kernel's own.
+    ///
+    /// # Errors
+    /// Whatever the kernel refuses.
+    pub fn bindings(&mut self, link: LinkIndex) -> Result<Vec<Binding>, Error> {
+        let mut bindings = Vec::new();
+        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+            self.addresses(link, family, &mut bindings)
+                .map_err(|cause| Error::new("list addresses", cause))?;
+            self.routes(link, family, &mut bindings)
+                .map_err(|cause| Error::new("list local routes", cause))?;
+        }
+        Ok(bindings)
+    }
+
+    fn addresses(
+        &mut self,
+        link: LinkIndex,
+        family: AddressFamily,
+        found: &mut Vec<Binding>,
+    ) -> Result<(), Cause> {
+        let mut message = AddressMessage::default();
+        message.header.family = family;
+        message.header.index = link.0; // kernels that check strictly (5.0) leave out the other links
+        let request = RouteNetlinkMessage::GetAddress(message);
+        let read = |bytes: &[u8]| {
+            let message = AddressMessage::parse(bytes).map_err(malformed)?;
+            if message.header.index == link.0 {
+                found.extend(local_address(&message).map(Binding::Address));
+            }
+            Ok(())
+        };
+        self.connection
+            .dump(|out| write(&request, 0, out), read)
+            .map(|_| ())
+    }
+
+    fn routes(
+        &mut self,
+        link: LinkIndex,
+        family: AddressFamily,
+        found: &mut Vec<Binding>,
+    ) -> Result<(), Cause> {
+        let mut message = RouteMessage::default();
+        message.header.address_family = family;
+        message.header.table = TABLE_LOCAL;
+        message.attributes.push(RouteAttribute::Oif(link.0));
+        let request = RouteNetlinkMessage::GetRoute(message);
+        let read = |bytes: &[u8]| {
+            let message = RouteMessage::parse(bytes).map_err(malformed)?;
+            found.extend(local_route(&message, link));
+            Ok(())
+        };
+        self.connection
+            .dump(|out| write(&request, 0, out), read)
+            .map(|_| ())
+    }
+
+    /// Binds addresses to a link: one outcome for each, in order.
+    pub fn bind(&mut self, link: LinkIndex, bindings: &[Binding]) -> Vec<Outcome> {
+        self.connection.batch(bindings, |binding, out| {
+            let message = match binding {
+                Binding::Address(address) => {
+                    RouteNetlinkMessage::NewAddress(address_message(link, *address))
+                }
+                Binding::Route(address, source) => {
+                    RouteNetlinkMessage::NewRoute(route_message(link, *address, *source))
+                }
+            };
+            write(&message, NLM_F_CREATE | NLM_F_EXCL, out)
+        })
+    }
+
+    /// Takes addresses from a link: one outcome for each, in order.
+    pub fn unbind(&mut self, link: LinkIndex, bindings: &[Binding]) -> Vec<Outcome> {
+        self.connection.batch(bindings, |binding, out| {
+            let message = match binding {
+                Binding::Address(address) => {
+                    RouteNetlinkMessage::DelAddress(address_message(link, *address))
+                }
+                Binding::Route(address, _) => {
+                    RouteNetlinkMessage::DelRoute(route_message(link, *address, None))
+                }
+            };
+            write(&message, 0, out)
+        })
+    }
+}
+
+fn write(message: &RouteNetlinkMessage, flags: u16, out: &mut Vec<u8>) -> Head {
+    let start = out.len();
+    out.resize(start.saturating_add(message.buffer_len()), 0);
+    message.emit(out.get_mut(start..).unwrap_or_default());
+    Head {
+        kind: message.message_type(),
+        flags,
+    }
+}
+
+const fn family_of(address: IpAddr) -> (AddressFamily, u8) {
+    match address {
+        IpAddr::V4(_) => (AddressFamily::Inet, 32),
+        IpAddr::V6(_) => (AddressFamily::Inet6, 128),
+    }
+}
+
+fn address_message(link: LinkIndex, address: IpAddr) -> AddressMessage {
+    let mut message = AddressMessage::default();
+    (message.header.family, message.header.prefix_len) = family_of(address);
+    message.header.index = link.0;
+    message.attributes.push(AddressAttribute::Local(address));
+    message.attributes.push(AddressAttribute::Address(address));
+    if address.is_ipv6() {
+        // No neighbour can have it: the link is a dummy. Duplicate detection would only delay it.
+        message
+            .attributes
+            .push(AddressAttribute::Flags(AddressFlags::Nodad));
+    }
+    message
+}
+
+fn route_message(link: LinkIndex, address: IpAddr, source: Option<IpAddr>) -> RouteMessage {
+    let mut message = RouteMessage::default();
+    (
+        message.header.address_family,
+        message.header.destination_prefix_length,
+    ) = family_of(address);
+    message.header.table = TABLE_LOCAL;
+    message.header.protocol = RouteProtocol::Static;
+    message.header.scope = RouteScope::Host;
+    message.header.kind = RouteType::Local;
+    message
+        .attributes
+        .push(RouteAttribute::Destination(address.into()));
+    message.attributes.push(RouteAttribute::Oif(link.0));
+    if let Some(source) = source {
+        message
+            .attributes
+            .push(RouteAttribute::PrefSource(source.into()));
+    }
+    message
+}
+
+fn local_address(message: &AddressMessage) -> Option<IpAddr> {
+    let local = message.attributes.iter().find_map(|attr| match attr {
+        AddressAttribute::Local(address) => Some(*address),
+        _ => None,
+    });
+    let address = local.or_else(|| {
+        message.attributes.iter().find_map(|attr| match attr {
+            AddressAttribute::Address(address) => Some(*address),
+            _ => None,
+        })
+    })?;
+    let link_local = matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
+    (!link_local).then_some(address)
+}
+
+fn local_route(message: &RouteMessage, link: LinkIndex) -> Option<Binding> {
+    let header = &message.header;
+    let ours = header.kind == RouteType::Local && header.protocol != RouteProtocol::Kernel;
+    let (mut destination, mut source, mut by_link) = (None, None, false);
+    for attr in &message.attributes {
+        match attr {
+            RouteAttribute::Destination(address) => destination = ip(address),
+            RouteAttribute::PrefSource(address) => source = ip(address),
+            RouteAttribute::Oif(index) => by_link = *index == link.0,
+            _ => {}
+        }
+    }
+    let destination = destination.filter(|address| {
+        ours && by_link && header.destination_prefix_length == family_of(*address).1
+    })?;
+    Some(Binding::Route(destination, source))
+}
+
+const fn ip(address: &RouteAddress) -> Option<IpAddr> {
+    match address {
+        RouteAddress::Inet(v4) => Some(IpAddr::V4(*v4)),
+        RouteAddress::Inet6(v6) => Some(IpAddr::V6(*v6)),
+        _ => None,
+    }
+}

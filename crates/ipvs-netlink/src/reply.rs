@@ -1,0 +1,184 @@
+//! The frames of a datagram, and what the kernel says about a request.
+
+use netlink_packet_core::{
+    NLM_F_ACK_TLVS, NLM_F_CAPPED, NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR, NlasIterator,
+};
+
+use crate::error::{Cause, KernelError};
+
+const HEADER: usize = 16;
+const NLMSGERR_ATTR_MSG: u16 = 1;
+
+/// One netlink message of a datagram.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Frame<'a> {
+    pub(crate) kind: u16,
+    pub(crate) flags: u16,
+    pub(crate) sequence: u32,
+    pub(crate) payload: &'a [u8],
+}
+
+/// What a frame means.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Meaning<'a> {
+    /// An object.
+    Data(&'a [u8]),
+    /// The request succeeded, or the dump is complete.
+    Done,
+    /// The kernel refused.
+    Refused(KernelError),
+}
+
+/// The frames of a datagram; a broken one ends it with an error.
+pub(crate) fn frames(mut datagram: &[u8]) -> impl Iterator<Item = Result<Frame<'_>, Cause>> {
+    std::iter::from_fn(move || {
+        if datagram.is_empty() {
+            return None;
+        }
+        let parsed = split(datagram);
+        datagram = parsed.as_ref().map_or(&[][..], |(_, rest)| rest);
+        Some(
+            parsed
+                .map(|(frame, _)| frame)
+                .ok_or_else(|| Cause::Malformed("broken netlink header".into())),
+        )
+    })
+}
+
+fn split(datagram: &[u8]) -> Option<(Frame<'_>, &[u8])> {
+    let word = |at: usize| {
+        datagram
+            .get(at..)?
+            .first_chunk::<4>()
+            .map(|bytes| u32::from_ne_bytes(*bytes))
+    };
+    let half = |at: usize| {
+        datagram
+            .get(at..)?
+            .first_chunk::<2>()
+            .map(|bytes| u16::from_ne_bytes(*bytes))
+    };
+    let length = usize::try_from(word(0)?).ok()?;
+    let frame = Frame {
+        kind: half(4)?,
+        flags: half(6)?,
+        sequence: word(8)?,
+        payload: datagram.get(HEADER..length)?,
+    };
+    Some((
+        frame,
+        datagram
+            .get(length.next_multiple_of(4)..)
+            .unwrap_or_default(),
+    ))
+}
+
+impl<'a> Frame<'a> {
+    /// Whether the kernel noticed that the table changed during the dump. IPVS never does.
+    pub(crate) const fn interrupted(&self) -> bool {
+        self.flags & NLM_F_DUMP_INTR != 0
+    }
+
+    pub(crate) fn meaning(&self) -> Result<Meaning<'a>, Cause> {
+        let code = || {
+            let code = self
+                .payload
+                .first_chunk()
+                .map(|bytes| i32::from_ne_bytes(*bytes));
+            code.ok_or_else(|| Cause::Malformed("error message without a code".into()))
+        };
+        Ok(match self.kind {
+            NLMSG_DONE | NLMSG_ERROR => match code()? {
+                0 => Meaning::Done,
+                negative => Meaning::Refused(KernelError {
+                    errno: negative.checked_neg().unwrap_or(i32::MAX),
+                    text: self.extended_text(),
+                }),
+            },
+            _ => Meaning::Data(self.payload),
+        })
+    }
+
+    /// The kernel's words behind an error. The request is echoed before them: whole, or its header alone if
+    /// `NLM_F_CAPPED`.
+    fn extended_text(&self) -> Option<String> {
+        if self.flags & NLM_F_ACK_TLVS == 0 || self.kind != NLMSG_ERROR {
+            return None;
+        }
+        let echo = self.payload.get(4..)?;
+        let echoed = match self.flags & NLM_F_CAPPED {
+            0 => usize::try_from(u32::from_ne_bytes(*echo.first_chunk()?))
+                .ok()?
+                .next_multiple_of(4),
+            _ => HEADER,
+        };
+        let text = NlasIterator::new(echo.get(echoed..)?)
+            .map_while(Result::ok)
+            .find(|attr| attr.kind() == NLMSGERR_ATTR_MSG)?;
+        let text = text.value().split(|byte| *byte == 0).next()?;
+        Some(String::from_utf8_lossy(text).into_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes(hex: &str) -> Vec<u8> {
+        (0..hex.len())
+            .step_by(2)
+            .map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap())
+            .collect()
+    }
+
+    /// `ERANGE` with extended acknowledgement, recorded from Linux 6.1.
+    const REFUSED: &str = "88000000020000020100000000000000deffffff1c0000001c00050001000000000000000c0100000600040001\
+         00000027000100417474726962757465206661696c656420706f6c6963792076616c69646174696f6e00000800020014000000\
+         280004800c000400000000000000000004000b000c000500ffffffff000000000800010004000000";
+    /// Success with a warning and the request capped.
+    const WARNED: &str = "50000000020000030100000000000000000000006c0000001c00050001000000000000002c0001006279746573\
+         206c6566746f7665722061667465722070617273696e67206174747269627574657300";
+
+    #[test]
+    #[cfg(target_endian = "little")]
+    fn the_kernels_words_are_kept() {
+        let datagram = bytes(REFUSED);
+        let frame = frames(&datagram).next().unwrap().unwrap();
+        let text = Some("Attribute failed policy validation".to_owned());
+        assert_eq!(
+            frame.meaning().unwrap(),
+            Meaning::Refused(KernelError { errno: 34, text })
+        );
+        let datagram = bytes(WARNED);
+        let frame = frames(&datagram).next().unwrap().unwrap();
+        assert_eq!(frame.meaning().unwrap(), Meaning::Done);
+        assert_eq!(
+            frame.extended_text().unwrap(),
+            "bytes leftover after parsing attributes"
+        );
+    }
+
+    #[test]
+    fn no_cut_datagram_panics() {
+        for datagram in [bytes(REFUSED), bytes(WARNED)] {
+            for end in 0..datagram.len() {
+                for frame in frames(&datagram[..end]).flatten() {
+                    let _ = (frame.meaning(), frame.extended_text());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_header_that_lies_ends_the_datagram() {
+        for length in [0_u32, 15, 17, u32::MAX] {
+            let mut datagram = length.to_ne_bytes().to_vec();
+            datagram.resize(16, 0);
+            let read: Vec<_> = frames(&datagram).collect();
+            assert!(
+                matches!(read.as_slice(), [Err(Cause::Malformed(_))]),
+                "{length}"
+            );
+        }
+    }
+}
