@@ -39,10 +39,10 @@ impl Diff<'_> {
     /// The plan for everything, the link and the sets included. O(everything).
     pub(crate) fn everything(&self) -> Plan {
         let mut operations = Vec::new();
-        if !self.known.link {
-            operations.push(Operation::EnsureLink {
-                up: self.config.vip_binding == VipBinding::Route,
-            });
+        // Routes need the link up; addresses do not, and kube-proxy leaves it down.
+        let up = self.config.vip_binding == VipBinding::Route;
+        if self.known.link.is_none_or(|is_up| up && !is_up) {
+            operations.push(Operation::EnsureLink { up });
         }
         for family in &self.config.families {
             let missing = KubeSet::ALL
@@ -231,7 +231,7 @@ pub(crate) fn clean_up(config: &Config, known: &Known) -> Plan {
     if !known.virtual_servers.is_empty() {
         operations.push(Operation::FlushVirtualServers);
     }
-    if known.link {
+    if known.link.is_some() {
         operations.push(Operation::DeleteLink);
     }
     Plan { operations }

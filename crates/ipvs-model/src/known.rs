@@ -16,8 +16,8 @@ use crate::state::{Vip, VirtualServer};
 /// [`applied`](Self::applied) keeps it equal from then on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Known {
-    /// The dummy link is there (and up, where that is needed).
-    pub link: bool,
+    /// Whether the dummy link is up, if it is there.
+    pub link: Option<bool>,
     /// Virtual servers by key. Those with a firewall mark are never ours and not among them.
     pub virtual_servers: HashMap<ServiceKey, Arc<VirtualServer>>,
     /// Sets that are there, of the right type.
@@ -64,9 +64,9 @@ impl Known {
     /// Takes over an operation that succeeded. O(log n) of the object that it concerns.
     pub fn applied(&mut self, operation: &Operation) {
         match operation {
-            Operation::EnsureLink { .. } => self.link = true,
+            Operation::EnsureLink { up } => self.link = Some(*up || self.link == Some(true)),
             Operation::DeleteLink => {
-                self.link = false;
+                self.link = None;
                 self.vips.clear();
             }
             Operation::CreateSet { set, family, .. } => {
@@ -140,13 +140,15 @@ impl Known {
     /// Lets equal virtual servers of both share their memory. O(1) for each key, plus the comparison.
     pub(crate) fn share(&mut self, desired: &Desired, keys: impl Iterator<Item = ServiceKey>) {
         for key in keys {
-            if let (Some(known), Some(wanted)) = (
-                self.virtual_servers.get_mut(&key),
-                desired.virtual_server(&key),
-            ) {
-                if !Arc::ptr_eq(known, wanted) && known == wanted {
-                    *known = Arc::clone(wanted);
-                }
+            let pair = self
+                .virtual_servers
+                .get_mut(&key)
+                .zip(desired.virtual_server(&key));
+            if let Some((known, wanted)) = pair
+                && !Arc::ptr_eq(known, wanted)
+                && known == wanted
+            {
+                *known = Arc::clone(wanted);
             }
         }
     }

@@ -21,4 +21,4 @@ pub use connection::{Connection, Outcome};
 pub use error::{Cause, Error, KernelError};
 pub use ipsets::IpSets;
 pub use ipvs::Ipvs;
-pub use links::{Binding, LinkIndex, Links};
+pub use links::{Binding, Link, LinkIndex, Links};

@@ -20,6 +20,15 @@ const TABLE_LOCAL: u8 = 255;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LinkIndex(pub u32);
 
+/// A link as it is found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Link {
+    /// Its index.
+    pub index: LinkIndex,
+    /// Whether it is up.
+    pub up: bool,
+}
+
 /// A change of what a link answers for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Binding {
@@ -36,7 +45,7 @@ pub enum Binding {
 /// use ipvs_netlink::{Binding, Links};
 ///
 /// let mut links = Links::open()?;
-/// let link = links.ensure_dummy("kube-ipvs0")?;
+/// let link = links.ensure_dummy("kube-ipvs0")?.index;
 /// let outcomes = links.bind(link, &[Binding::Address("10.96.0.10".parse()?)]);
 /// assert!(outcomes[0].is_ok());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -64,12 +73,12 @@ impl Links {
         &self.connection
     }
 
-    /// The index of a link; `None` if there is none of the name.
+    /// A link; `None` if there is none of the name.
     ///
     /// # Errors
     /// Whatever the kernel refuses.
-    pub fn index(&mut self, name: &str) -> Result<Option<LinkIndex>, Error> {
-        let mut index = None;
+    pub fn find(&mut self, name: &str) -> Result<Option<Link>, Error> {
+        let mut link = None;
         let mut message = LinkMessage::default();
         message
             .attributes
@@ -78,9 +87,18 @@ impl Links {
         let answer = self.connection.request(
             |out| write(&request, 0, out),
             |message| {
-                // struct ifinfomsg: the index is its second word. The attributes are not needed, and grow.
-                let word = message.get(4..).and_then(<[u8]>::first_chunk).copied();
-                index = word.map(u32::from_ne_bytes).map(LinkIndex);
+                // struct ifinfomsg: index and flags are its second and third word. The attributes are not needed, and grow.
+                let word = |at: usize| {
+                    message
+                        .get(at..)?
+                        .first_chunk()
+                        .copied()
+                        .map(u32::from_ne_bytes)
+                };
+                link = word(4).zip(word(8)).map(|(index, flags)| Link {
+                    index: LinkIndex(index),
+                    up: flags & LinkFlags::Up.bits() != 0,
+                });
                 Ok(())
             },
         );
@@ -88,17 +106,17 @@ impl Links {
             Err(cause) if !cause.is_not_found() => {
                 Err(Error::new(format!("find link {name}"), cause))
             }
-            _ => Ok(index),
+            _ => Ok(link),
         }
     }
 
-    /// The index of a dummy link, made if it is not there; its state is left as it is.
+    /// A dummy link, made if it is not there; its state is left as it is.
     ///
     /// # Errors
     /// `EOPNOTSUPP` without the module `dummy`; whatever else the kernel refuses.
-    pub fn ensure_dummy(&mut self, name: &str) -> Result<LinkIndex, Error> {
-        if let Some(index) = self.index(name)? {
-            return Ok(index);
+    pub fn ensure_dummy(&mut self, name: &str) -> Result<Link, Error> {
+        if let Some(link) = self.find(name)? {
+            return Ok(link);
         }
         let mut message = LinkMessage::default();
         message
@@ -115,7 +133,7 @@ impl Links {
             NLM_F_CREATE | NLM_F_EXCL,
         )
         .map_err(failed)?;
-        self.index(name)?
+        self.find(name)?
             .ok_or_else(|| failed(Cause::Malformed("the new link is not there".into())))
     }
 

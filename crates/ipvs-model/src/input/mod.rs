@@ -69,8 +69,10 @@ pub enum Change {
 }
 
 fn parse_ip(field: &str, text: &str) -> Result<IpAddr, InputError> {
-    text.parse()
-        .or(Err(InputError::new(field, text, "not an IP address")))
+    match text.parse() {
+        Ok(ip) => Ok(ip),
+        Err(_) => Err(InputError::new(field, text, "not an IP address")),
+    }
 }
 
 fn parse_port(field: impl Into<String>, number: i64) -> Result<u16, InputError> {

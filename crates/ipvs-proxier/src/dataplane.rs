@@ -1,0 +1,39 @@
+use std::net::SocketAddr;
+
+use ipvs_codec::{Family, ServiceKey};
+use ipvs_model::{Known, Operation};
+
+use crate::error::PlaneError;
+
+/// A leaving real server and the connections that it still has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Connections {
+    /// Where it is.
+    pub virtual_server: ServiceKey,
+    /// Its address.
+    pub real_server: SocketAddr,
+    /// Active and inactive connections together.
+    pub count: u64,
+}
+
+/// What programs the kernel: Linux itself ([`Linux`](crate::Linux)) or a simulation of it
+/// ([`Simulated`](crate::Simulated)), which obeys the same rules.
+pub trait DataPlane {
+    /// Reads the state of some families.
+    ///
+    /// # Errors
+    /// [`PlaneError`] when a part cannot be read; nothing may then be concluded about any part.
+    fn observe(&mut self, families: &[Family]) -> Result<Known, PlaneError>;
+
+    /// Applies operations in order and returns one outcome for each. A failed one neither stops nor undoes others.
+    fn apply(&mut self, operations: &[Operation]) -> Vec<Result<(), PlaneError>>;
+
+    /// The connections of the real servers of some virtual servers. One read for each virtual server.
+    ///
+    /// # Errors
+    /// [`PlaneError`] when they cannot be read.
+    fn connections(
+        &mut self,
+        virtual_servers: &[ServiceKey],
+    ) -> Result<Vec<Connections>, PlaneError>;
+}

@@ -1,0 +1,61 @@
+use ipvs_model::Operation;
+use ipvs_netlink::Cause;
+
+/// Why the data plane failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PlaneError {
+    /// A request failed.
+    #[error(transparent)]
+    Netlink(#[from] ipvs_netlink::Error),
+    /// An operation was refused.
+    #[error(transparent)]
+    Refused(#[from] Cause),
+    /// A program could not be run or failed.
+    #[error("{program}: {reason}")]
+    Program {
+        /// Which.
+        program: String,
+        /// Its own words, or why it could not be run.
+        reason: String,
+    },
+    /// No `iptables` works here.
+    #[error("no usable iptables: install the package iptables; tried {tried}")]
+    NoIptables {
+        /// What was tried and why it did not work.
+        tried: String,
+    },
+    /// A set of one of our names is of another type.
+    #[error("set {name} is of type {found}, not {wanted}: destroy it with `ipset destroy {name}`")]
+    SetType {
+        /// The set.
+        name: String,
+        /// Its type.
+        found: String,
+        /// The type that it must have.
+        wanted: String,
+    },
+}
+
+impl PlaneError {
+    /// The kernel's error number, if it was the kernel that refused.
+    #[must_use]
+    pub const fn errno(&self) -> Option<i32> {
+        match self {
+            Self::Netlink(error) => error.cause().errno(),
+            Self::Refused(cause) => cause.errno(),
+            _ => None,
+        }
+    }
+}
+
+/// An operation that failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{operation}: {error}")]
+pub struct Failure {
+    /// What was tried.
+    pub operation: Operation,
+    /// Why it failed.
+    #[source]
+    pub error: PlaneError,
+}

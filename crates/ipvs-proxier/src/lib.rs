@@ -1,0 +1,17 @@
+#![doc = include_str!("../README.md")]
+
+mod dataplane;
+mod error;
+mod linux;
+mod proxier;
+mod schedule;
+mod simulated;
+mod source;
+
+pub use dataplane::{Connections, DataPlane};
+pub use error::{Failure, PlaneError};
+pub use linux::{IptablesBackend, Linux};
+pub use proxier::{Proxier, Report};
+pub use schedule::{Due, Pace, Schedule};
+pub use simulated::Simulated;
+pub use source::{ManifestError, Manifests};

@@ -1,0 +1,123 @@
+//! `iptables-save` and `iptables-restore`: one process to read, one to write, and only when the rules change.
+
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+use ipvs_codec::Family;
+use ipvs_netfilter::iptables::SavedRules;
+
+use crate::error::PlaneError;
+
+/// Which iptables programs the rules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum IptablesBackend {
+    /// The one that already has `KUBE-` chains, else the first that works: `iptables`, `iptables-legacy`,
+    /// `iptables-nft`.
+    #[default]
+    Auto,
+    /// `iptables-legacy`.
+    Legacy,
+    /// `iptables-nft`.
+    Nft,
+}
+
+/// The programs of one back end, for both families.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Iptables {
+    /// What follows `iptables` and `ip6tables` in the programs' names.
+    suffix: &'static str,
+}
+
+/// Makes and removes a chain in one transaction: leaves nothing, and shows that the kernel can do it.
+const PROBE: &str = "*nat\n:KUBE-IPVS-PROBE - [0:0]\n-X KUBE-IPVS-PROBE\nCOMMIT\n";
+
+impl Iptables {
+    /// Finds the back end.
+    pub(super) fn detect(backend: IptablesBackend) -> Result<Self, PlaneError> {
+        let candidates: &[Self] = match backend {
+            IptablesBackend::Auto => &[
+                Self { suffix: "" },
+                Self { suffix: "-legacy" },
+                Self { suffix: "-nft" },
+            ],
+            IptablesBackend::Legacy => &[Self { suffix: "-legacy" }],
+            IptablesBackend::Nft => &[Self { suffix: "-nft" }],
+        };
+        let has_kube_chains = |candidate: &&Self| {
+            let text = run(&candidate.program(Family::Ipv4, "save"), &[], "");
+            text.is_ok_and(|text| text.contains("\n:KUBE-"))
+        };
+        if let Some(used) = candidates.iter().find(has_kube_chains) {
+            return Ok(*used);
+        }
+        let mut tried = Vec::new();
+        for candidate in candidates {
+            let works = Family::ALL
+                .into_iter()
+                .map(|family| candidate.restore(family, PROBE));
+            match works.reduce(Result::or) {
+                Some(Err(error)) => tried.push(error.to_string()),
+                _ => return Ok(*candidate),
+            }
+        }
+        Err(PlaneError::NoIptables {
+            tried: tried.join("; "),
+        })
+    }
+
+    /// Whether the rules of a family can be programmed.
+    pub(super) fn supports(self, family: Family) -> bool {
+        self.restore(family, PROBE).is_ok()
+    }
+
+    fn program(self, family: Family, action: &str) -> String {
+        let name = match family {
+            Family::Ipv4 => "iptables",
+            Family::Ipv6 => "ip6tables",
+        };
+        format!("{name}{}-{action}", self.suffix)
+    }
+
+    pub(super) fn save(self, family: Family) -> Result<SavedRules, PlaneError> {
+        run(&self.program(family, "save"), &[], "").map(|text| SavedRules::parse(&text))
+    }
+
+    pub(super) fn restore(self, family: Family, text: &str) -> Result<(), PlaneError> {
+        run(
+            &self.program(family, "restore"),
+            &["-w", "5", "--noflush"],
+            text,
+        )
+        .map(|_| ())
+    }
+}
+
+fn run(program: &str, arguments: &[&str], input: &str) -> Result<String, PlaneError> {
+    let failed = |reason: String| PlaneError::Program {
+        program: program.to_owned(),
+        reason,
+    };
+    let io_failed = |error: std::io::Error| failed(error.to_string());
+    let mut child = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(io_failed)?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // A program that ends early says why on its standard error.
+        let _ = stdin.write_all(input.as_bytes());
+    }
+    let output = child.wait_with_output().map_err(io_failed)?;
+    if !output.status.success() {
+        let words = String::from_utf8_lossy(&output.stderr);
+        let words: Vec<&str> = words
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty())
+            .collect();
+        return Err(failed(format!("{}: {}", output.status, words.join("; "))));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}

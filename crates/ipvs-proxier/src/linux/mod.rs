@@ -1,0 +1,258 @@
+mod iptables;
+mod observe;
+
+use std::path::Path;
+
+use ipvs_codec::{Family, Request, ServiceKey};
+use ipvs_model::{Operation, Vip};
+use ipvs_netfilter::ipset;
+use ipvs_netlink::{Binding, Cause, IpSets, Ipvs, LinkIndex, Links, Outcome};
+
+use self::iptables::Iptables;
+pub use self::iptables::IptablesBackend;
+use crate::dataplane::{Connections, DataPlane};
+use crate::error::PlaneError;
+
+/// The name of the dummy link that virtual addresses are bound to.
+const LINK: &str = "kube-ipvs0";
+
+/// The kernel in the network namespace of the thread that opened it: IPVS, links and ipsets by netlink, the rule
+/// skeleton by `iptables-restore`. Needs `CAP_NET_ADMIN`, and for iptables `CAP_NET_RAW`.
+#[derive(Debug)]
+pub struct Linux {
+    ipvs: Ipvs,
+    links: Links,
+    sets: IpSets,
+    iptables: Iptables,
+}
+
+impl Linux {
+    /// Opens the connections and finds the iptables to use. Changes nothing, but makes the kernel load its modules.
+    ///
+    /// # Errors
+    /// [`PlaneError`] when IPVS or iptables cannot be used.
+    ///
+    /// ```no_run
+    /// use ipvs_codec::Family;
+    /// use ipvs_proxier::{DataPlane as _, IptablesBackend, Linux};
+    ///
+    /// let mut plane = Linux::open(IptablesBackend::Auto)?;
+    /// let known = plane.observe(&Family::ALL)?;
+    /// println!("{} virtual servers", known.virtual_servers.len());
+    /// # Ok::<(), ipvs_proxier::PlaneError>(())
+    /// ```
+    pub fn open(backend: IptablesBackend) -> Result<Self, PlaneError> {
+        Ok(Self {
+            ipvs: Ipvs::open()?,
+            links: Links::open()?,
+            sets: IpSets::open()?,
+            iptables: Iptables::detect(backend)?,
+        })
+    }
+
+    /// The families that can be programmed: those whose iptables works; IPv6 only where the kernel has it enabled.
+    #[must_use]
+    pub fn families(&self) -> Vec<Family> {
+        let disabled = std::fs::read_to_string("/proc/sys/net/ipv6/conf/all/disable_ipv6");
+        let ipv6 = Path::new("/proc/net/if_inet6").exists()
+            && disabled.is_ok_and(|value| value.trim() != "1");
+        let enabled = |family: &Family| *family == Family::Ipv4 || ipv6;
+        Family::ALL
+            .into_iter()
+            .filter(enabled)
+            .filter(|family| self.iptables.supports(*family))
+            .collect()
+    }
+
+    /// IPVS itself, for what the data plane does not cover.
+    pub const fn ipvs(&mut self) -> &mut Ipvs {
+        &mut self.ipvs
+    }
+
+    fn link(&mut self) -> Result<LinkIndex, PlaneError> {
+        Ok(self.links.ensure_dummy(LINK)?.index)
+    }
+
+    fn apply_ipvs(&mut self, operations: &[Operation]) -> Vec<Result<(), PlaneError>> {
+        let requests: Vec<Request<'_>> = operations.iter().filter_map(ipvs_request).collect();
+        results(self.ipvs.batch(&requests))
+    }
+
+    fn apply_members(&mut self, operations: &[Operation]) -> Vec<Result<(), PlaneError>> {
+        let requests: Vec<ipset::Request<'_>> =
+            operations.iter().filter_map(member_request).collect();
+        results(self.sets.batch(&requests))
+    }
+
+    fn apply_vips(&mut self, operations: &[Operation]) -> Vec<Result<(), PlaneError>> {
+        let link = match self.link() {
+            Ok(link) => link,
+            Err(error) => {
+                let no_link = || {
+                    Err(PlaneError::Refused(Cause::Malformed(format!(
+                        "no link {LINK}"
+                    ))))
+                };
+                return std::iter::once(Err(error))
+                    .chain(std::iter::repeat_with(no_link))
+                    .take(operations.len())
+                    .collect();
+            }
+        };
+        let bindings: Vec<Binding> = operations.iter().filter_map(binding).collect();
+        let bind = matches!(operations.first(), Some(Operation::BindVip { .. }));
+        results(if bind {
+            self.links.bind(link, &bindings)
+        } else {
+            self.links.unbind(link, &bindings)
+        })
+    }
+
+    fn apply_one(&mut self, operation: &Operation) -> Result<(), PlaneError> {
+        match operation {
+            Operation::EnsureLink { up } => {
+                let link = self.links.ensure_dummy(LINK)?;
+                if *up && !link.up {
+                    self.links.set_up(link.index)?;
+                }
+            }
+            Operation::DeleteLink => {
+                if let Some(link) = self.links.find(LINK)? {
+                    self.links.delete(link.index)?;
+                }
+            }
+            Operation::CreateSet { spec, .. } => self.sets.create(spec)?,
+            Operation::DestroySet { spec, .. } => {
+                let outcomes = self.sets.batch(&[ipset::Request::Destroy(spec.name)]);
+                outcomes.into_iter().collect::<Outcome>()?;
+            }
+            Operation::WriteRules {
+                family, restore, ..
+            }
+            | Operation::RemoveRules { family, restore } => {
+                self.iptables.restore(*family, restore)?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// What applies an operation. Neighbours of one kind go out together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Applier {
+    Ipvs,
+    Members,
+    Bind,
+    Unbind,
+    /// One at a time.
+    Alone,
+}
+
+const fn applier(operation: &Operation) -> Applier {
+    match operation {
+        Operation::AddMember { .. } | Operation::RemoveMember { .. } => Applier::Members,
+        Operation::BindVip { .. } => Applier::Bind,
+        Operation::UnbindVip { .. } => Applier::Unbind,
+        _ if ipvs_request(operation).is_some() => Applier::Ipvs,
+        _ => Applier::Alone,
+    }
+}
+
+const fn ipvs_request(operation: &Operation) -> Option<Request<'_>> {
+    Some(match operation {
+        Operation::AddVirtualServer { service } => Request::NewService(service),
+        Operation::SetVirtualServer { service } => Request::SetService(service),
+        Operation::RemoveVirtualServer { virtual_server } => Request::DelService(virtual_server),
+        Operation::AddRealServer {
+            virtual_server,
+            real_server,
+        } => Request::NewDest(virtual_server, real_server),
+        Operation::SetRealServer {
+            virtual_server,
+            real_server,
+        }
+        | Operation::DrainRealServer {
+            virtual_server,
+            real_server,
+        } => Request::SetDest(virtual_server, real_server),
+        Operation::RemoveRealServer {
+            virtual_server,
+            address,
+        } => Request::DelDest(virtual_server, *address),
+        Operation::FlushVirtualServers => Request::Flush,
+        _ => return None,
+    })
+}
+
+fn member_request(operation: &Operation) -> Option<ipset::Request<'_>> {
+    match operation {
+        Operation::AddMember { member } => Some(ipset::Request::Add(
+            member.set.name(member.family),
+            member.entry,
+        )),
+        Operation::RemoveMember { member } => Some(ipset::Request::Delete(
+            member.set.name(member.family),
+            member.entry,
+        )),
+        _ => None,
+    }
+}
+
+const fn binding(operation: &Operation) -> Option<Binding> {
+    match operation {
+        Operation::BindVip { vip } | Operation::UnbindVip { vip } => Some(match *vip {
+            Vip::Address { address } => Binding::Address(address),
+            Vip::Route { address, source } => Binding::Route(address, source),
+        }),
+        _ => None,
+    }
+}
+
+fn results(outcomes: Vec<Outcome>) -> Vec<Result<(), PlaneError>> {
+    outcomes
+        .into_iter()
+        .map(|outcome| outcome.map_err(PlaneError::Refused))
+        .collect()
+}
+
+impl DataPlane for Linux {
+    fn observe(&mut self, families: &[Family]) -> Result<ipvs_model::Known, PlaneError> {
+        self.read(families)
+    }
+
+    fn apply(&mut self, operations: &[Operation]) -> Vec<Result<(), PlaneError>> {
+        let mut results = Vec::with_capacity(operations.len());
+        for group in operations.chunk_by(|a, b| applier(a) == applier(b)) {
+            let first = group.first().map_or(Applier::Alone, applier);
+            results.append(&mut match first {
+                Applier::Ipvs => self.apply_ipvs(group),
+                Applier::Members => self.apply_members(group),
+                Applier::Bind | Applier::Unbind => self.apply_vips(group),
+                Applier::Alone => group
+                    .iter()
+                    .map(|operation| self.apply_one(operation))
+                    .collect(),
+            });
+        }
+        results
+    }
+
+    fn connections(
+        &mut self,
+        virtual_servers: &[ServiceKey],
+    ) -> Result<Vec<Connections>, PlaneError> {
+        let mut connections = Vec::new();
+        for virtual_server in virtual_servers {
+            for observed in self.ipvs.destinations(virtual_server)? {
+                connections.push(Connections {
+                    virtual_server: *virtual_server,
+                    real_server: observed.destination.addr,
+                    count: u64::from(observed.active_connections)
+                        + u64::from(observed.inactive_connections),
+                });
+            }
+        }
+        Ok(connections)
+    }
+}

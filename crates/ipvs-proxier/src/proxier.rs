@@ -1,0 +1,194 @@
+use ipvs_codec::{Family, ServiceKey};
+use ipvs_model::input::Change;
+use ipvs_model::{Desired, Known, Model, Operation, Plan};
+use tracing::{debug, info, warn};
+
+use crate::dataplane::DataPlane;
+use crate::error::{Failure, PlaneError};
+
+/// What a sync did.
+#[derive(Debug, Default)]
+#[must_use]
+pub struct Report {
+    /// The operations that were tried, in order.
+    pub plan: Plan,
+    /// Those that failed.
+    pub failures: Vec<Failure>,
+}
+
+/// Keeps a data plane equal to a model.
+///
+/// A sync after a change writes what the change needs and reads nothing. The state is read at the start, by
+/// [`verify`](Self::verify), and again after an operation failed, since what it left is unknown.
+///
+/// ```
+/// use ipvs_model::input::Manifest;
+/// use ipvs_model::{Config, Model};
+/// use ipvs_proxier::{Proxier, Simulated};
+///
+/// let mut proxier = Proxier::new(Model::new(Config::default()), Simulated::default());
+/// let report = proxier.sync()?;
+/// assert!(report.failures.is_empty());
+/// assert!(proxier.sync()?.plan.is_empty());
+/// # Ok::<(), ipvs_proxier::PlaneError>(())
+/// ```
+#[derive(Debug)]
+pub struct Proxier<P> {
+    model: Model,
+    plane: P,
+    /// `None` while the state must be read before anything is concluded from it.
+    known: Option<Known>,
+}
+
+impl<P: DataPlane> Proxier<P> {
+    /// A proxier that has not read anything yet.
+    pub const fn new(model: Model, plane: P) -> Self {
+        Self {
+            model,
+            plane,
+            known: None,
+        }
+    }
+
+    /// The data plane.
+    pub const fn plane(&mut self) -> &mut P {
+        &mut self.plane
+    }
+
+    /// What should be there, as of the last sync.
+    #[must_use]
+    pub const fn desired(&self) -> &Desired {
+        self.model.desired()
+    }
+
+    /// The state as far as it is known.
+    #[must_use]
+    pub const fn known(&self) -> Option<&Known> {
+        self.known.as_ref()
+    }
+
+    /// The model.
+    #[must_use]
+    pub const fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// Takes in a change; the next sync applies it.
+    pub fn change(&mut self, change: Change) {
+        self.model.change(change);
+    }
+
+    /// Applies what changed since the last sync. O(change); everything is read and compared the first time, and after
+    /// a sync with failures.
+    ///
+    /// # Errors
+    /// [`PlaneError`] when the state must be read and cannot be. What was applied stays.
+    pub fn sync(&mut self) -> Result<Report, PlaneError> {
+        match self.known.take() {
+            Some(known) => {
+                let plan = self.model.plan(&known);
+                Ok(self.apply(plan, known))
+            }
+            None => self.verify(),
+        }
+    }
+
+    /// Reads everything, compares, and repairs what differs. O(everything).
+    ///
+    /// # Errors
+    /// [`PlaneError`] when the state cannot be read; nothing is then changed.
+    pub fn verify(&mut self) -> Result<Report, PlaneError> {
+        let families: Vec<Family> = self.model.config().families.clone();
+        let known = self.plane.observe(&families)?;
+        let plan = self.model.plan_everything(&known);
+        for conflict in self.model.desired().conflicts() {
+            warn!("{conflict}");
+        }
+        Ok(self.apply(plan, known))
+    }
+
+    /// Removes the draining real servers that have no connections left. One read for each virtual server that has
+    /// draining ones, none if there are none. O(virtual servers) in memory.
+    ///
+    /// # Errors
+    /// [`PlaneError`] when the connections cannot be read; nothing is then removed.
+    pub fn drain(&mut self) -> Result<Report, PlaneError> {
+        let Some(known) = self.known.as_ref() else {
+            return Ok(Report::default());
+        };
+        let draining: Vec<ServiceKey> = known.draining(self.model.desired());
+        if draining.is_empty() {
+            return Ok(Report::default());
+        }
+        let connections = self.plane.connections(&draining)?;
+        let is_draining = |found: &&crate::Connections| {
+            let server = known.virtual_servers.get(&found.virtual_server);
+            let weight = server
+                .and_then(|server| server.real_server(found.real_server))
+                .map(|rs| rs.weight);
+            let wanted = self.model.desired().virtual_server(&found.virtual_server);
+            weight == Some(0)
+                && wanted.is_some_and(|wanted| wanted.real_server(found.real_server).is_none())
+        };
+        let done = connections
+            .iter()
+            .filter(is_draining)
+            .filter(|found| found.count == 0);
+        let operations = done.map(|found| Operation::RemoveRealServer {
+            virtual_server: found.virtual_server,
+            address: found.real_server,
+        });
+        let plan = Plan {
+            operations: operations.collect(),
+        };
+        match self.known.take() {
+            Some(known) => Ok(self.apply(plan, known)),
+            None => Ok(Report::default()),
+        }
+    }
+
+    /// Whether real servers are waiting for the end of their connections. O(virtual servers).
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.known
+            .as_ref()
+            .is_some_and(|known| !known.draining(self.model.desired()).is_empty())
+    }
+
+    /// Removes everything that a proxier makes, and every virtual server of the network namespace.
+    ///
+    /// # Errors
+    /// [`PlaneError`] when the state cannot be read; nothing is then removed.
+    pub fn clean_up(&mut self) -> Result<Report, PlaneError> {
+        let known = self.plane.observe(&self.model.config().families.clone())?;
+        let plan = self.model.plan_clean_up(&known);
+        Ok(self.apply(plan, known))
+    }
+
+    fn apply(&mut self, plan: Plan, mut known: Known) -> Report {
+        let outcomes = self.plane.apply(&plan.operations);
+        let mut failures = Vec::new();
+        for (operation, outcome) in plan.operations.iter().zip(outcomes) {
+            match outcome {
+                Ok(()) => {
+                    debug!("{operation}");
+                    known.applied(operation);
+                }
+                Err(error) => {
+                    warn!("{operation}: {error}");
+                    failures.push(Failure {
+                        operation: operation.clone(),
+                        error,
+                    });
+                }
+            }
+        }
+        if !plan.is_empty() {
+            info!(operations = plan.len(), failures = failures.len(), "synced");
+        }
+        self.model.share(&plan, &mut known);
+        // What a failed operation left behind is not known.
+        self.known = failures.is_empty().then_some(known);
+        Report { plan, failures }
+    }
+}

@@ -1,0 +1,264 @@
+//! A kernel in memory that obeys the rules of the real one, error numbers included.
+
+use ipvs_codec::{Destination, Family, ServiceKey};
+use ipvs_model::{Known, Member, Operation};
+use ipvs_netfilter::ipset::SetSpec;
+use ipvs_netlink::{Cause, KernelError};
+
+use crate::dataplane::{Connections, DataPlane};
+use crate::error::PlaneError;
+
+const ENOENT: i32 = 2;
+const ESRCH: i32 = 3;
+const EEXIST: i32 = 17;
+const ENODEV: i32 = 19;
+const EINVAL: i32 = 22;
+const ERANGE: i32 = 34;
+const EADDRNOTAVAIL: i32 = 99;
+const ENETDOWN: i32 = 100;
+const HASH_FULL: i32 = 4352;
+const IPSET_BUSY: i32 = 4100;
+
+/// A kernel in memory: for tests, for dry runs, and for programs that want to know what would happen.
+///
+/// ```
+/// use ipvs_codec::Family;
+/// use ipvs_model::Operation;
+/// use ipvs_proxier::{DataPlane as _, Simulated};
+///
+/// let mut plane = Simulated::default();
+/// let outcomes = plane.apply(&[Operation::EnsureLink { up: false }]);
+/// assert!(outcomes[0].is_ok());
+/// assert_eq!(plane.observe(&Family::ALL).unwrap().link, Some(false));
+/// ```
+#[derive(Debug, Default)]
+pub struct Simulated {
+    state: Known,
+    connections: Vec<Connections>,
+    messages: u64,
+    reads: u64,
+    processes: u64,
+}
+
+impl Simulated {
+    /// The state of the simulated kernel.
+    #[must_use]
+    pub const fn state(&self) -> &Known {
+        &self.state
+    }
+
+    /// Lets the state be changed behind the proxier's back.
+    pub const fn state_mut(&mut self) -> &mut Known {
+        &mut self.state
+    }
+
+    /// Netlink messages that the same operations would have cost: one each.
+    #[must_use]
+    pub const fn messages(&self) -> u64 {
+        self.messages
+    }
+
+    /// How often the state was read.
+    #[must_use]
+    pub const fn reads(&self) -> u64 {
+        self.reads
+    }
+
+    /// Processes that the same operations would have started.
+    #[must_use]
+    pub const fn processes(&self) -> u64 {
+        self.processes
+    }
+
+    /// Gives a real server connections.
+    pub fn set_connections(&mut self, connections: Connections) {
+        self.connections.retain(|known| {
+            (known.virtual_server, known.real_server)
+                != (connections.virtual_server, connections.real_server)
+        });
+        self.connections.push(connections);
+    }
+
+    fn try_one(&self, operation: &Operation) -> Result<(), i32> {
+        let allow = |allowed: bool, errno: i32| if allowed { Ok(()) } else { Err(errno) };
+        let state = &self.state;
+        match operation {
+            Operation::AddVirtualServer { service } => {
+                allow(!state.virtual_servers.contains_key(&service.key), EEXIST)?;
+                allow(!service.scheduler.to_string().is_empty(), ENOENT)?;
+            }
+            Operation::SetVirtualServer { service } => {
+                allow(state.virtual_servers.contains_key(&service.key), ESRCH)?;
+            }
+            Operation::RemoveVirtualServer { virtual_server } => {
+                allow(state.virtual_servers.contains_key(virtual_server), ESRCH)?;
+            }
+            Operation::AddRealServer {
+                virtual_server,
+                real_server,
+            } => {
+                let there = self.real_server(virtual_server, real_server)?;
+                acceptable(real_server)?;
+                allow(!there, EEXIST)?;
+            }
+            Operation::SetRealServer {
+                virtual_server,
+                real_server,
+            }
+            | Operation::DrainRealServer {
+                virtual_server,
+                real_server,
+            } => {
+                let there = self.real_server(virtual_server, real_server)?;
+                acceptable(real_server)?;
+                allow(there, ENOENT)?;
+            }
+            Operation::RemoveRealServer {
+                virtual_server,
+                address,
+            } => {
+                let there = self.real_server(virtual_server, &Destination::new(*address))?;
+                allow(there, ENOENT)?;
+            }
+            Operation::AddMember { member } => self.can_add(member)?,
+            Operation::RemoveMember { member } => {
+                allow(state.sets.contains(&(member.set, member.family)), ENOENT)?
+            }
+            Operation::BindVip { vip } => {
+                let up = state.link.ok_or(ENODEV)?;
+                let bound = state
+                    .vips
+                    .get(&vip.address())
+                    .map(Vec::as_slice)
+                    .unwrap_or_default();
+                let route = matches!(vip, ipvs_model::Vip::Route { .. });
+                allow(up || !route, ENETDOWN)?;
+                let same_kind = |known: &ipvs_model::Vip| {
+                    matches!(known, ipvs_model::Vip::Route { .. }) == route
+                };
+                allow(!bound.iter().any(same_kind), EEXIST)?;
+            }
+            Operation::UnbindVip { vip } => {
+                state.link.ok_or(ENODEV)?;
+                let bound = state
+                    .vips
+                    .get(&vip.address())
+                    .is_some_and(|bound| bound.contains(vip));
+                let route = matches!(vip, ipvs_model::Vip::Route { .. });
+                allow(bound, if route { ESRCH } else { EADDRNOTAVAIL })?;
+            }
+            Operation::DestroySet { set, family, .. } => {
+                allow(state.sets.contains(&(*set, *family)), ENOENT)?;
+                allow(
+                    !state.rules.contains_key(family) || !self.refers(*family),
+                    IPSET_BUSY,
+                )?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn refers(&self, family: Family) -> bool {
+        self.state
+            .rules
+            .get(&family)
+            .is_some_and(|rules| rules.has_chains("KUBE-"))
+    }
+
+    fn real_server(&self, key: &ServiceKey, real_server: &Destination) -> Result<bool, i32> {
+        let server = self.state.virtual_servers.get(key).ok_or(ESRCH)?;
+        Ok(server.real_server(real_server.addr).is_some())
+    }
+
+    fn can_add(&self, member: &Member) -> Result<(), i32> {
+        if !self.state.sets.contains(&(member.set, member.family)) {
+            return Err(ENOENT);
+        }
+        let limit = usize::try_from(SetSpec::MAX_ELEMENTS).unwrap_or(usize::MAX);
+        // Counting is only worth it when the set could be full.
+        let full = self.state.members.len() >= limit && {
+            let of_set = |other: &&Member| (other.set, other.family) == (member.set, member.family);
+            self.state.members.iter().filter(of_set).count() >= limit
+        };
+        if full && !self.state.members.contains(member) {
+            Err(HASH_FULL)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// What the kernel checks of a real server.
+fn acceptable(real_server: &Destination) -> Result<(), i32> {
+    let ip = real_server.addr.ip();
+    let unicast = match ip {
+        std::net::IpAddr::V4(v4) => {
+            !v4.is_unspecified() && !v4.is_multicast() && !v4.is_broadcast()
+        }
+        std::net::IpAddr::V6(v6) => {
+            !v6.is_unspecified() && !v6.is_multicast() && !v6.is_unicast_link_local()
+        }
+    };
+    if !unicast {
+        return Err(EINVAL);
+    }
+    let too_heavy = real_server.weight > i32::MAX.cast_unsigned();
+    if too_heavy || real_server.lower_threshold > real_server.upper_threshold {
+        return Err(ERANGE);
+    }
+    Ok(())
+}
+
+impl DataPlane for Simulated {
+    fn observe(&mut self, _families: &[Family]) -> Result<Known, PlaneError> {
+        self.reads += 1;
+        Ok(self.state.clone())
+    }
+
+    fn apply(&mut self, operations: &[Operation]) -> Vec<Result<(), PlaneError>> {
+        let mut results = Vec::with_capacity(operations.len());
+        for operation in operations {
+            match operation {
+                Operation::WriteRules { .. } | Operation::RemoveRules { .. } => self.processes += 1,
+                _ => self.messages += 1,
+            }
+            let outcome = self.try_one(operation);
+            if outcome.is_ok() {
+                self.state.applied(operation);
+            }
+            results.push(
+                outcome.map_err(|errno| Cause::Kernel(KernelError { errno, text: None }).into()),
+            );
+        }
+        results
+    }
+
+    fn connections(
+        &mut self,
+        virtual_servers: &[ServiceKey],
+    ) -> Result<Vec<Connections>, PlaneError> {
+        self.reads += 1;
+        let mut found = Vec::new();
+        for key in virtual_servers {
+            let Some(server) = self.state.virtual_servers.get(key) else {
+                continue;
+            };
+            for real_server in server.real_servers() {
+                let count = self
+                    .connections
+                    .iter()
+                    .find(|known| {
+                        (known.virtual_server, known.real_server) == (*key, real_server.addr)
+                    })
+                    .map_or(0, |known| known.count);
+                found.push(Connections {
+                    virtual_server: *key,
+                    real_server: real_server.addr,
+                    count,
+                });
+            }
+        }
+        Ok(found)
+    }
+}

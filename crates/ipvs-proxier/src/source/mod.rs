@@ -1,0 +1,7 @@
+//! Where changes come from.
+
+mod document;
+mod manifests;
+
+pub use document::ManifestError;
+pub use manifests::Manifests;

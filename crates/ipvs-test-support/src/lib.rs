@@ -1,0 +1,1 @@
+//! What lab tests and the demo are made of: network namespaces and pods that answer.

@@ -1,0 +1,119 @@
+//! Debian packages that the lab needs.
+
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::workspace::find_program;
+
+/// A program, its Debian package, and what it is needed for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Need {
+    pub(crate) program: &'static str,
+    pub(crate) package: &'static str,
+    pub(crate) purpose: &'static str,
+}
+
+const fn need(program: &'static str, package: &'static str, purpose: &'static str) -> Need {
+    Need {
+        program,
+        package,
+        purpose,
+    }
+}
+
+/// For the tests and the demo, on any lab kernel.
+pub(crate) const TOOLS: [Need; 5] = [
+    need("ip", "iproute2", "lays out network namespaces"),
+    need("iptables-legacy", "iptables", "writes the rule skeleton"),
+    need("ipset", "ipset", "shows sets, for comparison"),
+    need(
+        "ipvsadm",
+        "ipvsadm",
+        "shows virtual servers, for comparison",
+    ),
+    need("modprobe", "kmod", "loads kernel modules"),
+];
+
+/// For a lab kernel where this one has no IPVS.
+pub(crate) const UML: Need = need(
+    "linux.uml",
+    "user-mode-linux",
+    "is a Linux kernel with IPVS as an ordinary process",
+);
+
+/// What is missing of `needs`.
+pub(crate) fn missing(needs: &[Need]) -> Vec<Need> {
+    needs
+        .iter()
+        .copied()
+        .filter(|need| find_program(need.program).is_none())
+        .collect()
+}
+
+/// Installs what is missing, saying what and why; with `install` unset it only says so, as an error.
+pub(crate) fn ensure(needs: &[Need], install: bool) -> Result<()> {
+    let missing = missing(needs);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let packages: Vec<&str> = missing.iter().map(|need| need.package).collect();
+    for need in &missing {
+        println!(
+            "{} is missing: it {} (package {})",
+            need.program, need.purpose, need.package
+        );
+    }
+    if !install {
+        bail!(
+            "install them with: sudo apt-get install {}",
+            packages.join(" ")
+        );
+    }
+    let apt =
+        find_program("apt-get").context("no apt-get here: install the packages above by hand")?;
+    let sudo = if rustix::process::geteuid().is_root() {
+        None
+    } else {
+        Some("sudo")
+    };
+    let command = || match sudo {
+        Some(sudo) => {
+            let mut command = Command::new(sudo);
+            command.arg(&apt);
+            command
+        }
+        None => Command::new(&apt),
+    };
+    let install = |quiet: bool| {
+        let mut command = command();
+        command
+            .args(["install", "--yes", "--no-install-recommends"])
+            .args(&packages);
+        command.env("DEBIAN_FRONTEND", "noninteractive");
+        let output = command.output().context("cannot run apt-get")?;
+        if !output.status.success() && !quiet {
+            bail!(
+                "apt-get install failed:\n{}",
+                String::from_utf8_lossy(&output.stderr)
+            );
+        }
+        anyhow::Ok(output.status.success())
+    };
+    println!("installing {}", packages.join(" "));
+    // The list of packages may be old, or missing on a fresh machine.
+    if !install(true)? {
+        let updated = command()
+            .arg("update")
+            .output()
+            .context("cannot run apt-get")?;
+        if !updated.status.success() {
+            bail!(
+                "apt-get update failed:\n{}",
+                String::from_utf8_lossy(&updated.stderr)
+            );
+        }
+        install(false)?;
+    }
+    Ok(())
+}

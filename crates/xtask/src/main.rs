@@ -1,0 +1,51 @@
+//! Developer commands, all of them started as `cargo xtask COMMAND`.
+
+mod install;
+mod lab;
+mod workspace;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::lab::LabOptions;
+
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", about = "Developer commands", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a command in a real IPVS kernel, with the repository at its own path; a shell if there is none.
+    Lab {
+        #[command(flatten)]
+        options: LabOptions,
+        /// Command and arguments, behind `--`.
+        #[arg(last = true)]
+        command: Vec<OsString>,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Lab { options, command } => {
+            lab::require(&options)?;
+            Ok(ExitCode::from(lab::run(&options, &command)?))
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! The command line: kube-proxy's flags for ipvs mode, and ours in a group of their own.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use clap::{ArgAction, Parser, ValueEnum};
+use ipnet::IpNet;
+use ipvs_codec::{Family, Scheduler, Timeouts};
+use ipvs_model::{Config, LocalTraffic, VipBinding};
+use ipvs_proxier::{IptablesBackend, Pace};
+
+const OURS: &str = "Beyond kube-proxy";
+const IPVS: &str = "IPVS";
+const CONNTRACK: &str = "Connection tracking";
+const TRAFFIC: &str = "Traffic";
+
+/// The reference proxier: kube-proxy's ipvs mode, from the ipvs crates.
+#[derive(Debug, Parser)]
+#[command(name = "kube-proxy", version, about, long_about = None)]
+pub(crate) struct Flags {
+    /// Only ipvs.
+    #[arg(long, default_value = "ipvs", value_name = "MODE")]
+    pub(crate) proxy_mode: String,
+
+    /// This node's name [default: the host's name].
+    #[arg(long, default_value = "", value_name = "NAME")]
+    hostname_override: String,
+
+    /// This node's address, where it is not 0.0.0.0 or ::; nothing is bound to it.
+    #[arg(long, default_value = "0.0.0.0", value_name = "IP")]
+    bind_address: IpAddr,
+
+    /// Remove everything that a proxier makes, and all virtual servers, and exit.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", action = ArgAction::Set, value_name = "BOOL")]
+    pub(crate) cleanup: bool,
+
+    /// Set sysctls and IPVS timeouts, and exit.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", action = ArgAction::Set, value_name = "BOOL")]
+    pub(crate) init_only: bool,
+
+    /// Pod networks: one, or an IPv4 and an IPv6 one. Traffic to cluster IPs from elsewhere is masqueraded.
+    #[arg(long, value_delimiter = ',', value_name = "CIDR", help_heading = TRAFFIC)]
+    cluster_cidr: Vec<IpNet>,
+
+    /// Masquerade all traffic to cluster IPs.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", action = ArgAction::Set, value_name = "BOOL", help_heading = TRAFFIC)]
+    masquerade_all: bool,
+
+    /// Bit of the packet mark for traffic to masquerade.
+    #[arg(long, default_value_t = 14, value_parser = clap::value_parser!(u8).range(0..=31), value_name = "BIT", help_heading = TRAFFIC)]
+    iptables_masquerade_bit: u8,
+
+    /// Scheduler of every virtual server [default: rr].
+    #[arg(long, default_value = "", value_name = "NAME", help_heading = IPVS)]
+    ipvs_scheduler: String,
+
+    /// Everything is read and compared this often.
+    #[arg(long, default_value = "30s", value_parser = duration, value_name = "DURATION", help_heading = IPVS)]
+    ipvs_sync_period: Duration,
+
+    /// The least time between two syncs; the first change after quiet is applied at once.
+    #[arg(long, default_value = "1s", value_parser = duration, value_name = "DURATION", help_heading = IPVS)]
+    ipvs_min_sync_period: Duration,
+
+    /// Answer ARP only for addresses of the link that asks.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", action = ArgAction::Set, value_name = "BOOL", help_heading = IPVS)]
+    pub(crate) ipvs_strict_arp: bool,
+
+    /// Timeout of idle TCP connections; 0 leaves it.
+    #[arg(long, default_value = "0s", value_parser = duration, value_name = "DURATION", help_heading = IPVS)]
+    ipvs_tcp_timeout: Duration,
+
+    /// Timeout of TCP connections after a FIN; 0 leaves it.
+    #[arg(long, default_value = "0s", value_parser = duration, value_name = "DURATION", help_heading = IPVS)]
+    ipvs_tcpfin_timeout: Duration,
+
+    /// Timeout of UDP flows; 0 leaves it.
+    #[arg(long, default_value = "0s", value_parser = duration, value_name = "DURATION", help_heading = IPVS)]
+    ipvs_udp_timeout: Duration,
+
+    /// Tracked connections for each CPU; 0 leaves the limit.
+    #[arg(long, default_value_t = 32_768, value_name = "N", help_heading = CONNTRACK)]
+    pub(crate) conntrack_max_per_core: u32,
+
+    /// Tracked connections at least, whatever the number of CPUs.
+    #[arg(long, default_value_t = 131_072, value_name = "N", help_heading = CONNTRACK)]
+    pub(crate) conntrack_min: u32,
+
+    /// Timeout of tracked established TCP connections; 0 leaves it.
+    #[arg(long, default_value = "24h", value_parser = duration, value_name = "DURATION", help_heading = CONNTRACK)]
+    pub(crate) conntrack_tcp_timeout_established: Duration,
+
+    /// Timeout of tracked TCP connections in CLOSE_WAIT; 0 leaves it.
+    #[arg(long, default_value = "1h", value_parser = duration, value_name = "DURATION", help_heading = CONNTRACK)]
+    pub(crate) conntrack_tcp_timeout_close_wait: Duration,
+
+    /// Manifest file, or folder of manifests, with Services, EndpointSlices and Nodes; followed while it runs.
+    #[arg(long, value_name = "PATH", help_heading = OURS)]
+    pub(crate) manifests: Vec<PathBuf>,
+
+    /// Sync once and exit: 0 only if every operation succeeded.
+    #[arg(long, help_heading = OURS)]
+    pub(crate) once: bool,
+
+    /// Print the plan for a node without any state, or with --cleanup what would be removed here; change nothing.
+    #[arg(long, help_heading = OURS)]
+    pub(crate) dry_run: bool,
+
+    /// Form of the plan.
+    #[arg(long, value_enum, default_value_t = Output::Text, help_heading = OURS)]
+    pub(crate) output: Output,
+
+    /// How VIPs are bound: as addresses of kube-ipvs0 as kube-proxy does, or as local routes.
+    #[arg(long, value_enum, default_value_t = Binding::Address, help_heading = OURS)]
+    vip_binding: Binding,
+
+    /// Which iptables: the one in use, or a certain one.
+    #[arg(long, value_enum, default_value_t = Backend::Auto, help_heading = OURS)]
+    iptables_backend: Backend,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Binding {
+    Address,
+    Route,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Backend {
+    Auto,
+    Legacy,
+    Nft,
+}
+
+/// A duration as Go writes it: `30s`, `1m30s`, `0`.
+fn duration(text: &str) -> Result<Duration, humantime::DurationError> {
+    if text == "0" {
+        Ok(Duration::ZERO)
+    } else {
+        humantime::parse_duration(text)
+    }
+}
+
+impl Flags {
+    /// What the model is told.
+    ///
+    /// # Errors
+    /// Names the first flag with an impossible value.
+    pub(crate) fn config(&self) -> Result<Config> {
+        if self.proxy_mode != "ipvs" {
+            bail!(
+                "--proxy-mode={}: this proxier has only ipvs",
+                self.proxy_mode
+            );
+        }
+        self.pace()?;
+        Ok(Config {
+            node_name: self.node_name()?,
+            scheduler: self.scheduler()?,
+            masquerade_all: self.masquerade_all,
+            masquerade_mark: 1 << self.iptables_masquerade_bit,
+            local_traffic: LocalTraffic {
+                cluster_cidrs: self.cluster_cidrs()?,
+            },
+            vip_binding: match self.vip_binding {
+                Binding::Address => VipBinding::Address,
+                Binding::Route => VipBinding::Route,
+            },
+            node_ips: Some(self.bind_address)
+                .into_iter()
+                .filter(|ip| !ip.is_unspecified())
+                .collect(),
+            ..Config::default()
+        })
+    }
+
+    pub(crate) fn pace(&self) -> Result<Pace> {
+        if self.ipvs_sync_period.is_zero() {
+            bail!("--ipvs-sync-period: must be longer than 0");
+        }
+        if self.ipvs_min_sync_period > self.ipvs_sync_period {
+            bail!("--ipvs-min-sync-period: must not be longer than --ipvs-sync-period");
+        }
+        Ok(Pace {
+            min_sync: self.ipvs_min_sync_period,
+            sync: self.ipvs_sync_period,
+            ..Pace::default()
+        })
+    }
+
+    fn scheduler(&self) -> Result<Scheduler> {
+        match self.ipvs_scheduler.as_str() {
+            "" => Ok(Scheduler::RR),
+            name => name.parse().context("--ipvs-scheduler"),
+        }
+    }
+
+    fn node_name(&self) -> Result<String> {
+        let name = match self.hostname_override.as_str() {
+            "" => rustix::system::uname()
+                .nodename()
+                .to_string_lossy()
+                .into_owned(),
+            name => name.to_owned(),
+        };
+        match name.trim().to_lowercase() {
+            name if name.is_empty() => bail!("--hostname-override: empty name"),
+            name => Ok(name),
+        }
+    }
+
+    fn cluster_cidrs(&self) -> Result<Vec<IpNet>> {
+        let of = |family| {
+            self.cluster_cidr
+                .iter()
+                .filter(move |cidr| Family::of(cidr.addr()) == family)
+                .count()
+        };
+        if Family::ALL.into_iter().any(|family| of(family) > 1) {
+            bail!("--cluster-cidr: at most one IPv4 and one IPv6 network");
+        }
+        Ok(self.cluster_cidr.clone())
+    }
+
+    /// The IPVS timeouts to set, if any.
+    pub(crate) fn timeouts(&self) -> Option<Timeouts> {
+        let seconds = |duration: Duration| u32::try_from(duration.as_secs()).unwrap_or(u32::MAX);
+        let timeouts = Timeouts {
+            tcp: seconds(self.ipvs_tcp_timeout),
+            tcp_fin: seconds(self.ipvs_tcpfin_timeout),
+            udp: seconds(self.ipvs_udp_timeout),
+        };
+        (timeouts != Timeouts::default()).then_some(timeouts)
+    }
+
+    pub(crate) const fn iptables(&self) -> IptablesBackend {
+        match self.iptables_backend {
+            Backend::Auto => IptablesBackend::Auto,
+            Backend::Legacy => IptablesBackend::Legacy,
+            Backend::Nft => IptablesBackend::Nft,
+        }
+    }
+}

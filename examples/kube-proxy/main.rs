@@ -1,0 +1,100 @@
+//! The reference proxier: in the place of `kube-proxy --proxy-mode=ipvs`.
+//!
+//! ```text
+//! cargo run --release --example kube-proxy -- --manifests examples/manifests --dry-run
+//! cargo xtask lab -- target/release/examples/kube-proxy --manifests examples/manifests --once
+//! ```
+//!
+//! The first prints what a node would be made to do, in order; the second does it in a real kernel.
+
+mod flags;
+mod node;
+mod run;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use clap::Parser as _;
+use ipvs_model::{Config, Known, Model, Plan};
+use ipvs_proxier::{Linux, Manifests, Proxier, Simulated};
+
+use crate::flags::{Flags, Output};
+
+fn main() -> ExitCode {
+    let level =
+        tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
+    tracing_subscriber::fmt()
+        .with_env_filter(level)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .init();
+    match start(&Flags::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(flags: &Flags) -> Result<()> {
+    let config = flags.config()?;
+    let mut manifests = Manifests::new(flags.manifests.clone());
+    if flags.cleanup {
+        return clean_up(flags, config);
+    }
+    if flags.dry_run {
+        let mut proxier = Proxier::new(Model::new(config), Simulated::default());
+        run::load(&mut proxier, &mut manifests)?;
+        return print(&proxier.sync()?.plan, flags.output);
+    }
+    if flags.manifests.is_empty() && !flags.init_only {
+        bail!("nothing to proxy: give --manifests PATH");
+    }
+    let mut linux = Linux::open(flags.iptables())?;
+    node::prepare(flags, linux.ipvs())?;
+    if flags.init_only {
+        return Ok(());
+    }
+    node::probe_scheduler(linux.ipvs(), config.scheduler)?;
+    let families = linux.families();
+    let mut proxier = Proxier::new(Model::new(Config { families, ..config }), linux);
+    if flags.once {
+        run::once(&mut proxier, &mut manifests)
+    } else {
+        run::forever(&mut proxier, &mut manifests, flags.pace()?)
+    }
+}
+
+fn clean_up(flags: &Flags, config: Config) -> Result<()> {
+    let linux = Linux::open(flags.iptables())?;
+    let families = linux.families();
+    let mut proxier = Proxier::new(
+        Model::new(Config {
+            families: families.clone(),
+            ..config
+        }),
+        linux,
+    );
+    if flags.dry_run {
+        let known: Known = ipvs_proxier::DataPlane::observe(proxier.plane(), &families)?;
+        return print(&proxier.model().plan_clean_up(&known), flags.output);
+    }
+    let report = proxier.clean_up()?;
+    match report.failures.first() {
+        None => Ok(()),
+        Some(first) => bail!(
+            "{} of {} operations failed, the first: {first}",
+            report.failures.len(),
+            report.plan.len()
+        ),
+    }
+}
+
+fn print(plan: &Plan, output: Output) -> Result<()> {
+    match output {
+        Output::Text => print!("{plan}"),
+        Output::Json => println!("{}", serde_json::to_string_pretty(plan)?),
+    }
+    Ok(())
+}

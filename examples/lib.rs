@@ -1,0 +1,1 @@
+//! The programs stand beside this file; nothing is shared between them.
