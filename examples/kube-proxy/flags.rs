@@ -18,7 +18,7 @@ const TRAFFIC: &str = "Traffic";
 
 /// The reference proxier: kube-proxy's ipvs mode, from the ipvs crates.
 #[derive(Debug, Parser)]
-#[command(name = "kube-proxy", version, about, long_about = None)]
+#[command(name = "kube-proxy", version, about, long_about = None, args_override_self = true)]
 pub(crate) struct Flags {
     /// Only ipvs.
     #[arg(long, default_value = "ipvs", value_name = "MODE")]

@@ -124,6 +124,11 @@ impl Desired {
         self.vips.get(&address).map(|(vip, _)| *vip)
     }
 
+    /// Every virtual address. O(virtual addresses).
+    pub(crate) fn vips(&self) -> impl Iterator<Item = Vip> {
+        self.vips.values().map(|(vip, _)| *vip)
+    }
+
     /// Whether a set has members.
     #[must_use]
     pub fn has_members(&self, set: KubeSet, family: Family) -> bool {

@@ -25,22 +25,26 @@ impl Diff<'_> {
     /// The plan for some keys. O(keys log keys), and the real servers of the virtual servers among them.
     pub(crate) fn keys(&self, keys: &BTreeSet<Key>) -> Plan {
         let mut operations = Vec::new();
+        self.compare(keys, &mut operations);
+        self.order(operations)
+    }
+
+    fn compare(&self, keys: &BTreeSet<Key>, operations: &mut Vec<Operation>) {
         for key in keys {
             match key {
-                Key::Rules(family) => self.rules(*family, &mut operations),
-                Key::Member(member) => self.member(member, &mut operations),
-                Key::VirtualServer(key) => self.virtual_server(key, &mut operations),
-                Key::Vip(address) => self.vip(*address, &mut operations),
+                Key::Rules(family) => self.rules(*family, operations),
+                Key::Member(member) => self.member(member, operations),
+                Key::VirtualServer(key) => self.virtual_server(key, operations),
+                Key::Vip(address) => self.vip(*address, operations),
             }
         }
-        self.order(operations)
     }
 
     /// The plan for everything, the link and the sets included. O(everything).
     pub(crate) fn everything(&self) -> Plan {
         let mut operations = Vec::new();
         // Routes need the link up; addresses do not, and kube-proxy leaves it down.
-        let up = self.config.vip_binding == VipBinding::Route;
+        let up = self.by_route();
         if self.known.link.is_none_or(|is_up| up && !is_up) {
             operations.push(Operation::EnsureLink { up });
         }
@@ -56,24 +60,53 @@ impl Diff<'_> {
             self.rules(*family, &mut operations);
         }
         let keys: BTreeSet<Key> = self.desired.keys().chain(self.known.keys()).collect();
-        operations.append(&mut self.keys(&keys).operations);
+        self.compare(&keys, &mut operations);
         self.order(operations)
     }
 
     /// Phases in order; within the servers coming in, the API server and DNS first.
     fn order(&self, mut operations: Vec<Operation>) -> Plan {
-        operations.sort_by_cached_key(|operation| {
-            let phase = operation.phase();
-            (
-                phase,
-                if phase == Phase::ServersIn {
-                    self.urgency(operation)
-                } else {
-                    0
-                },
-            )
+        self.bind_routes_again(&mut operations);
+        operations.sort_by_cached_key(|operation| match operation {
+            // A link that loses its last IPv4 address loses its routes: addresses leave before routes come.
+            Operation::UnbindVip { vip } if self.by_route() && !vip.is_route() => {
+                (Phase::VipsIn, 0)
+            }
+            Operation::BindVip { .. } => (Phase::VipsIn, 1),
+            _ if operation.phase() == Phase::ServersIn => {
+                (Phase::ServersIn, self.urgency(operation))
+            }
+            _ => (operation.phase(), 0),
         });
         Plan { operations }
+    }
+
+    const fn by_route(&self) -> bool {
+        matches!(self.config.vip_binding, VipBinding::Route)
+    }
+
+    /// Where the last IPv4 address is going to leave the link, every IPv4 route must be made again. Only after a change
+    /// of the binding, or of the link by others; O(VIPs) then.
+    fn bind_routes_again(&self, operations: &mut Vec<Operation>) {
+        let leaves = |operation: &Operation| match operation {
+            Operation::UnbindVip { vip } => !vip.is_route() && vip.address().is_ipv4(),
+            _ => false,
+        };
+        if !self.by_route() || !operations.iter().any(leaves) {
+            return;
+        }
+        let bound_now: BTreeSet<IpAddr> = operations
+            .iter()
+            .filter_map(|operation| match operation {
+                Operation::BindVip { vip } => Some(vip.address()),
+                _ => None,
+            })
+            .collect();
+        let again = self
+            .desired
+            .vips()
+            .filter(|vip| vip.address().is_ipv4() && !bound_now.contains(&vip.address()));
+        operations.extend(again.map(|vip| Operation::BindVip { vip }));
     }
 
     fn urgency(&self, operation: &Operation) -> u8 {

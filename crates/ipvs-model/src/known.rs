@@ -120,15 +120,37 @@ impl Known {
                 self.virtual_servers.remove(virtual_server);
             }
             Operation::FlushVirtualServers => self.virtual_servers.clear(),
-            Operation::BindVip { vip } => self.vips.entry(vip.address()).or_default().push(*vip),
-            Operation::UnbindVip { vip } => {
-                let bound = self.vips.entry(vip.address()).or_default();
-                bound.retain(|known| known != vip);
-                if bound.is_empty() {
-                    self.vips.remove(&vip.address());
-                }
-            }
+            Operation::BindVip { vip } => self.bind(*vip),
+            Operation::UnbindVip { vip } => self.unbind(*vip),
         }
+    }
+
+    /// A route replaces the one that is there.
+    fn bind(&mut self, vip: Vip) {
+        let bound = self.vips.entry(vip.address()).or_default();
+        bound.retain(|known| known.is_route() != vip.is_route());
+        bound.push(vip);
+    }
+
+    /// With the last IPv4 address of a link the kernel takes away its IPv4 routes too (`fib_disable_ip`).
+    fn unbind(&mut self, vip: Vip) {
+        let bound = self.vips.entry(vip.address()).or_default();
+        bound.retain(|known| *known != vip);
+        if bound.is_empty() {
+            self.vips.remove(&vip.address());
+        }
+        if !vip.is_route() && vip.address().is_ipv4() && self.ipv4_addresses() == 0 {
+            self.vips.retain(|address, bound| {
+                bound.retain(|known| !(address.is_ipv4() && known.is_route()));
+                !bound.is_empty()
+            });
+        }
+    }
+
+    /// How many IPv4 addresses the link has. O(VIPs), with one look if the first is one.
+    fn ipv4_addresses(&self) -> usize {
+        let is_address = |vip: &&Vip| !vip.is_route() && vip.address().is_ipv4();
+        self.vips.values().flatten().filter(is_address).count()
     }
 
     fn change(&mut self, key: &ServiceKey, change: impl FnOnce(&mut VirtualServer)) {

@@ -63,7 +63,7 @@ impl Words {
                 ("KUBE-POSTROUTING".into(), self.postrouting(filled)),
                 ("KUBE-NODE-PORT".into(), self.node_port(filled)),
                 ("KUBE-LOAD-BALANCER".into(), self.load_balancer(filled)),
-                (MARK_MASQ.into(), vec![self.set_mark(self.mark)]),
+                (MARK_MASQ.into(), vec![self.xor_mark(self.mark)]),
             ],
             jumps: vec![
                 ("OUTPUT".into(), portals.clone()),
@@ -73,10 +73,11 @@ impl Words {
         }
     }
 
-    /// `-j MARK --set-xmark VALUE/MARK`: the mark's value for "or", 0 for "clear".
-    fn set_mark(&self, value: u32) -> Rule {
+    /// `-j MARK --set-xmark MARK/MASK`: clears the bits of the mask, then flips those of the mark. With the mark itself
+    /// as mask it sets it; with 0 it clears one that is set.
+    fn xor_mark(&self, mask: u32) -> Rule {
         Rule::new().raw(format_args!(
-            "-j MARK --set-xmark {value:#x}/{:#x}",
+            "-j MARK --set-xmark {:#x}/{mask:#x}",
             self.mark
         ))
     }
@@ -149,7 +150,7 @@ impl Words {
                 .raw(format_args!("-m mark ! --mark {0:#x}/{0:#x}", self.mark))
                 .jump(RETURN),
         );
-        rules.push(self.set_mark(0));
+        rules.push(self.xor_mark(0));
         let snat = "kubernetes service traffic requiring SNAT";
         rules.push(Rule::new().comment(snat).jump("MASQUERADE --random-fully"));
         rules

@@ -94,6 +94,12 @@ pub enum Vip {
 }
 
 impl Vip {
+    /// Whether it is a route.
+    #[must_use]
+    pub const fn is_route(&self) -> bool {
+        matches!(self, Self::Route { .. })
+    }
+
     /// The virtual address.
     #[must_use]
     pub const fn address(&self) -> IpAddr {

@@ -92,24 +92,17 @@ impl IpSets {
     /// # Errors
     /// [`Cause::Malformed`] for a set of a type that `ipvs-netfilter` does not know; whatever the kernel refuses.
     pub fn list(&mut self, name: SetName) -> Result<Option<(SetSpec, Vec<Entry>)>, Error> {
-        let mut found: Option<(SetSpec, Vec<Entry>)> = None;
+        let mut listing = Listing::default();
         let request = Request::List(name);
         let answer = self.connection.dump(
             |out| write(&request, out),
-            |message| {
-                let mut part = Listing::parse(message).map_err(malformed)?;
-                found
-                    .get_or_insert_with(|| (part.set, Vec::new()))
-                    .1
-                    .append(&mut part.entries);
-                Ok(())
-            },
+            |message| listing.read(message).map_err(malformed),
         );
         match answer {
             Err(cause) if !cause.is_not_found() => {
                 Err(Error::new(format!("list set {name}"), cause))
             }
-            _ => Ok(found),
+            _ => Ok(listing.set.map(|set| (set, listing.entries))),
         }
     }
 }

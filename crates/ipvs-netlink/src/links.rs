@@ -1,6 +1,6 @@
 use std::net::IpAddr;
 
-use netlink_packet_core::{Emitable as _, NLM_F_CREATE, NLM_F_EXCL, Parseable as _};
+use netlink_packet_core::{Emitable as _, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, Parseable as _};
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
 use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
 use netlink_packet_route::route::{
@@ -34,8 +34,9 @@ pub struct Link {
 pub enum Binding {
     /// The address on the link, as /32 or /128. `EEXIST` if it is there, `EADDRNOTAVAIL` if it is not.
     Address(IpAddr),
-    /// A `local` route to the address by the link, with the source that this machine's own connections take. The link
-    /// must be up (`ENETDOWN`). `EEXIST` if it is there, `ESRCH` if it is not.
+    /// A `local` route to the address by the link, with the source that this machine's own connections take. For
+    /// IPv6 the link must be up (`ENETDOWN`); IPv4 routes go when it goes down, and with the last IPv4
+    /// address of the link. Replaces the one that is there; `ESRCH` if it is to go and is not there.
     Route(IpAddr, Option<IpAddr>),
 }
 
@@ -227,15 +228,17 @@ impl Links {
     /// Binds addresses to a link: one outcome for each, in order.
     pub fn bind(&mut self, link: LinkIndex, bindings: &[Binding]) -> Vec<Outcome> {
         self.connection.batch(bindings, |binding, out| {
-            let message = match binding {
-                Binding::Address(address) => {
-                    RouteNetlinkMessage::NewAddress(address_message(link, *address))
-                }
-                Binding::Route(address, source) => {
-                    RouteNetlinkMessage::NewRoute(route_message(link, *address, *source))
-                }
+            let (message, flag) = match binding {
+                Binding::Address(address) => (
+                    RouteNetlinkMessage::NewAddress(address_message(link, *address)),
+                    NLM_F_EXCL,
+                ),
+                Binding::Route(address, source) => (
+                    RouteNetlinkMessage::NewRoute(route_message(link, *address, *source)),
+                    NLM_F_REPLACE,
+                ),
             };
-            write(&message, NLM_F_CREATE | NLM_F_EXCL, out)
+            write(&message, NLM_F_CREATE | flag, out)
         })
     }
 

@@ -1,7 +1,9 @@
 //! A kernel in memory that obeys the rules of the real one, error numbers included.
 
+use std::net::IpAddr;
+
 use ipvs_codec::{Destination, Family, ServiceKey};
-use ipvs_model::{Known, Member, Operation};
+use ipvs_model::{Known, Member, Operation, Vip};
 use ipvs_netfilter::ipset::SetSpec;
 use ipvs_netlink::{Cause, KernelError};
 
@@ -98,8 +100,9 @@ impl Simulated {
                 real_server,
             } => {
                 let there = self.real_server(virtual_server, real_server)?;
-                acceptable(real_server)?;
+                in_range(real_server)?;
                 allow(!there, EEXIST)?;
+                allow(is_unicast(real_server.addr.ip()), EINVAL)?;
             }
             Operation::SetRealServer {
                 virtual_server,
@@ -110,7 +113,7 @@ impl Simulated {
                 real_server,
             } => {
                 let there = self.real_server(virtual_server, real_server)?;
-                acceptable(real_server)?;
+                in_range(real_server)?;
                 allow(there, ENOENT)?;
             }
             Operation::RemoveRealServer {
@@ -131,12 +134,11 @@ impl Simulated {
                     .get(&vip.address())
                     .map(Vec::as_slice)
                     .unwrap_or_default();
-                let route = matches!(vip, ipvs_model::Vip::Route { .. });
-                allow(up || !route, ENETDOWN)?;
-                let same_kind = |known: &ipvs_model::Vip| {
-                    matches!(known, ipvs_model::Vip::Route { .. }) == route
-                };
-                allow(!bound.iter().any(same_kind), EEXIST)?;
+                match vip {
+                    Vip::Address { .. } => allow(!bound.contains(vip), EEXIST)?,
+                    // The kernel takes IPv4 routes by a link that is down.
+                    Vip::Route { address, .. } => allow(up || address.is_ipv4(), ENETDOWN)?,
+                }
             }
             Operation::UnbindVip { vip } => {
                 state.link.ok_or(ENODEV)?;
@@ -144,8 +146,14 @@ impl Simulated {
                     .vips
                     .get(&vip.address())
                     .is_some_and(|bound| bound.contains(vip));
-                let route = matches!(vip, ipvs_model::Vip::Route { .. });
-                allow(bound, if route { ESRCH } else { EADDRNOTAVAIL })?;
+                allow(
+                    bound,
+                    if matches!(vip, Vip::Route { .. }) {
+                        ESRCH
+                    } else {
+                        EADDRNOTAVAIL
+                    },
+                )?;
             }
             Operation::DestroySet { set, family, .. } => {
                 allow(state.sets.contains(&(*set, *family)), ENOENT)?;
@@ -176,6 +184,7 @@ impl Simulated {
             return Err(ENOENT);
         }
         let limit = usize::try_from(SetSpec::MAX_ELEMENTS).unwrap_or(usize::MAX);
+        // Since Linux 5.6 the real limit is kept by regions of the hash table, and is hit a little earlier or later.
         // Counting is only worth it when the set could be full.
         let full = self.state.members.len() >= limit && {
             let of_set = |other: &&Member| (other.set, other.family) == (member.set, member.family);
@@ -189,25 +198,19 @@ impl Simulated {
     }
 }
 
-/// What the kernel checks of a real server.
-fn acceptable(real_server: &Destination) -> Result<(), i32> {
-    let ip = real_server.addr.ip();
-    let unicast = match ip {
-        std::net::IpAddr::V4(v4) => {
-            !v4.is_unspecified() && !v4.is_multicast() && !v4.is_broadcast()
-        }
-        std::net::IpAddr::V6(v6) => {
-            !v6.is_unspecified() && !v6.is_multicast() && !v6.is_unicast_link_local()
-        }
-    };
-    if !unicast {
-        return Err(EINVAL);
-    }
+fn in_range(real_server: &Destination) -> Result<(), i32> {
     let too_heavy = real_server.weight > i32::MAX.cast_unsigned();
     if too_heavy || real_server.lower_threshold > real_server.upper_threshold {
         return Err(ERANGE);
     }
     Ok(())
+}
+
+const fn is_unicast(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(v4) => !v4.is_unspecified() && !v4.is_multicast() && !v4.is_broadcast(),
+        IpAddr::V6(v6) => !v6.is_unspecified() && !v6.is_multicast() && !v6.is_unicast_link_local(),
+    }
 }
 
 impl DataPlane for Simulated {

@@ -1,7 +1,9 @@
 //! Developer commands, all of them started as `cargo xtask COMMAND`.
 
+mod demo;
 mod install;
 mod lab;
+mod test;
 mod workspace;
 
 use std::ffi::OsString;
@@ -10,7 +12,9 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+use crate::demo::DemoOptions;
 use crate::lab::LabOptions;
+use crate::test::TestOptions;
 
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", about = "Developer commands", version)]
@@ -21,6 +25,10 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Show the reference proxier at work: a node, two pods and a client in a real kernel, every VIP asked.
+    Demo(DemoOptions),
+    /// Run every check: format, lints, tests without and with a real kernel.
+    Test(TestOptions),
     /// Run a command in a real IPVS kernel, with the repository at its own path; a shell if there is none.
     Lab {
         #[command(flatten)]
@@ -43,6 +51,8 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<ExitCode> {
     match command {
+        Command::Demo(options) => Ok(ExitCode::from(demo::run(&options)?)),
+        Command::Test(options) => Ok(ExitCode::from(test::run(&options)?)),
         Command::Lab { options, command } => {
             lab::require(&options)?;
             Ok(ExitCode::from(lab::run(&options, &command)?))

@@ -28,57 +28,71 @@ pub enum ListingError {
     },
 }
 
-/// A part of a set's listing. A large set comes in several parts, each with the same head.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A set's listing. A large set comes in several messages, and only the first says what set it is.
+///
+/// ```
+/// use ipvs_netfilter::ipset::Listing;
+/// let mut listing = Listing::default();
+/// assert!(listing.read(&[2, 0, 0, 0]).is_err()); // no set
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Listing {
-    /// The set.
-    pub set: SetSpec,
-    /// Entries of this part.
+    /// The set; none before the first message was read.
+    pub set: Option<SetSpec>,
+    /// The entries so far.
     pub entries: Vec<Entry>,
 }
 
 impl Listing {
-    /// Reads a part from the bytes behind the netlink header.
+    /// Reads a message from the bytes behind the netlink header.
     ///
     /// # Errors
     /// [`ListingError`] when the bytes are no listing of a set of a known type.
-    pub fn parse(bytes: &[u8]) -> Result<Self, ListingError> {
+    pub fn read(&mut self, bytes: &[u8]) -> Result<(), ListingError> {
         let (_header, body) = bytes
             .split_first_chunk::<4>()
             .ok_or(ListingError::NoHeader)?;
-        let (mut name, mut type_name, mut family, mut members) = (None, None, None, &[][..]);
+        let (mut name, mut type_name, mut family, mut members) = (&[][..], None, None, &[][..]);
         for attr in attrs(body) {
             let attr = attr?;
             match attr.kind() {
-                message::SET_NAME => name = Some(string(attr.value()).to_owned()),
-                message::TYPE_NAME => type_name = Some(string(attr.value()).to_owned()),
+                message::SET_NAME => name = string(value(attr)),
+                message::TYPE_NAME => type_name = Some(string(value(attr))),
                 message::FAMILY => family = attr.value().first().copied(),
                 message::ADT => members = value(attr),
                 _ => {}
             }
         }
-        let name =
-            String::from_utf8_lossy(&name.ok_or(ListingError::Missing("IPSET_ATTR_SETNAME"))?)
-                .into_owned();
-        let type_name = type_name.ok_or(ListingError::Missing("IPSET_ATTR_TYPENAME"))?;
-        let set = SetType::from_name(&type_name)
-            .zip(family.and_then(SetFamily::from_number))
-            .zip(name.parse::<SetName>().ok())
-            .map(|((set_type, family), name)| SetSpec {
-                name,
-                set_type,
-                family,
-            })
-            .ok_or_else(|| ListingError::UnknownType {
-                name,
-                set_type: String::from_utf8_lossy(&type_name).into_owned(),
-            })?;
-        let entries = attrs(members).map(|member| entry(set, value(member?)));
-        Ok(Self {
-            set,
-            entries: entries.collect::<Result<_, _>>()?,
-        })
+        if let Some(type_name) = type_name {
+            self.set = Some(head(name, type_name, family)?);
+        }
+        let set = self
+            .set
+            .ok_or(ListingError::Missing("IPSET_ATTR_TYPENAME"))?;
+        for member in attrs(members) {
+            self.entries.push(entry(set, value(member?))?);
+        }
+        Ok(())
     }
+}
+
+fn head(name: &[u8], type_name: &[u8], family: Option<u8>) -> Result<SetSpec, ListingError> {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let unknown = || ListingError::UnknownType {
+        name: text(name),
+        set_type: text(type_name),
+    };
+    let family = family.ok_or(ListingError::Missing("IPSET_ATTR_FAMILY"))?;
+    let known = SetType::from_name(type_name).zip(SetFamily::from_number(family));
+    let (set_type, family) = known.ok_or_else(unknown)?;
+    let name = text(name)
+        .parse::<SetName>()
+        .or(Err(ListingError::Missing("IPSET_ATTR_SETNAME")))?;
+    Ok(SetSpec {
+        name,
+        set_type,
+        family,
+    })
 }
 
 /// Reads the answer to [`Request::TypeRevision`](super::Request::TypeRevision) from the bytes behind the netlink

@@ -25,7 +25,7 @@ pub enum Request<'a> {
     Destroy(SetName),
     /// Remove all entries. `ENOENT` if the set is not there.
     Flush(SetName),
-    /// List one set with its entries (a dump); answered by [`Listing::parse`](super::Listing::parse). `ENOENT` if it
+    /// List one set with its entries (a dump); answered by [`Listing::read`](super::Listing::read). `ENOENT` if it
     /// is not there.
     List(SetName),
     /// Add an entry. A full set gives the error number [`HASH_FULL`](super::HASH_FULL).

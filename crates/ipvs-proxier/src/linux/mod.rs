@@ -6,7 +6,7 @@ use std::path::Path;
 use ipvs_codec::{Family, Request, ServiceKey};
 use ipvs_model::{Operation, Vip};
 use ipvs_netfilter::ipset;
-use ipvs_netlink::{Binding, Cause, IpSets, Ipvs, LinkIndex, Links, Outcome};
+use ipvs_netlink::{Binding, Cause, IpSets, Ipvs, KernelError, Links, Outcome};
 
 use self::iptables::Iptables;
 pub use self::iptables::IptablesBackend;
@@ -15,6 +15,7 @@ use crate::error::PlaneError;
 
 /// The name of the dummy link that virtual addresses are bound to.
 const LINK: &str = "kube-ipvs0";
+const ENODEV: i32 = 19;
 
 /// The kernel in the network namespace of the thread that opened it: IPVS, links and ipsets by netlink, the rule
 /// skeleton by `iptables-restore`. Needs `CAP_NET_ADMIN`, and for iptables `CAP_NET_RAW`.
@@ -69,10 +70,6 @@ impl Linux {
         &mut self.ipvs
     }
 
-    fn link(&mut self) -> Result<LinkIndex, PlaneError> {
-        Ok(self.links.ensure_dummy(LINK)?.index)
-    }
-
     fn apply_ipvs(&mut self, operations: &[Operation]) -> Vec<Result<(), PlaneError>> {
         let requests: Vec<Request<'_>> = operations.iter().filter_map(ipvs_request).collect();
         results(self.ipvs.batch(&requests))
@@ -85,18 +82,21 @@ impl Linux {
     }
 
     fn apply_vips(&mut self, operations: &[Operation]) -> Vec<Result<(), PlaneError>> {
-        let link = match self.link() {
-            Ok(link) => link,
-            Err(error) => {
+        let link = match self.links.find(LINK) {
+            Ok(Some(link)) => link.index,
+            Ok(None) => {
                 let no_link = || {
-                    Err(PlaneError::Refused(Cause::Malformed(format!(
-                        "no link {LINK}"
-                    ))))
+                    Err(Cause::Kernel(KernelError {
+                        errno: ENODEV,
+                        text: None,
+                    })
+                    .into())
                 };
-                return std::iter::once(Err(error))
-                    .chain(std::iter::repeat_with(no_link))
-                    .take(operations.len())
-                    .collect();
+                return operations.iter().map(|_| no_link()).collect();
+            }
+            Err(error) => {
+                let rest = operations.iter().skip(1).map(|_| Err(Cause::Lost.into()));
+                return std::iter::once(Err(error.into())).chain(rest).collect();
             }
         };
         let bindings: Vec<Binding> = operations.iter().filter_map(binding).collect();

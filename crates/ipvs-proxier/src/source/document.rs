@@ -216,7 +216,7 @@ mod tests {
             ),
             "{text}"
         );
-        assert!(problem("just: text\n").contains("no apiVersion and kind"));
+        assert!(problem("just: text\n").contains("apiVersion: (missing)"));
         assert!(problem("just text\n").contains("document 1"));
         assert!(problem("a: [\n").contains("document 1"));
         let list = format!(

@@ -1,0 +1,118 @@
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::NetNs;
+
+/// The reference proxier's program: `$KUBE_PROXY`, else what `cargo build --example kube-proxy` makes.
+#[must_use]
+pub fn kube_proxy() -> PathBuf {
+    let built = || workspace().join("target/debug/examples/kube-proxy");
+    std::env::var_os("KUBE_PROXY").map_or_else(built, PathBuf::from)
+}
+
+/// The repository.
+#[must_use]
+pub fn workspace() -> &'static Path {
+    // crates/ipvs-test-support is two folders below it.
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .nth(2)
+        .unwrap_or_else(|| Path::new("."))
+}
+
+fn command(arguments: &[impl AsRef<OsStr>]) -> Command {
+    let mut command = Command::new(kube_proxy());
+    // Not a test of connection tracking, whose limit belongs to the whole machine.
+    command
+        .args(["--hostname-override=node-0", "--conntrack-max-per-core=0"])
+        .args(arguments);
+    command
+}
+
+/// Runs the reference proxier to its end in a namespace, as `node-0`.
+///
+/// # Errors
+/// When it cannot be run; its own failure is in the output.
+pub fn run_kube_proxy(namespace: &NetNs, arguments: &[impl AsRef<OsStr> + Sync]) -> Result<Output> {
+    namespace.run(|| {
+        command(arguments)
+            .output()
+            .with_context(|| format!("run {}", kube_proxy().display()))
+    })?
+}
+
+/// A reference proxier that runs in a namespace, and is killed when it is dropped.
+#[derive(Debug)]
+pub struct RunningProxier {
+    child: Child,
+}
+
+impl RunningProxier {
+    /// Starts it, as `node-0`; its log goes to `log`.
+    ///
+    /// # Errors
+    /// When it cannot be run.
+    pub fn start(
+        namespace: &NetNs,
+        arguments: &[impl AsRef<OsStr> + Sync],
+        log: &Path,
+    ) -> Result<Self> {
+        let log = std::fs::File::create(log).with_context(|| format!("make {}", log.display()))?;
+        let child = namespace.run(|| {
+            command(arguments)
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(log)
+                .spawn()
+        })?;
+        Ok(Self {
+            child: child.with_context(|| format!("run {}", kube_proxy().display()))?,
+        })
+    }
+
+    /// Asks it to stop with SIGTERM and waits for its end.
+    ///
+    /// # Errors
+    /// When it does not stop within ten seconds.
+    pub fn stop(mut self) -> Result<ExitStatus> {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status);
+            }
+            if Instant::now() > deadline {
+                bail!("kube-proxy did not stop on SIGTERM");
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for RunningProxier {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Tries until `attempt` succeeds, for at most `patience`; then its last error.
+///
+/// # Errors
+/// The last error of `attempt`.
+pub fn eventually<T>(patience: Duration, mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
+    let deadline = Instant::now() + patience;
+    loop {
+        match attempt() {
+            Ok(value) => return Ok(value),
+            Err(error) if Instant::now() > deadline => return Err(error),
+            Err(_) => std::thread::sleep(Duration::from_millis(50)),
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! The same random operations through the simulated and the real kernel: the same errors, the same final state.
+
+use std::net::{IpAddr, SocketAddr};
+
+use ipvs_codec::{Destination, Family, Protocol, Scheduler, Service, ServiceFlags, ServiceKey};
+use ipvs_model::{Known, KubeSet, Member, Operation, Vip};
+use ipvs_netfilter::ipset::{Entry, EntryProtocol};
+use ipvs_proxier::{DataPlane as _, IptablesBackend, Linux, Simulated};
+use ipvs_test_support::NetNs;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+
+/// Few objects, so that operations meet.
+fn key() -> impl Strategy<Value = ServiceKey> {
+    let addr = prop_oneof![Just("10.96.0.1"), Just("10.96.0.2"), Just("fd00:10:96::1")];
+    let protocol = prop_oneof![
+        Just(Protocol::TCP),
+        Just(Protocol::UDP),
+        Just(Protocol::SCTP)
+    ];
+    (addr, protocol)
+        .prop_map(|(addr, protocol)| ServiceKey::endpoint(protocol, addr.parse().unwrap(), 80))
+}
+
+fn service() -> impl Strategy<Value = Service> {
+    let scheduler = prop_oneof![Just(Scheduler::RR), Just(Scheduler::WLC)];
+    (key(), scheduler, any::<bool>()).prop_map(|(key, scheduler, persistent)| {
+        let service = Service::new(key, scheduler);
+        if persistent {
+            service.persistent(60).unwrap()
+        } else {
+            service
+        }
+    })
+}
+
+fn real_server(family: Family) -> impl Strategy<Value = Destination> {
+    let addrs = match family {
+        Family::Ipv4 => ["10.244.0.1", "10.244.0.2", "224.0.0.1", "0.0.0.0"],
+        Family::Ipv6 => ["fd00:244::1", "fd00:244::2", "ff02::1", "::"],
+    };
+    let weight = prop_oneof![Just(0_u32), Just(1), Just(u32::MAX)];
+    let thresholds = prop_oneof![Just((0, 0)), Just((10, 5)), Just((1, 2))];
+    (0..addrs.len(), weight, thresholds).prop_map(move |(at, weight, (upper, lower))| Destination {
+        weight,
+        upper_threshold: upper,
+        lower_threshold: lower,
+        ..Destination::new(SocketAddr::new(addrs[at].parse().unwrap(), 8080))
+    })
+}
+
+fn server_operation() -> impl Strategy<Value = Operation> {
+    key()
+        .prop_flat_map(|virtual_server| {
+            (
+                Just(virtual_server),
+                real_server(virtual_server.family()),
+                0..4,
+            )
+        })
+        .prop_map(|(virtual_server, real_server, kind)| match kind {
+            0 => Operation::SetRealServer {
+                virtual_server,
+                real_server,
+            },
+            1 => Operation::RemoveRealServer {
+                virtual_server,
+                address: real_server.addr,
+            },
+            _ => Operation::AddRealServer {
+                virtual_server,
+                real_server,
+            },
+        })
+}
+
+fn vip() -> impl Strategy<Value = Vip> {
+    let addr = prop_oneof![Just("10.96.0.1"), Just("10.96.0.2"), Just("fd00:10:96::1")];
+    (addr, any::<bool>()).prop_map(|(addr, route)| {
+        let address: IpAddr = addr.parse().unwrap();
+        if route {
+            Vip::Route {
+                address,
+                source: None,
+            }
+        } else {
+            Vip::Address { address }
+        }
+    })
+}
+
+fn member() -> impl Strategy<Value = Member> {
+    let ip = || prop_oneof![Just([10, 96, 0, 1]), Just([10, 96, 0, 2])].prop_map(IpAddr::from);
+    let family = Family::Ipv4;
+    prop_oneof![
+        ip().prop_map(move |ip| Member {
+            set: KubeSet::IpvsIps,
+            family,
+            entry: Entry::Ip(ip)
+        }),
+        (ip(), 1..3_u16).prop_map(move |(ip, port)| {
+            let entry = Entry::IpPort(ip, EntryProtocol::TCP, port);
+            Member {
+                set: KubeSet::ClusterIp,
+                family,
+                entry,
+            }
+        }),
+        (1..3_u16).prop_map(move |port| Member {
+            set: KubeSet::NodePortTcp,
+            family,
+            entry: Entry::Port(port)
+        }),
+    ]
+}
+
+fn operation() -> impl Strategy<Value = Operation> {
+    let set = prop_oneof![
+        Just(KubeSet::IpvsIps),
+        Just(KubeSet::ClusterIp),
+        Just(KubeSet::NodePortTcp)
+    ];
+    prop_oneof![
+        6 => service().prop_map(|service| Operation::AddVirtualServer { service }),
+        2 => service().prop_map(|service| Operation::SetVirtualServer { service }),
+        2 => key().prop_map(|virtual_server| Operation::RemoveVirtualServer { virtual_server }),
+        8 => server_operation(),
+        1 => any::<bool>().prop_map(|up| Operation::EnsureLink { up }),
+        3 => vip().prop_map(|vip| Operation::BindVip { vip }),
+        2 => vip().prop_map(|vip| Operation::UnbindVip { vip }),
+        2 => set.prop_map(|set| Operation::CreateSet { set, family: Family::Ipv4, spec: set.spec(Family::Ipv4) }),
+        4 => member().prop_map(|member| Operation::AddMember { member }),
+        3 => member().prop_map(|member| Operation::RemoveMember { member }),
+    ]
+}
+
+/// What both can know, in one form: the kernel's own flag left out, and the rules, which no operation here touches.
+fn normal(mut known: Known) -> Known {
+    known.rules.clear();
+    for server in known.virtual_servers.values_mut() {
+        std::sync::Arc::make_mut(server)
+            .service
+            .flags
+            .remove(ServiceFlags::HASHED);
+    }
+    known
+        .vips
+        .values_mut()
+        .for_each(|vips| vips.sort_unstable());
+    known
+}
+
+#[test]
+fn the_simulated_kernel_obeys_the_rules_of_the_real_one() {
+    let case = std::cell::Cell::new(0);
+    let mut runner = TestRunner::new(Config {
+        cases: 24,
+        failure_persistence: None,
+        ..Config::default()
+    });
+    let result = runner.run(
+        &proptest::collection::vec(operation(), 1..60),
+        |operations| {
+            case.set(case.get() + 1);
+            let namespace = NetNs::new(&format!("diff-{}", case.get())).unwrap();
+            let (real_errors, real) = namespace
+                .run(|| {
+                    let mut plane = Linux::open(IptablesBackend::Legacy).unwrap();
+                    let outcomes = plane.apply(&operations);
+                    let errors: Vec<Option<i32>> = outcomes.iter().map(errno).collect();
+                    (errors, plane.observe(&Family::ALL).unwrap())
+                })
+                .unwrap();
+            let mut simulated = Simulated::default();
+            let outcomes = simulated.apply(&operations);
+            for (at, operation) in operations.iter().enumerate() {
+                let simulated_errno = errno(&outcomes[at]);
+                prop_assert_eq!(
+                    simulated_errno,
+                    real_errors[at],
+                    "operation {}: {}",
+                    at,
+                    operation
+                );
+            }
+            prop_assert_eq!(
+                normal(simulated.observe(&Family::ALL).unwrap()),
+                normal(real)
+            );
+            Ok(())
+        },
+    );
+    if let Err(failure) = result {
+        panic!("{failure}");
+    }
+}
+
+fn errno(outcome: &Result<(), ipvs_proxier::PlaneError>) -> Option<i32> {
+    outcome
+        .as_ref()
+        .err()
+        .map(|error| error.errno().unwrap_or(-1))
+}

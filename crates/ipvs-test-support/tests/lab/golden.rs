@@ -1,0 +1,156 @@
+//! States that the real kube-proxy made of the same objects: ours must be the same.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use ipvs_test_support::{NetNs, run_kube_proxy};
+
+use crate::state::{config, open_plan};
+
+const FILES: [&str; 5] = [
+    "virtual-servers",
+    "addresses",
+    "ipsets",
+    "iptables",
+    "ip6tables",
+];
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("golden")
+}
+
+/// A namespace like the one that the states were recorded in.
+fn recorded_namespace(name: &str) -> NetNs {
+    let namespace = NetNs::new(name).unwrap();
+    namespace
+        .ip(
+            "link add node0 type dummy\nlink set node0 up\naddr add 192.168.50.10/24 dev node0\n\
+             addr add fd00:50::10/64 dev node0 nodad\nroute add default via 192.168.50.1\n",
+        )
+        .unwrap();
+    namespace.ip("route add ::/0 via fd00:50::1").unwrap();
+    namespace
+}
+
+fn capture(namespace: &NetNs, out: &Path) {
+    let script = folder().join("capture");
+    namespace
+        .output("bash", &[script.to_str().unwrap(), out.to_str().unwrap()])
+        .unwrap();
+}
+
+fn same_state(case: &str, arguments: &str) {
+    let namespace = recorded_namespace(&format!("golden-{}-{arguments}", &case[..2]));
+    let recorded = folder().join(case).join(arguments);
+    let input = folder().join(case).join("input.yaml");
+    let line = fs::read_to_string(recorded.join("args")).unwrap();
+    let mut arguments: Vec<&str> = line.split_whitespace().collect();
+    let manifests = format!("--manifests={}", input.display());
+    arguments.extend([manifests.as_str(), "--once"]);
+
+    let output = run_kube_proxy(&namespace, &arguments).unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let out = tempfile::tempdir().unwrap();
+    for again in [false, true] {
+        capture(&namespace, out.path());
+        for file in FILES {
+            let read = |folder: &Path| fs::read_to_string(folder.join(file)).unwrap();
+            assert_eq!(
+                read(out.path()),
+                read(&recorded),
+                "{case} {line} {file}, again: {again}"
+            );
+        }
+        let plan = open_plan(
+            &namespace,
+            &input,
+            &config(arguments.contains(&"--masquerade-all")),
+        );
+        assert!(plan.is_empty(), "{case}: a second sync would do\n{plan}");
+        let output = run_kube_proxy(&namespace, &arguments).unwrap();
+        assert!(output.status.success());
+    }
+}
+
+macro_rules! cases {
+    ($($name:ident = $case:literal,)*) => {$(
+        mod $name {
+            #[test]
+            fn with_cluster_cidr() {
+                super::same_state($case, "default");
+            }
+
+            #[test]
+            fn with_masquerade_all() {
+                super::same_state($case, "masquerade-all");
+            }
+        }
+    )*};
+}
+
+cases! {
+    row_027_clusterip_tcp = "01-clusterip-tcp",
+    clusterip_udp = "02-clusterip-udp",
+    row_035_headless = "04-headless",
+    row_035_ignored = "18-ignored",
+}
+
+#[test]
+fn row_132_and_133_clean_up_leaves_what_is_foreign() {
+    let namespace = recorded_namespace("clean-up");
+    namespace
+        .output(
+            "iptables-legacy",
+            &["-A", "INPUT", "-p", "tcp", "--dport", "22", "-j", "ACCEPT"],
+        )
+        .unwrap();
+    namespace
+        .output("iptables-legacy", &["-N", "KUBE-FIREWALL"])
+        .unwrap();
+    namespace
+        .output("ipset", &["create", "mine", "hash:ip"])
+        .unwrap();
+    let before = tempfile::tempdir().unwrap();
+    capture(&namespace, before.path());
+
+    let input = format!(
+        "--manifests={}",
+        folder().join("01-clusterip-tcp/input.yaml").display()
+    );
+    let output = run_kube_proxy(&namespace, &[input.as_str(), "--once"]).unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let virtual_servers = namespace.output("ipvsadm", &["-S", "-n"]).unwrap();
+    assert!(
+        virtual_servers.contains("10.96.1.1:80"),
+        "{virtual_servers}"
+    );
+
+    for _ in 0..2 {
+        let output = run_kube_proxy(&namespace, &["--cleanup"]).unwrap();
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let after = tempfile::tempdir().unwrap();
+        capture(&namespace, after.path());
+        for file in FILES {
+            let read = |folder: &Path| fs::read_to_string(folder.join(file)).unwrap();
+            assert_eq!(read(after.path()), read(before.path()), "{file}");
+        }
+        assert!(
+            namespace
+                .output("ip", &["link", "show", "kube-ipvs0"])
+                .is_err(),
+            "the link is gone"
+        );
+    }
+}

@@ -1,0 +1,8 @@
+//! Tests on a real IPVS kernel. `cargo xtask test` runs them in the lab; each makes its own network namespaces.
+
+mod differential;
+mod golden;
+mod netlink;
+mod packets;
+mod process;
+mod state;

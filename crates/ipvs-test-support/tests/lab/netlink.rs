@@ -1,0 +1,253 @@
+//! The netlink connection against the kernel: outcomes, errors, dumps.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use ipvs_codec::{Destination, Protocol, Request, Scheduler, Service, ServiceKey, Timeouts};
+use ipvs_netfilter::ipset::{self, Entry, SetFamily, SetSpec, SetType};
+use ipvs_netlink::{Binding, IpSets, Ipvs, Links};
+use ipvs_test_support::NetNs;
+
+fn tcp(number: u32) -> ServiceKey {
+    let addr = IpAddr::V4(Ipv4Addr::from_bits(0x0a60_0000 + number));
+    ServiceKey::endpoint(Protocol::TCP, addr, 80)
+}
+
+fn dest(number: u32) -> Destination {
+    Destination::new(SocketAddr::new(
+        Ipv4Addr::from_bits(0x0af4_0000 + number).into(),
+        8080,
+    ))
+}
+
+#[test]
+fn a_batch_has_one_outcome_for_each_request_in_order() {
+    let namespace = NetNs::new("nl-batch").unwrap();
+    namespace
+        .run(|| {
+            let mut ipvs = Ipvs::open().unwrap();
+            let (a, b) = (
+                Service::new(tcp(1), Scheduler::RR),
+                Service::new(tcp(2), Scheduler::RR),
+            );
+            let odd = Service::new(tcp(3), "nosuch".parse().unwrap());
+            let one = dest(1);
+            let outcomes = ipvs.batch(&[
+                Request::NewService(&a),
+                Request::NewService(&a),
+                Request::NewService(&b),
+                Request::NewService(&odd),
+                Request::NewDest(&a.key, &one),
+                Request::NewDest(&odd.key, &one),
+                Request::DelDest(&b.key, one.addr),
+            ]);
+            let errnos: Vec<Option<i32>> = outcomes
+                .iter()
+                .map(|outcome| outcome.as_ref().err().and_then(|cause| cause.errno()))
+                .collect();
+            let (enoent, esrch, eexist) = (Some(2), Some(3), Some(17));
+            assert_eq!(errnos, [None, eexist, None, enoent, None, esrch, enoent]);
+            assert!(outcomes[1].as_ref().is_err_and(|cause| cause.is_exists()));
+            assert!(
+                outcomes[5]
+                    .as_ref()
+                    .is_err_and(|cause| cause.is_not_found())
+            );
+            assert_eq!(ipvs.services().unwrap().len(), 2);
+            assert_eq!(ipvs.destinations(&a.key).unwrap()[0].destination, one);
+            assert!(ipvs.service(&odd.key).unwrap().is_none());
+            assert!(
+                ipvs.service(&a.key)
+                    .unwrap()
+                    .unwrap()
+                    .service
+                    .same_config(&a)
+            );
+        })
+        .unwrap();
+}
+
+#[test]
+fn large_tables_are_read_completely_and_each_entry_once() {
+    let namespace = NetNs::new("nl-large").unwrap();
+    namespace
+        .run(|| {
+            let mut ipvs = Ipvs::open().unwrap();
+            let services: Vec<Service> = (0..1500)
+                .map(|n| Service::new(tcp(n), Scheduler::RR))
+                .collect();
+            let requests: Vec<Request<'_>> = services.iter().map(Request::NewService).collect();
+            assert!(ipvs.batch(&requests).iter().all(Result::is_ok));
+            let dests: Vec<Destination> = (1..=400).map(dest).collect();
+            let requests: Vec<Request<'_>> = dests
+                .iter()
+                .map(|dest| Request::NewDest(&services[7].key, dest))
+                .collect();
+            assert!(ipvs.batch(&requests).iter().all(Result::is_ok));
+
+            let mut keys: Vec<ServiceKey> = ipvs
+                .services()
+                .unwrap()
+                .iter()
+                .map(|o| o.service.key)
+                .collect();
+            keys.sort_unstable();
+            assert_eq!(
+                keys,
+                services
+                    .iter()
+                    .map(|service| service.key)
+                    .collect::<Vec<_>>()
+            );
+            assert_eq!(ipvs.destinations(&services[7].key).unwrap().len(), 400);
+            assert!(ipvs.batch(&[Request::Flush])[0].is_ok());
+            assert!(ipvs.services().unwrap().is_empty());
+        })
+        .unwrap();
+}
+
+#[test]
+fn every_request_of_a_large_batch_may_fail() {
+    let namespace = NetNs::new("nl-errors").unwrap();
+    namespace
+        .run(|| {
+            let mut ipvs = Ipvs::open().unwrap();
+            let keys: Vec<ServiceKey> = (0..2000).map(tcp).collect();
+            let requests: Vec<Request<'_>> = keys.iter().map(Request::DelService).collect();
+            let outcomes = ipvs.batch(&requests);
+            assert_eq!(outcomes.len(), 2000);
+            assert!(
+                outcomes
+                    .iter()
+                    .all(|outcome| outcome.as_ref().is_err_and(|cause| cause.is_not_found()))
+            );
+        })
+        .unwrap();
+}
+
+#[test]
+fn timeouts_are_set_and_read() {
+    let namespace = NetNs::new("nl-timeouts").unwrap();
+    namespace
+        .run(|| {
+            let mut ipvs = Ipvs::open().unwrap();
+            let request = Request::SetConfig(Timeouts {
+                tcp: 0,
+                tcp_fin: 60,
+                udp: 0,
+            });
+            assert!(ipvs.batch(&[request])[0].is_ok());
+            assert_eq!(
+                ipvs.timeouts().unwrap(),
+                Timeouts {
+                    tcp: 900,
+                    tcp_fin: 60,
+                    udp: 300
+                }
+            );
+            assert!(ipvs.info().unwrap().version >= 0x0001_0201);
+        })
+        .unwrap();
+}
+
+#[test]
+fn a_full_set_is_an_error_of_its_own() {
+    let namespace = NetNs::new("nl-full").unwrap();
+    namespace
+        .run(|| {
+            let mut sets = IpSets::open().unwrap();
+            let set = SetSpec {
+                name: "full".parse().unwrap(),
+                set_type: SetType::HashIp,
+                family: SetFamily::Inet,
+            };
+            sets.create(&set).unwrap();
+            sets.create(&set).unwrap(); // again: nothing
+            let other = SetSpec {
+                set_type: SetType::HashIpPort,
+                ..set
+            };
+            assert!(sets.create(&other).is_err(), "another type");
+            // Since Linux 5.6 the limit is kept by regions of the hash table, so that it is not hit exactly.
+            let entries: Vec<Entry> = (0..80_000)
+                .map(|n| Entry::Ip(Ipv4Addr::from_bits(0x0b00_0000 + n).into()))
+                .collect();
+            let requests: Vec<ipset::Request<'_>> = entries
+                .iter()
+                .map(|entry| ipset::Request::Add(set.name, *entry))
+                .collect();
+            let outcomes = sets.batch(&requests);
+            let (added, failed): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(Result::is_ok);
+            assert!(
+                failed.len() > 10_000,
+                "{} of 80000 were refused",
+                failed.len()
+            );
+            assert!(
+                failed
+                    .iter()
+                    .all(|outcome| outcome.as_ref().is_err_and(|cause| cause.is_set_full()))
+            );
+            let (found, members) = sets.list(set.name).unwrap().unwrap();
+            assert_eq!((found, members.len()), (set, added.len()));
+            assert!(sets.list("absent".parse().unwrap()).unwrap().is_none());
+        })
+        .unwrap();
+}
+
+#[test]
+fn addresses_and_routes_are_bound_read_and_unbound() {
+    let namespace = NetNs::new("nl-bind").unwrap();
+    namespace
+        .ip("link add node0 type dummy\naddr add 192.168.50.10/24 dev node0\nlink set node0 up\n")
+        .unwrap();
+    namespace
+        .run(|| {
+            let mut links = Links::open().unwrap();
+            assert!(links.find("kube-ipvs0").unwrap().is_none());
+            let link = links.ensure_dummy("kube-ipvs0").unwrap();
+            assert!(!link.up);
+            let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+            let source = Some(ip("192.168.50.10"));
+            let bindings = [
+                Binding::Address(ip("10.96.0.10")),
+                Binding::Address(ip("fd00:10:96::1")),
+                Binding::Route(ip("10.96.0.11"), source),
+                Binding::Route(ip("fd00:10:96::2"), None),
+            ];
+            let errnos = |outcomes: Vec<ipvs_netlink::Outcome>| -> Vec<Option<i32>> {
+                outcomes
+                    .iter()
+                    .map(|outcome| outcome.as_ref().err().and_then(|cause| cause.errno()))
+                    .collect()
+            };
+            // An IPv4 route is taken while the link is down.
+            let (down, exists, not_available, no_such) = (Some(100), Some(17), Some(99), Some(3));
+            assert_eq!(
+                errnos(links.bind(link.index, &bindings)),
+                [None, None, None, down]
+            );
+            links.set_up(link.index).unwrap();
+            assert!(links.find("kube-ipvs0").unwrap().unwrap().up);
+            assert_eq!(
+                errnos(links.bind(link.index, &bindings)),
+                [exists, exists, None, None]
+            );
+            let mut found = links.bindings(link.index).unwrap();
+            found.sort_by_key(|binding| format!("{binding:?}"));
+            let mut wanted = bindings.to_vec();
+            wanted.sort_by_key(|binding| format!("{binding:?}"));
+            assert_eq!(found, wanted);
+            // The last IPv4 address takes the IPv4 routes with it.
+            assert_eq!(
+                errnos(links.unbind(link.index, &bindings)),
+                [None, None, no_such, None]
+            );
+            assert_eq!(
+                errnos(links.unbind(link.index, &bindings)),
+                [not_available, not_available, no_such, no_such]
+            );
+            assert!(links.bindings(link.index).unwrap().is_empty());
+            links.delete(link.index).unwrap();
+        })
+        .unwrap();
+}

@@ -1,0 +1,425 @@
+//! Real requests through the VIPs of `examples/manifests`.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use anyhow::Result;
+use ipvs_test_support::{
+    Answer, Cluster, NetNs, RunningProxier, ask_tcp, ask_udp, eventually, run_kube_proxy,
+    serve_tcp, workspace,
+};
+
+use crate::state::{open_plan, route_config};
+
+const CIDR: &str = "--cluster-cidr=10.244.0.0/16,fd00:10:244::/48";
+
+fn shop() -> String {
+    format!(
+        "--manifests={}",
+        workspace().join("examples/manifests").display()
+    )
+}
+
+fn start(prefix: &str, arguments: &[&str]) -> Cluster {
+    let cluster = Cluster::new(prefix).unwrap();
+    let shop = shop();
+    let arguments: Vec<&str> = [shop.as_str(), "--once", CIDR]
+        .iter()
+        .chain(arguments)
+        .copied()
+        .collect();
+    let output = run_kube_proxy(&cluster.node, &arguments).unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    cluster
+}
+
+fn addr(text: &str) -> SocketAddr {
+    text.parse().unwrap()
+}
+
+/// Who answers four requests.
+fn pods(ask: impl Fn() -> Result<Answer>) -> BTreeSet<String> {
+    (0..4).map(|_| ask().unwrap().pod).collect()
+}
+
+fn both() -> BTreeSet<String> {
+    ["pod-a", "pod-b"].map(str::to_owned).into()
+}
+
+fn every_service_answers(cluster: &Cluster) {
+    for from in [&cluster.client, &cluster.node, &cluster.pods[0].namespace] {
+        let tcp = |server: &str| pods(|| ask_tcp(from, addr(server)));
+        assert_eq!(tcp("10.96.0.10:80"), both(), "web from {}", from.name());
+        assert_eq!(
+            tcp("10.96.0.20:80"),
+            ["pod-b".to_owned()].into(),
+            "api from {}",
+            from.name()
+        );
+        assert_eq!(
+            tcp("10.96.0.20:9100"),
+            ["pod-b".to_owned()].into(),
+            "api metrics from {}",
+            from.name()
+        );
+        assert_eq!(
+            tcp("10.96.0.53:53"),
+            both(),
+            "dns over TCP from {}",
+            from.name()
+        );
+        assert_eq!(
+            pods(|| ask_udp(from, addr("10.96.0.53:53"))),
+            both(),
+            "dns from {}",
+            from.name()
+        );
+        assert_eq!(
+            tcp("[fd00:10:96::30]:80"),
+            both(),
+            "docs from {}",
+            from.name()
+        );
+        assert_eq!(tcp("10.96.0.40:80"), both(), "images from {}", from.name());
+        assert_eq!(
+            tcp("[fd00:10:96::40]:80"),
+            both(),
+            "images over IPv6 from {}",
+            from.name()
+        );
+        assert_eq!(tcp("10.96.0.50:80").len(), 1, "cart from {}", from.name());
+    }
+}
+
+#[test]
+fn every_service_answers_outside_node_and_pod_with_addresses() {
+    let cluster = start("pk-addr", &[]);
+    every_service_answers(&cluster);
+    let addresses = cluster
+        .node
+        .output("ip", &["-o", "addr", "show", "dev", "kube-ipvs0"])
+        .unwrap();
+    assert_eq!(
+        addresses
+            .lines()
+            .filter(|line| !line.contains("fe80:"))
+            .count(),
+        7,
+        "{addresses}"
+    );
+}
+
+#[test]
+fn every_service_answers_outside_node_and_pod_with_routes_and_no_address() {
+    let cluster = start("pk-route", &["--vip-binding=route"]);
+    every_service_answers(&cluster);
+    let addresses = cluster.node.output("ip", &["-o", "addr"]).unwrap();
+    assert!(
+        !addresses.contains("10.96.") && !addresses.contains("fd00:10:96:"),
+        "{addresses}"
+    );
+    let from_node = ask_tcp(&cluster.node, addr("10.96.0.20:80")).unwrap();
+    assert_ne!(
+        from_node.client,
+        addr("10.96.0.20:80").ip(),
+        "the node does not come from the VIP"
+    );
+    let config = ipvs_model::Config {
+        local_traffic: ipvs_model::LocalTraffic {
+            cluster_cidrs: ["10.244.0.0/16", "fd00:10:244::/48"]
+                .map(|cidr| cidr.parse().unwrap())
+                .into(),
+        },
+        ..route_config()
+    };
+    let plan = open_plan(
+        &cluster.node,
+        &workspace().join("examples/manifests"),
+        &config,
+    );
+    assert!(plan.is_empty(), "a second sync would do\n{plan}");
+}
+
+#[test]
+fn switching_the_binding_leaves_nothing_of_the_other() {
+    let cluster = start("pk-switch", &[]);
+    for (binding, on_link) in [("route", 0), ("address", 7)] {
+        let binding = format!("--vip-binding={binding}");
+        let output = run_kube_proxy(
+            &cluster.node,
+            &[shop().as_str(), "--once", CIDR, binding.as_str()],
+        )
+        .unwrap();
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let addresses = cluster
+            .node
+            .output("ip", &["-o", "addr", "show", "dev", "kube-ipvs0"])
+            .unwrap();
+        assert_eq!(
+            addresses
+                .lines()
+                .filter(|line| !line.contains("fe80:"))
+                .count(),
+            on_link,
+            "{addresses}"
+        );
+        assert_eq!(
+            pods(|| ask_tcp(&cluster.client, addr("10.96.0.10:80"))),
+            both()
+        );
+    }
+}
+
+#[test]
+fn a_foreign_address_leaves_without_the_routes() {
+    let cluster = start("pk-flush", &["--vip-binding=route"]);
+    // With the last IPv4 address of a link the kernel takes away its IPv4 routes too.
+    cluster
+        .node
+        .ip("addr add 4.4.4.4/32 dev kube-ipvs0")
+        .unwrap();
+    let output = run_kube_proxy(
+        &cluster.node,
+        &[shop().as_str(), "--once", CIDR, "--vip-binding=route"],
+    )
+    .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(
+        !cluster
+            .node
+            .output("ip", &["addr"])
+            .unwrap()
+            .contains("4.4.4.4")
+    );
+    every_service_answers(&cluster);
+}
+
+#[test]
+fn row_116_a_vip_answers_on_service_ports_only() {
+    for (prefix, binding) in [("pk-116a", "address"), ("pk-116r", "route")] {
+        let cluster = start(prefix, &[&format!("--vip-binding={binding}")]);
+        serve_tcp(&cluster.node, "sshd", 22).unwrap();
+        let from_client = |server: &str| ask_tcp(&cluster.client, addr(server));
+        assert_eq!(
+            from_client("192.168.50.10:22").unwrap().pod,
+            "sshd",
+            "the node's own address"
+        );
+        for from in [&cluster.client, &cluster.pods[0].namespace, &cluster.node] {
+            let refused = ask_tcp(from, addr("10.96.0.10:22")).unwrap_err();
+            assert!(
+                refused.to_string().contains("refused"),
+                "{binding}, {}: {refused}",
+                from.name()
+            );
+            assert!(
+                ask_tcp(from, addr("[fd00:10:96::30]:22")).is_err(),
+                "{binding}, {}",
+                from.name()
+            );
+        }
+        assert!(from_client("10.96.0.10:80").is_ok());
+    }
+}
+
+#[test]
+fn row_117_a_pod_reaches_itself_through_its_service() {
+    let cluster = start("pk-117", &[]);
+    let pod = &cluster.pods[0];
+    let answers: Vec<Answer> = (0..4)
+        .map(|_| ask_tcp(&pod.namespace, addr("10.96.0.10:80")).unwrap())
+        .collect();
+    let from_itself = answers
+        .iter()
+        .find(|answer| answer.pod == pod.name)
+        .unwrap();
+    assert_ne!(
+        from_itself.client,
+        "10.244.1.11".parse::<IpAddr>().unwrap(),
+        "masqueraded: it saw {from_itself:?}"
+    );
+    let from_other = answers
+        .iter()
+        .find(|answer| answer.pod != pod.name)
+        .unwrap();
+    assert_eq!(
+        from_other.client,
+        "10.244.1.11".parse::<IpAddr>().unwrap(),
+        "pods are not masqueraded"
+    );
+}
+
+#[test]
+fn row_118_only_clients_from_outside_the_cluster_are_masqueraded() {
+    let cluster = start("pk-118", &[]);
+    let client: IpAddr = "192.168.50.1".parse().unwrap();
+    assert_ne!(
+        ask_tcp(&cluster.client, addr("10.96.0.20:80"))
+            .unwrap()
+            .client,
+        client
+    );
+    let pod = ask_tcp(&cluster.pods[0].namespace, addr("10.96.0.20:80")).unwrap();
+    assert_eq!(pod.client, "10.244.1.11".parse::<IpAddr>().unwrap());
+    let all = start("pk-118all", &["--masquerade-all"]);
+    let pod = ask_tcp(&all.pods[0].namespace, addr("10.96.0.20:80")).unwrap();
+    assert_ne!(pod.client, "10.244.1.11".parse::<IpAddr>().unwrap());
+}
+
+fn web(endpoints: &str) -> String {
+    let shop = std::fs::read_to_string(workspace().join("examples/manifests/web.yaml")).unwrap();
+    let (head, _) = shop.split_once("endpoints:\n").unwrap();
+    format!("{head}endpoints:\n{endpoints}")
+}
+
+const POD_A: &str = "- {addresses: [10.244.1.11], conditions: {ready: true}, nodeName: node-0}\n";
+const POD_B: &str = "- {addresses: [10.244.1.12], conditions: {ready: true}, nodeName: node-0}\n";
+
+#[test]
+fn traffic_follows_the_manifest_while_it_runs() {
+    let cluster = Cluster::new("pk-follow").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("web.yaml");
+    let log = folder.path().join("log");
+    std::fs::write(&file, web(POD_A)).unwrap();
+    let manifests = format!("--manifests={}", folder.path().display());
+    let arguments = [manifests.as_str(), CIDR, "--ipvs-min-sync-period=0s"];
+    let proxier = RunningProxier::start(&cluster.node, &arguments, &log).unwrap();
+    let patience = Duration::from_secs(10);
+    let answered_by = |wanted: &[&str]| {
+        eventually(patience, || {
+            let answers: Result<Vec<Answer>> = (0..4)
+                .map(|_| ask_tcp(&cluster.client, addr("10.96.0.10:80")))
+                .collect();
+            let found: BTreeSet<String> = answers?.into_iter().map(|answer| answer.pod).collect();
+            let wanted: BTreeSet<String> = wanted.iter().map(|pod| (*pod).to_owned()).collect();
+            anyhow::ensure!(
+                found == wanted,
+                "{found:?} instead of {wanted:?}: {}",
+                std::fs::read_to_string(&log)?
+            );
+            Ok(())
+        })
+        .unwrap();
+    };
+    answered_by(&["pod-a"]);
+    std::fs::write(&file, web(&format!("{POD_A}{POD_B}"))).unwrap();
+    answered_by(&["pod-a", "pod-b"]);
+    // Broken: the last good state stays.
+    std::fs::write(&file, web("- {addresses: [10.244.1.256]}\n")).unwrap();
+    eventually(patience, || {
+        let log = std::fs::read_to_string(&log)?;
+        anyhow::ensure!(
+            log.contains("endpoints[0].addresses[0]: 10.244.1.256"),
+            "{log}"
+        );
+        Ok(())
+    })
+    .unwrap();
+    answered_by(&["pod-a", "pod-b"]);
+    std::fs::write(&file, web(POD_B)).unwrap();
+    answered_by(&["pod-b"]);
+    let table = cluster.node.output("ipvsadm", &["-S", "-n"]).unwrap();
+    assert!(
+        table.contains("10.244.1.11:8080 -m -w 0"),
+        "its closed connections are still remembered: {table}"
+    );
+    assert!(proxier.stop().unwrap().success());
+    assert_eq!(
+        pods(|| ask_tcp(&cluster.client, addr("10.96.0.10:80"))).len(),
+        1,
+        "the state stays in place"
+    );
+}
+
+#[test]
+fn row_121_an_idle_real_server_is_gone_in_the_same_sync() {
+    let namespace = NetNs::new("pk-idle").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("web.yaml");
+    let manifests = format!("--manifests={}", file.display());
+    for (endpoints, count) in [(format!("{POD_A}{POD_B}"), 2), (POD_B.to_owned(), 1)] {
+        std::fs::write(&file, web(&endpoints)).unwrap();
+        assert!(
+            run_kube_proxy(&namespace, &[manifests.as_str(), "--once"])
+                .unwrap()
+                .status
+                .success()
+        );
+        let table = namespace.output("ipvsadm", &["-S", "-n"]).unwrap();
+        assert_eq!(table.matches("-r 10.244.1.").count(), count, "{table}");
+    }
+}
+
+#[test]
+fn row_122_a_connection_lives_on_while_its_pod_drains() {
+    use std::io::{Read as _, Write as _};
+    let cluster = Cluster::new("pk-drain").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("web.yaml");
+    std::fs::write(&file, web(POD_A).replace("port: 8080}", "port: 7777}")).unwrap();
+    // An echo server with a connection that stays open.
+    let pod: &NetNs = &cluster.pods[0].namespace;
+    let listener = pod
+        .run(|| std::net::TcpListener::bind("0.0.0.0:7777"))
+        .unwrap()
+        .unwrap();
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut byte = [0];
+        while stream.read_exact(&mut byte).is_ok() {
+            stream.write_all(&byte).unwrap();
+        }
+    });
+    let once = |file: &std::path::Path| {
+        let manifests = format!("--manifests={}", file.display());
+        let output = run_kube_proxy(&cluster.node, &[manifests.as_str(), "--once", CIDR]).unwrap();
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    };
+    once(&file);
+    let mut stream = cluster
+        .client
+        .run(|| std::net::TcpStream::connect("10.96.0.10:80"))
+        .unwrap()
+        .unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_secs(3)))
+        .unwrap();
+    let mut echo = |byte: u8| {
+        stream.write_all(&[byte]).unwrap();
+        let mut answer = [0];
+        stream.read_exact(&mut answer).unwrap();
+        assert_eq!(answer, [byte]);
+    };
+    echo(1);
+    std::fs::write(&file, web("").replace("endpoints:\n", "endpoints: []\n")).unwrap();
+    once(&file);
+    let table = cluster.node.output("ipvsadm", &["-S", "-n"]).unwrap();
+    assert!(table.contains("10.244.1.11:7777 -m -w 0"), "{table}");
+    echo(2);
+    once(&file);
+    echo(3);
+    // It comes back: weight 1, and the connection is still the same.
+    std::fs::write(&file, web(POD_A).replace("port: 8080}", "port: 7777}")).unwrap();
+    once(&file);
+    let table = cluster.node.output("ipvsadm", &["-S", "-n"]).unwrap();
+    assert!(table.contains("10.244.1.11:7777 -m -w 1"), "{table}");
+    echo(4);
+}

@@ -1,0 +1,186 @@
+//! The reference proxier as a process: exit codes, errors, foreign state.
+
+use ipvs_test_support::{NetNs, run_kube_proxy, workspace};
+
+fn run(namespace: &NetNs, arguments: &[&str]) -> (bool, String) {
+    let output = run_kube_proxy(namespace, arguments).unwrap();
+    (
+        output.status.success(),
+        String::from_utf8_lossy(&output.stderr).into_owned(),
+    )
+}
+
+fn shop() -> String {
+    format!(
+        "--manifests={}",
+        workspace().join("examples/manifests").display()
+    )
+}
+
+#[test]
+fn row_007_an_unknown_scheduler_is_an_error_and_leaves_nothing() {
+    let namespace = NetNs::new("pr-sched").unwrap();
+    let (ok, log) = run(&namespace, &[&shop(), "--once", "--ipvs-scheduler=nope"]);
+    assert!(!ok && log.contains("modprobe ip_vs_nope"), "{log}");
+    assert_eq!(namespace.output("ipvsadm", &["-S", "-n"]).unwrap(), "");
+    assert_eq!(namespace.output("ipset", &["save"]).unwrap(), "");
+}
+
+#[test]
+fn row_004_the_probe_leaves_nothing() {
+    let namespace = NetNs::new("pr-probe").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let (ok, log) = run(
+        &namespace,
+        &[
+            &format!("--manifests={}", folder.path().display()),
+            "--once",
+        ],
+    );
+    assert!(ok, "{log}");
+    assert_eq!(namespace.output("ipvsadm", &["-S", "-n"]).unwrap(), "");
+}
+
+#[test]
+fn row_011_and_015_sysctls_and_timeouts_are_set() {
+    let namespace = NetNs::new("pr-sysctl").unwrap();
+    let (ok, log) = run(
+        &namespace,
+        &[
+            "--init-only",
+            "--ipvs-tcp-timeout=15m30s",
+            "--ipvs-strict-arp",
+        ],
+    );
+    assert!(ok, "{log}");
+    for (name, value) in [
+        ("net.ipv4.vs.conntrack", "1"),
+        ("net.ipv4.vs.expire_nodest_conn", "1"),
+        ("net.ipv4.vs.expire_quiescent_template", "1"),
+        ("net.ipv4.ip_forward", "1"),
+        ("net.ipv4.conf.all.arp_ignore", "1"),
+        ("net.ipv4.conf.all.arp_announce", "2"),
+        ("net.netfilter.nf_conntrack_tcp_timeout_close_wait", "3600"),
+    ] {
+        let path = format!("/proc/sys/{}", name.replace('.', "/"));
+        assert_eq!(
+            namespace.output("cat", &[&path]).unwrap().trim(),
+            value,
+            "{name}"
+        );
+    }
+    let timeouts = namespace.output("ipvsadm", &["-l", "--timeout"]).unwrap();
+    assert!(timeouts.contains("930 120 300"), "{timeouts}");
+    assert!(
+        namespace
+            .output("ip", &["link", "show", "kube-ipvs0"])
+            .is_err(),
+        "nothing but sysctls"
+    );
+}
+
+#[test]
+fn bad_input_is_named_and_nothing_is_lost() {
+    let namespace = NetNs::new("pr-bad").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let good = std::fs::read_to_string(workspace().join("examples/manifests/web.yaml")).unwrap();
+    let file = folder.path().join("web.yaml");
+    let manifests = format!("--manifests={}", folder.path().display());
+    std::fs::write(&file, &good).unwrap();
+    assert!(run(&namespace, &[&manifests, "--once"]).0);
+    let before = namespace.output("ipvsadm", &["-S", "-n"]).unwrap();
+
+    std::fs::write(&file, good.replace("port: 80,", "port: 80000,")).unwrap();
+    let (ok, log) = run(&namespace, &[&manifests, "--once"]);
+    assert!(
+        !ok && log.contains("web.yaml, document 1: spec.ports[0].port: 80000"),
+        "{log}"
+    );
+    let (ok, log) = run(&namespace, &["--manifests=/nowhere", "--once"]);
+    assert!(!ok && log.contains("/nowhere"), "{log}");
+    assert_eq!(namespace.output("ipvsadm", &["-S", "-n"]).unwrap(), before);
+}
+
+#[test]
+fn row_129_and_130_foreign_virtual_servers_and_addresses_are_removed() {
+    let namespace = NetNs::new("pr-foreign").unwrap();
+    assert!(run(&namespace, &[&shop(), "--once"]).0);
+    namespace
+        .output("ipvsadm", &["-A", "-u", "4.4.4.4:56", "-s", "rr"])
+        .unwrap();
+    namespace
+        .output("ipvsadm", &["-A", "-f", "7", "-s", "rr"])
+        .unwrap();
+    namespace.ip("addr add 4.4.4.4/32 dev kube-ipvs0").unwrap();
+    namespace
+        .output("ipset", &["add", "KUBE-CLUSTER-IP", "4.4.4.4,tcp:1"])
+        .unwrap();
+    namespace
+        .output("ipset", &["del", "KUBE-CLUSTER-IP", "10.96.0.10,tcp:80"])
+        .unwrap();
+    namespace
+        .output("ipvsadm", &["-D", "-t", "10.96.0.10:80"])
+        .unwrap();
+    namespace
+        .output("iptables-legacy", &["-t", "nat", "-F", "KUBE-SERVICES"])
+        .unwrap();
+    let (ok, log) = run(&namespace, &[&shop(), "--once"]);
+    assert!(ok, "{log}");
+    let table = namespace.output("ipvsadm", &["-S", "-n"]).unwrap();
+    assert!(
+        !table.contains("4.4.4.4") && table.contains("-t 10.96.0.10:80 -r"),
+        "{table}"
+    );
+    assert!(
+        table.contains("-A -f 7"),
+        "services by firewall mark are never ours: {table}"
+    );
+    let sets = namespace.output("ipset", &["save"]).unwrap();
+    assert!(
+        !sets.contains("4.4.4.4") && sets.contains("10.96.0.10,tcp:80"),
+        "{sets}"
+    );
+    assert!(
+        !namespace
+            .output("ip", &["addr"])
+            .unwrap()
+            .contains("4.4.4.4")
+    );
+    let rules = namespace
+        .output("iptables-legacy-save", &["-t", "nat"])
+        .unwrap();
+    assert!(
+        rules.contains("-A KUBE-SERVICES -s 127.0.0.0/8 -j RETURN"),
+        "{rules}"
+    );
+}
+
+#[test]
+fn row_046_another_scheduler_is_set_in_place() {
+    let namespace = NetNs::new("pr-inplace").unwrap();
+    assert!(run(&namespace, &[&shop(), "--once"]).0);
+    assert!(run(&namespace, &[&shop(), "--once", "--ipvs-scheduler=mh"]).0);
+    let table = namespace.output("ipvsadm", &["-S", "-n"]).unwrap();
+    assert!(
+        table.contains("-A -t 10.96.0.10:80 -s mh -b mh-port"),
+        "{table}"
+    );
+    assert!(
+        table.contains("-a -t 10.96.0.10:80 -r 10.244.1.11:8080 -m -w 1"),
+        "{table}"
+    );
+}
+
+#[test]
+fn a_dry_run_of_the_clean_up_changes_nothing() {
+    let namespace = NetNs::new("pr-dry").unwrap();
+    assert!(run(&namespace, &[&shop(), "--once"]).0);
+    let before = namespace.output("ipset", &["save"]).unwrap();
+    let output = run_kube_proxy(&namespace, &["--cleanup", "--dry-run"]).unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        text.contains("delete dummy link") && text.contains("destroy set KUBE-6-CLUSTER-IP"),
+        "{text}"
+    );
+    assert_eq!(namespace.output("ipset", &["save"]).unwrap(), before);
+}

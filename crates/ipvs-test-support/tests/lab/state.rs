@@ -1,0 +1,40 @@
+//! Reading and comparing states.
+
+use ipvs_codec::Family;
+use ipvs_model::{Config, Model, Plan, VipBinding};
+use ipvs_proxier::{DataPlane as _, IptablesBackend, Linux, Manifests};
+use ipvs_test_support::NetNs;
+
+/// The plan that a fresh proxier, as `node-0` with the arguments of the recorded states, would make in a namespace:
+/// empty if there is nothing left to do.
+pub(crate) fn open_plan(namespace: &NetNs, manifests: &std::path::Path, config: &Config) -> Plan {
+    namespace
+        .run(|| {
+            let mut plane = Linux::open(IptablesBackend::Auto).unwrap();
+            let known = plane.observe(&Family::ALL).unwrap();
+            let mut model = Model::new(config.clone());
+            for change in Manifests::new(vec![manifests.to_owned()]).poll().unwrap() {
+                model.change(change);
+            }
+            model.plan_everything(&known)
+        })
+        .unwrap()
+}
+
+/// The configuration of the recorded states.
+pub(crate) fn config(masquerade_all: bool) -> Config {
+    let mut config = Config {
+        node_name: "node-0".into(),
+        masquerade_all,
+        ..Config::default()
+    };
+    config.local_traffic.cluster_cidrs = vec!["10.244.0.0/16".parse().unwrap()];
+    config
+}
+
+pub(crate) fn route_config() -> Config {
+    Config {
+        vip_binding: VipBinding::Route,
+        ..config(false)
+    }
+}

@@ -1,0 +1,235 @@
+//! Everything that is checked, and a summary of what was.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use cargo_metadata::Message;
+use clap::Args;
+
+use crate::demo::{build_kube_proxy, kube_proxy_variable};
+use crate::lab::{self, LabOptions};
+use crate::workspace::{find_program, root};
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct TestOptions {
+    /// Leave out what needs the lab.
+    #[arg(long)]
+    quick: bool,
+
+    /// Only tests whose name contains this, without formatting and lints.
+    filter: Option<String>,
+
+    #[command(flatten)]
+    lab: LabOptions,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Outcome {
+    Passed,
+    Failed(String),
+    Skipped(&'static str),
+}
+
+struct Step {
+    name: &'static str,
+    outcome: Outcome,
+    took: Duration,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.took.as_secs_f32();
+        match &self.outcome {
+            Outcome::Passed => write!(f, "  passed   {:<22} {seconds:6.1} s", self.name),
+            Outcome::Failed(why) => {
+                write!(f, "  FAILED   {:<22} {seconds:6.1} s  {why}", self.name)
+            }
+            Outcome::Skipped(why) => write!(f, "  skipped  {:<22}           {why}", self.name),
+        }
+    }
+}
+
+/// Runs all steps, also after one failed.
+pub(crate) fn run(options: &TestOptions) -> Result<u8> {
+    let filter = options.filter.as_deref();
+    let mut steps = Vec::new();
+    let mut step = |name: &'static str, work: &dyn Fn() -> Result<Outcome>| {
+        println!("\n== {name}");
+        let start = Instant::now();
+        let outcome = work().unwrap_or_else(|error| Outcome::Failed(format!("{error:#}")));
+        steps.push(Step {
+            name,
+            outcome,
+            took: start.elapsed(),
+        });
+    };
+    if filter.is_none() {
+        step("format", &|| cargo(&["fmt", "--all", "--check"]));
+        step("lints", &|| {
+            cargo(&[
+                "clippy",
+                "--workspace",
+                "--all-targets",
+                "--all-features",
+                "--",
+                "-Dwarnings",
+            ])
+        });
+        step("lints of lab tests", &|| {
+            cargo(&[
+                "clippy",
+                "--package",
+                "ipvs-test-support",
+                "--test",
+                "lab",
+                "--",
+                "-Dwarnings",
+            ])
+        });
+        step("documentation", &documentation);
+        step("dependencies", &dependencies);
+    }
+    step("unit and property", &|| {
+        cargo_test(&["--workspace", "--lib", "--bins", "--tests"], filter)
+    });
+    step("doc tests", &|| {
+        cargo_test(&["--workspace", "--doc"], filter)
+    });
+    step("fuzz targets", &|| {
+        cargo_test(&["--manifest-path", "fuzz/Cargo.toml"], filter)
+    });
+    if options.quick {
+        step("lab and packets", &|| Ok(Outcome::Skipped("--quick")));
+    } else {
+        step("lab and packets", &|| in_lab(&options.lab, filter));
+    }
+    Ok(summary(&steps))
+}
+
+fn summary(steps: &[Step]) -> u8 {
+    println!("\n== summary");
+    steps.iter().for_each(|step| println!("{step}"));
+    let count =
+        |wanted: fn(&Outcome) -> bool| steps.iter().filter(|step| wanted(&step.outcome)).count();
+    let failed = count(|outcome| matches!(outcome, Outcome::Failed(_)));
+    let skipped = count(|outcome| matches!(outcome, Outcome::Skipped(_)));
+    println!(
+        "\nsteps: {} passed, {failed} failed, {skipped} skipped",
+        steps.len() - failed - skipped
+    );
+    u8::from(failed > 0)
+}
+
+fn cargo_command() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root());
+    command
+}
+
+fn succeeded(command: &mut Command) -> Result<Outcome> {
+    let status = command
+        .status()
+        .with_context(|| format!("cannot run {}", command.get_program().display()))?;
+    Ok(if status.success() {
+        Outcome::Passed
+    } else {
+        Outcome::Failed(status.to_string())
+    })
+}
+
+fn cargo(arguments: &[&str]) -> Result<Outcome> {
+    succeeded(cargo_command().args(arguments))
+}
+
+fn cargo_test(arguments: &[&str], filter: Option<&str>) -> Result<Outcome> {
+    succeeded(
+        cargo_command()
+            .args(["test", "--quiet"])
+            .args(arguments)
+            .args(filter),
+    )
+}
+
+fn documentation() -> Result<Outcome> {
+    succeeded(
+        cargo_command()
+            .args(["doc", "--quiet", "--workspace", "--no-deps"])
+            .env("RUSTDOCFLAGS", "-Dwarnings"),
+    )
+}
+
+fn dependencies() -> Result<Outcome> {
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let installed = home.is_some_and(|home| home.join("bin/cargo-deny").is_file());
+    if !installed && find_program("cargo-deny").is_none() {
+        return Ok(Outcome::Skipped(
+            "cargo-deny is not installed: cargo install cargo-deny",
+        ));
+    }
+    cargo(&[
+        "deny",
+        "--config",
+        ".deny.toml",
+        "check",
+        "licenses",
+        "bans",
+        "sources",
+    ])
+}
+
+/// Builds the tests that need the lab and runs them there.
+fn in_lab(options: &LabOptions, filter: Option<&str>) -> Result<Outcome> {
+    lab::require(options)?;
+    let proxier = build_kube_proxy(false)?;
+    let test = build_lab_tests()?;
+    let command = [
+        OsString::from("env"),
+        kube_proxy_variable(&proxier),
+        test.into(),
+    ];
+    let arguments = ["--test-threads=1"]
+        .into_iter()
+        .chain(filter)
+        .map(OsString::from);
+    let command: Vec<OsString> = command.into_iter().chain(arguments).collect();
+    Ok(match lab::run(options, &command)? {
+        0 => Outcome::Passed,
+        status => Outcome::Failed(format!("exit status {status}")),
+    })
+}
+
+fn build_lab_tests() -> Result<PathBuf> {
+    let mut command = cargo_command();
+    command.args([
+        "test",
+        "--quiet",
+        "--package",
+        "ipvs-test-support",
+        "--test",
+        "lab",
+        "--no-run",
+    ]);
+    let output = command
+        .arg("--message-format=json")
+        .stderr(std::process::Stdio::inherit())
+        .output()?;
+    if !output.status.success() {
+        bail!("the lab tests do not build");
+    }
+    let mut programs = Message::parse_stream(output.stdout.as_slice()).filter_map(|message| {
+        match message.ok()? {
+            Message::CompilerArtifact(artifact) if artifact.target.name == "lab" => {
+                artifact.executable
+            }
+            _ => None,
+        }
+    });
+    Ok(programs
+        .next()
+        .context("cargo names no lab test program")?
+        .into())
+}
