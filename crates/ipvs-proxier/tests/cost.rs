@@ -1,0 +1,124 @@
+//! What a change costs: messages and reads, counted on the simulated kernel.
+
+use ipvs_model::input::{Change, Manifest};
+use ipvs_model::{Config, Model};
+use ipvs_proxier::{Proxier, Simulated};
+
+fn changes(json: &str) -> Vec<Change> {
+    serde_json::from_str::<Manifest>(json)
+        .unwrap()
+        .into_changes()
+        .unwrap()
+}
+
+fn service(number: usize) -> Vec<Change> {
+    let (high, low) = (number / 250, number % 250 + 1);
+    changes(&format!(
+        r#"{{"apiVersion": "v1", "kind": "Service", "metadata": {{"name": "s{number}"}},
+             "spec": {{"clusterIP": "10.96.{high}.{low}", "ports": [{{"port": 80}}]}}}}"#
+    ))
+}
+
+/// Ten endpoints; `odd` replaces the first of them.
+fn slice(number: usize, odd: Option<&str>) -> Vec<Change> {
+    let (high, low) = (number / 250, number % 250 + 1);
+    let addresses = (0..10).map(|endpoint| format!("10.{}.{high}.{low}", 100 + endpoint));
+    let endpoints = addresses.enumerate().map(|(at, address)| {
+        let address = odd.filter(|_| at == 0).unwrap_or(&address).to_owned();
+        format!(r#"{{"addresses": ["{address}"], "nodeName": "elsewhere"}}"#)
+    });
+    let endpoints: Vec<String> = endpoints.collect();
+    changes(&format!(
+        r#"{{"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+             "metadata": {{"name": "s{number}-a", "labels": {{"kubernetes.io/service-name": "s{number}"}}}},
+             "ports": [{{"port": 8080}}], "endpoints": [{}]}}"#,
+        endpoints.join(",")
+    ))
+}
+
+fn loaded(services: usize) -> Proxier<Simulated> {
+    let config = Config {
+        node_name: "node-0".into(),
+        ..Config::default()
+    };
+    let mut proxier = Proxier::new(Model::new(config), Simulated::default());
+    for number in 0..services {
+        service(number)
+            .into_iter()
+            .chain(slice(number, None))
+            .for_each(|change| proxier.change(change));
+    }
+    let report = proxier.sync().unwrap();
+    assert!(report.failures.is_empty());
+    proxier
+}
+
+#[test]
+fn one_endpoint_of_10000_services_costs_at_most_three_messages_and_no_read() {
+    let mut proxier = loaded(10_000);
+    let real_servers: usize = proxier
+        .plane()
+        .state()
+        .virtual_servers
+        .values()
+        .map(|s| s.real_servers().len())
+        .sum();
+    assert_eq!(real_servers, 100_000);
+    let before = (
+        proxier.plane().messages(),
+        proxier.plane().reads(),
+        proxier.plane().processes(),
+    );
+    let compiled = proxier.model().compiled();
+
+    slice(4711, Some("10.200.0.1"))
+        .into_iter()
+        .for_each(|change| proxier.change(change));
+    let report = proxier.sync().unwrap();
+
+    assert!(report.failures.is_empty());
+    let texts: Vec<String> = report
+        .plan
+        .operations
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(
+        texts,
+        [
+            "add real server 10.96.18.212:80/TCP -> 10.200.0.1:8080 weight 1 Masq",
+            "drain real server 10.96.18.212:80/TCP -> 10.100.18.212:8080 weight 0 Masq",
+        ]
+    );
+    assert!(proxier.plane().messages() - before.0 <= 3, "messages");
+    assert_eq!(proxier.plane().reads(), before.1, "reads");
+    assert_eq!(proxier.plane().processes(), before.2, "processes");
+    assert_eq!(
+        proxier.model().compiled() - compiled,
+        1,
+        "services compiled"
+    );
+}
+
+#[test]
+fn an_equal_object_costs_nothing() {
+    let mut proxier = loaded(100);
+    let before = (
+        proxier.plane().messages(),
+        proxier.plane().reads(),
+        proxier.model().compiled(),
+    );
+    service(7)
+        .into_iter()
+        .chain(slice(7, None))
+        .for_each(|change| proxier.change(change));
+    assert!(proxier.sync().unwrap().plan.is_empty());
+    assert_eq!(
+        (
+            proxier.plane().messages(),
+            proxier.plane().reads(),
+            proxier.model().compiled()
+        ),
+        before
+    );
+}

@@ -1,0 +1,232 @@
+//! Failures, drift and draining on the simulated kernel.
+
+use std::net::SocketAddr;
+
+use ipvs_codec::{Destination, Family, Protocol, Scheduler, Service, ServiceKey};
+use ipvs_model::input::{Change, Manifest};
+use ipvs_model::{Config, KubeSet, Model, Operation};
+use ipvs_proxier::{Connections, DataPlane as _, Proxier, Simulated};
+
+fn changes(json: &str) -> Vec<Change> {
+    serde_json::from_str::<Manifest>(json)
+        .unwrap()
+        .into_changes()
+        .unwrap()
+}
+
+fn web(protocol: &str, endpoints: &[&str]) -> Vec<Change> {
+    let endpoints: Vec<String> = endpoints
+        .iter()
+        .map(|ip| format!(r#"{{"addresses": ["{ip}"]}}"#))
+        .collect();
+    changes(&format!(
+        r#"{{"apiVersion": "v1", "kind": "List", "items": [
+            {{"apiVersion": "v1", "kind": "Service", "metadata": {{"name": "web"}},
+              "spec": {{"clusterIP": "10.96.0.10", "ports": [{{"port": 80, "protocol": "{protocol}"}}]}}}},
+            {{"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+              "metadata": {{"name": "web-1", "labels": {{"kubernetes.io/service-name": "web"}}}},
+              "ports": [{{"port": 8080, "protocol": "{protocol}"}}], "endpoints": [{}]}}]}}"#,
+        endpoints.join(",")
+    ))
+}
+
+fn synced(protocol: &str, endpoints: &[&str]) -> Proxier<Simulated> {
+    let mut proxier = Proxier::new(Model::new(Config::default()), Simulated::default());
+    take(&mut proxier, web(protocol, endpoints));
+    proxier
+}
+
+/// Takes changes in and syncs; the texts of what was done.
+fn take(proxier: &mut Proxier<Simulated>, changes: Vec<Change>) -> Vec<String> {
+    changes
+        .into_iter()
+        .for_each(|change| proxier.change(change));
+    let report = proxier.sync().unwrap();
+    assert!(report.failures.is_empty(), "{:?}", report.failures);
+    report
+        .plan
+        .operations
+        .iter()
+        .map(ToString::to_string)
+        .collect()
+}
+
+fn key(protocol: Protocol) -> ServiceKey {
+    ServiceKey::endpoint(protocol, [10, 96, 0, 10].into(), 80)
+}
+
+fn addr(text: &str) -> SocketAddr {
+    text.parse().unwrap()
+}
+
+#[test]
+fn row_121_an_idle_real_server_is_removed() {
+    let mut proxier = synced("TCP", &["10.0.0.1", "10.0.0.2"]);
+    let done = take(&mut proxier, web("TCP", &["10.0.0.1"]));
+    assert_eq!(
+        done,
+        ["drain real server 10.96.0.10:80/TCP -> 10.0.0.2:8080 weight 0 Masq"]
+    );
+    assert!(proxier.is_draining());
+    let report = proxier.drain().unwrap();
+    assert_eq!(
+        report.plan.to_string(),
+        "remove real server 10.96.0.10:80/TCP -> 10.0.0.2:8080\n"
+    );
+    assert!(!proxier.is_draining());
+}
+
+#[test]
+fn row_122_a_busy_real_server_stays_until_it_is_idle() {
+    let mut proxier = synced("TCP", &["10.0.0.1", "10.0.0.2"]);
+    let busy = |count| Connections {
+        virtual_server: key(Protocol::TCP),
+        real_server: addr("10.0.0.2:8080"),
+        count,
+    };
+    proxier.plane().set_connections(busy(3));
+    take(&mut proxier, web("TCP", &["10.0.0.1"]));
+    assert!(proxier.drain().unwrap().plan.is_empty());
+    assert!(
+        proxier.verify().unwrap().plan.is_empty(),
+        "a verification leaves it alone"
+    );
+    proxier.plane().set_connections(busy(0));
+    assert_eq!(proxier.drain().unwrap().plan.len(), 1);
+}
+
+#[test]
+fn row_123_udp_real_servers_go_at_once() {
+    let mut proxier = synced("UDP", &["10.0.0.1", "10.0.0.2"]);
+    let done = take(&mut proxier, web("UDP", &["10.0.0.1"]));
+    assert_eq!(
+        done,
+        ["remove real server 10.96.0.10:80/UDP -> 10.0.0.2:8080"]
+    );
+    assert!(!proxier.is_draining());
+}
+
+#[test]
+fn row_124_one_that_returns_gets_its_weight_back() {
+    let mut proxier = synced("TCP", &["10.0.0.1", "10.0.0.2"]);
+    take(&mut proxier, web("TCP", &["10.0.0.1"]));
+    let done = take(&mut proxier, web("TCP", &["10.0.0.1", "10.0.0.2"]));
+    assert_eq!(
+        done,
+        ["set real server 10.96.0.10:80/TCP -> 10.0.0.2:8080 weight 1 Masq"]
+    );
+}
+
+#[test]
+fn row_125_and_126_draining_is_found_again_after_a_restart() {
+    let mut plane = Simulated::default();
+    let quiesced = |ip: &str| Destination::new(addr(ip)).with_weight(0).unwrap();
+    let virtual_server = key(Protocol::TCP);
+    let outcomes = plane.apply(&[
+        Operation::AddVirtualServer {
+            service: Service::new(virtual_server, Scheduler::RR),
+        },
+        Operation::AddRealServer {
+            virtual_server,
+            real_server: quiesced("10.0.0.1:8080"),
+        },
+        Operation::AddRealServer {
+            virtual_server,
+            real_server: quiesced("10.0.0.2:8080"),
+        },
+    ]);
+    assert!(outcomes.iter().all(Result::is_ok));
+    let mut proxier = Proxier::new(Model::new(Config::default()), plane);
+    let done = take(&mut proxier, web("TCP", &["10.0.0.1"]));
+    assert!(
+        done.contains(
+            &"set real server 10.96.0.10:80/TCP -> 10.0.0.1:8080 weight 1 Masq".to_owned()
+        ),
+        "{done:?}"
+    );
+    assert!(
+        !done
+            .iter()
+            .any(|operation| operation.contains("10.0.0.2:8080")),
+        "{done:?}"
+    );
+    assert!(proxier.is_draining());
+    assert_eq!(proxier.drain().unwrap().plan.len(), 1);
+}
+
+#[test]
+fn a_failed_operation_hides_no_other_and_is_tried_again() {
+    let mut proxier = Proxier::new(Model::new(Config::default()), Simulated::default());
+    web("TCP", &["224.0.0.1", "10.0.0.2"])
+        .into_iter()
+        .for_each(|change| proxier.change(change));
+    let report = proxier.sync().unwrap();
+    assert_eq!(report.failures.len(), 1);
+    let text = report.failures[0].to_string();
+    assert_eq!(
+        text,
+        "add real server 10.96.0.10:80/TCP -> 224.0.0.1:8080 weight 1 Masq: Invalid argument (os error 22)"
+    );
+    let state = proxier.plane().state().clone();
+    assert!(
+        state.virtual_servers[&key(Protocol::TCP)]
+            .real_server(addr("10.0.0.2:8080"))
+            .is_some()
+    );
+    assert!(
+        state.vips.contains_key(&"10.96.0.10".parse().unwrap()),
+        "what comes later was done"
+    );
+    let again = proxier.sync().unwrap();
+    assert_eq!(again.plan.len(), 1, "only what failed: {}", again.plan);
+    take(&mut proxier, web("TCP", &["10.0.0.2"]));
+    assert!(proxier.sync().unwrap().plan.is_empty());
+}
+
+#[test]
+fn row_098_and_152_drift_is_repaired() {
+    let mut proxier = synced("TCP", &["10.0.0.1"]);
+    let wanted = proxier.plane().state().clone();
+    let state = proxier.plane().state_mut();
+    state.virtual_servers.clear();
+    state.vips.clear();
+    state
+        .members
+        .retain(|member| member.set != KubeSet::ClusterIp);
+    state.members.insert(ipvs_model::Member {
+        set: KubeSet::NodePortTcp,
+        family: Family::Ipv4,
+        entry: ipvs_netfilter::ipset::Entry::Port(1),
+    });
+    state.rules.clear();
+    assert!(
+        proxier.sync().unwrap().plan.is_empty(),
+        "a sync without a change reads nothing"
+    );
+    assert!(proxier.verify().unwrap().failures.is_empty());
+    let repaired = proxier.plane().state();
+    assert_eq!(repaired.members, wanted.members);
+    assert_eq!(repaired.virtual_servers, wanted.virtual_servers);
+    assert_eq!(
+        (&repaired.vips, &repaired.rules),
+        (&wanted.vips, &wanted.rules)
+    );
+}
+
+#[test]
+fn row_034_a_service_that_is_gone_leaves_nothing() {
+    let mut proxier = synced("TCP", &["10.0.0.1"]);
+    let name = ipvs_model::input::ObjectName::new("default", "web");
+    let done = take(&mut proxier, vec![Change::ServiceGone(name)]);
+    let order: Vec<&str> = done
+        .iter()
+        .map(|operation| operation.split(' ').next().unwrap())
+        .collect();
+    assert_eq!(
+        order,
+        ["write", "remove", "unbind", "remove", "remove"],
+        "{done:?}"
+    );
+    let state = proxier.plane().state();
+    assert!(state.virtual_servers.is_empty() && state.vips.is_empty() && state.members.is_empty());
+}
