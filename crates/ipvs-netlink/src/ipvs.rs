@@ -57,6 +57,12 @@ impl Ipvs {
         &self.connection
     }
 
+    /// The number that the kernel gave the family; it changes when `ip_vs` is loaded again.
+    #[must_use]
+    pub const fn family(&self) -> u16 {
+        self.family
+    }
+
     /// Sends requests that answer with nothing but success or an error: one outcome for each, in order. A failed one
     /// does not stop the others. When `ip_vs` was unloaded and loaded again meanwhile, the requests that went to its
     /// old family number are sent again.

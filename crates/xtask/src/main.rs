@@ -1,5 +1,6 @@
 //! Developer commands, all of them started as `cargo xtask COMMAND`.
 
+mod bench;
 mod demo;
 mod install;
 mod lab;
@@ -12,6 +13,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+use crate::bench::Bench;
 use crate::demo::DemoOptions;
 use crate::lab::LabOptions;
 use crate::test::TestOptions;
@@ -29,6 +31,9 @@ enum Command {
     Demo(DemoOptions),
     /// Run every check: format, lints, tests without and with a real kernel.
     Test(TestOptions),
+    /// Measure in a real kernel.
+    #[command(subcommand)]
+    Bench(Bench),
     /// Run a command in a real IPVS kernel, with the repository at its own path; a shell if there is none.
     Lab {
         #[command(flatten)]
@@ -53,6 +58,7 @@ fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Demo(options) => Ok(ExitCode::from(demo::run(&options)?)),
         Command::Test(options) => Ok(ExitCode::from(test::run(&options)?)),
+        Command::Bench(bench) => Ok(ExitCode::from(bench::run(&bench)?)),
         Command::Lab { options, command } => {
             lab::require(&options)?;
             Ok(ExitCode::from(lab::run(&options, &command)?))

@@ -1,0 +1,144 @@
+//! Loads a generated cluster into an empty kernel, beside the replay of the same messages: one JSON line for a size.
+//!
+//! `cargo xtask bench load` builds it and runs it in the lab. Every repetition has a network namespace of its own: the
+//! kernel remembers removed real servers for minutes and searches them.
+
+mod cluster;
+mod floor;
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use clap::Parser;
+use ipvs_codec::Family;
+use ipvs_model::{Config, Known, Model, Phase, Plan};
+use ipvs_netlink::{Ipvs, Links};
+use ipvs_proxier::{DataPlane as _, IptablesBackend, Linux, Manifests};
+use ipvs_test_support::NetNs;
+
+use crate::floor::Floor;
+
+/// Ours and the floor take turns; the best of each counts.
+const REPETITIONS: usize = 3;
+
+#[derive(Debug, Parser)]
+struct Arguments {
+    #[arg(long)]
+    services: u32,
+    #[arg(long)]
+    endpoints: u32,
+}
+
+fn main() -> Result<()> {
+    let Arguments {
+        services,
+        endpoints,
+    } = Arguments::parse();
+    let folder = std::env::temp_dir().join("bench-load");
+    std::fs::create_dir_all(&folder)?;
+    let file = folder.join("cluster.yaml");
+    std::fs::write(&file, cluster::manifest(services, endpoints))?;
+
+    let (changes, parse) = timed(|| Manifests::new(vec![file]).poll());
+    let Ok(changes) = changes else {
+        bail!("the generated manifest is broken")
+    };
+    let mut model = Model::new(Config {
+        families: vec![Family::Ipv4],
+        ..Config::default()
+    });
+    let (plan, planned) = timed(|| {
+        changes.into_iter().for_each(|change| model.change(change));
+        model.plan_everything(&Known::default())
+    });
+    let (skeleton, load): (Vec<_>, Vec<_>) = plan
+        .operations
+        .into_iter()
+        .partition(|operation| operation.phase() == Phase::Skeleton);
+    let (skeleton, load) = (
+        Plan {
+            operations: skeleton,
+        },
+        Plan { operations: load },
+    );
+
+    let mut ours = Duration::MAX;
+    let mut best_floor = Duration::MAX;
+    let mut peak = 0;
+    let mut messages = 0;
+    for repetition in 0..REPETITIONS {
+        ours = ours.min(in_namespace(
+            &format!("ours-{repetition}"),
+            &skeleton,
+            |plane| {
+                let (outcomes, took) = timed(|| plane.apply(&load.operations));
+                let failed = outcomes.into_iter().filter_map(Result::err).next();
+                failed.map_or(Ok(took), |error| Err(error.into()))
+            },
+        )?);
+        if repetition == 0 {
+            peak = peak_bytes()?;
+        }
+        best_floor = best_floor.min(in_namespace(
+            &format!("floor-{repetition}"),
+            &skeleton,
+            |_| {
+                let link = Links::open()?
+                    .find("kube-ipvs0")?
+                    .context("no link")?
+                    .index
+                    .0;
+                let floor = Floor::of(&load, Ipvs::open()?.family(), link)?;
+                messages = floor.messages;
+                floor.replay()
+            },
+        )?);
+    }
+    ensure!(messages == load.len(), "the floor sends what the plan does");
+    let line = serde_json::json!({
+        "bench": "load", "services": services, "endpoints": endpoints,
+        "seconds": ours.as_secs_f64(), "floor_seconds": best_floor.as_secs_f64(),
+        "ratio": ours.as_secs_f64() / best_floor.as_secs_f64(), "peak_bytes": peak,
+        "messages": messages, "parse_seconds": parse.as_secs_f64(), "plan_seconds": planned.as_secs_f64(),
+    });
+    println!("{line}");
+    Ok(())
+}
+
+fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
+    let start = Instant::now();
+    let result = work();
+    (result, start.elapsed())
+}
+
+/// Makes link, sets and rules in a fresh namespace, and measures there.
+fn in_namespace(
+    name: &str,
+    skeleton: &Plan,
+    measure: impl FnOnce(&mut Linux) -> Result<Duration> + Send,
+) -> Result<Duration> {
+    let namespace = NetNs::new(name)?;
+    namespace.run(|| {
+        let mut plane = Linux::open(IptablesBackend::Auto)?;
+        plane
+            .apply(&skeleton.operations)
+            .into_iter()
+            .collect::<Result<(), _>>()?;
+        measure(&mut plane)
+    })?
+}
+
+/// The most memory that this process has had (`VmHWM`).
+fn peak_bytes() -> Result<u64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmHWM:"))
+        .context("no VmHWM")?;
+    let kilobytes: u64 = line
+        .split_whitespace()
+        .nth(1)
+        .context("no number")?
+        .parse()?;
+    Ok(kilobytes * 1024)
+}
