@@ -21,6 +21,9 @@ use crate::floor::Floor;
 /// Ours and the floor take turns; the best of each counts.
 const REPETITIONS: usize = 3;
 
+/// Long enough for the kernel to take a namespace apart.
+const SETTLE: Duration = Duration::from_secs(3);
+
 #[derive(Debug, Parser)]
 struct Arguments {
     #[arg(long)]
@@ -118,14 +121,20 @@ fn in_namespace(
     measure: impl FnOnce(&mut Linux) -> Result<Duration> + Send,
 ) -> Result<Duration> {
     let namespace = NetNs::new(name)?;
-    namespace.run(|| {
+    let measured = namespace.run(|| {
         let mut plane = Linux::open(IptablesBackend::Auto)?;
         plane
             .apply(&skeleton.operations)
             .into_iter()
             .collect::<Result<(), _>>()?;
+        // Processes that wrote the rules may still be on their way out.
+        std::thread::sleep(SETTLE / 10);
         measure(&mut plane)
-    })?
+    })?;
+    drop(namespace);
+    // The kernel takes the namespace apart in the background, on the same processor.
+    std::thread::sleep(SETTLE);
+    measured
 }
 
 /// The most memory that this process has had (`VmHWM`).

@@ -65,87 +65,91 @@ impl KubeSet {
         Self::IpvsIps,
     ];
 
-    /// The name without `KUBE-`, the type, and the comment of the rules that match it.
+    /// The name, the type, and the comment of the rules that match it.
     const fn facts(self) -> (&'static str, SetType, &'static str) {
         use SetType::{BitmapPort, HashIp, HashIpPort, HashIpPortIp, HashIpPortNet};
         match self {
             Self::LoopBack => (
-                "LOOP-BACK",
+                "KUBE-LOOP-BACK",
                 HashIpPortIp,
                 "Kubernetes endpoints dst ip:port, source ip for solving hairpin purpose",
             ),
             Self::ClusterIp => (
-                "CLUSTER-IP",
+                "KUBE-CLUSTER-IP",
                 HashIpPort,
                 "Kubernetes service cluster ip + port for masquerade purpose",
             ),
             Self::ExternalIp => (
-                "EXTERNAL-IP",
+                "KUBE-EXTERNAL-IP",
                 HashIpPort,
                 "Kubernetes service external ip + port for masquerade and filter purpose",
             ),
             Self::ExternalIpLocal => (
-                "EXTERNAL-IP-LOCAL",
+                "KUBE-EXTERNAL-IP-LOCAL",
                 HashIpPort,
                 "Kubernetes service external ip + port with externalTrafficPolicy=local",
             ),
-            Self::LoadBalancer => ("LOAD-BALANCER", HashIpPort, "Kubernetes service lb portal"),
+            Self::LoadBalancer => (
+                "KUBE-LOAD-BALANCER",
+                HashIpPort,
+                "Kubernetes service lb portal",
+            ),
             Self::LoadBalancerFw => (
-                "LOAD-BALANCER-FW",
+                "KUBE-LOAD-BALANCER-FW",
                 HashIpPort,
                 "Kubernetes service load balancer ip + port for load balancer with sourceRange",
             ),
             Self::LoadBalancerLocal => (
-                "LOAD-BALANCER-LOCAL",
+                "KUBE-LOAD-BALANCER-LOCAL",
                 HashIpPort,
                 "Kubernetes service load balancer ip + port with externalTrafficPolicy=local",
             ),
             Self::LoadBalancerSourceIp => (
-                "LOAD-BALANCER-SOURCE-IP",
+                "KUBE-LOAD-BALANCER-SOURCE-IP",
                 HashIpPortIp,
                 "Kubernetes service load balancer ip + port + source IP for packet filter purpose",
             ),
             Self::LoadBalancerSourceCidr => (
-                "LOAD-BALANCER-SOURCE-CIDR",
+                "KUBE-LOAD-BALANCER-SOURCE-CIDR",
                 HashIpPortNet,
                 "Kubernetes service load balancer ip + port + source cidr for packet filter purpose",
             ),
             Self::NodePortTcp => (
-                "NODE-PORT-TCP",
+                "KUBE-NODE-PORT-TCP",
                 BitmapPort,
                 "Kubernetes nodeport TCP port for masquerade purpose",
             ),
             Self::NodePortLocalTcp => (
-                "NODE-PORT-LOCAL-TCP",
+                "KUBE-NODE-PORT-LOCAL-TCP",
                 BitmapPort,
                 "Kubernetes nodeport TCP port with externalTrafficPolicy=local",
             ),
             Self::NodePortUdp => (
-                "NODE-PORT-UDP",
+                "KUBE-NODE-PORT-UDP",
                 BitmapPort,
                 "Kubernetes nodeport UDP port for masquerade purpose",
             ),
             Self::NodePortLocalUdp => (
-                "NODE-PORT-LOCAL-UDP",
+                "KUBE-NODE-PORT-LOCAL-UDP",
                 BitmapPort,
                 "Kubernetes nodeport UDP port with externalTrafficPolicy=local",
             ),
             Self::NodePortSctp => (
-                "NODE-PORT-SCTP-HASH",
+                "KUBE-NODE-PORT-SCTP-HASH",
                 HashIpPort,
                 "Kubernetes nodeport SCTP port for masquerade purpose with type 'hash ip:port'",
             ),
             Self::NodePortLocalSctp => (
-                "NODE-PORT-LOCAL-SCTP-HASH",
+                "KUBE-NODE-PORT-LOCAL-SCTP-HASH",
                 HashIpPort,
                 "Kubernetes nodeport SCTP port with externalTrafficPolicy=local with type 'hash ip:port'",
             ),
             Self::HealthCheckNodePort => (
-                "HEALTH-CHECK-NODE-PORT",
+                "KUBE-HEALTH-CHECK-NODE-PORT",
                 BitmapPort,
                 "Kubernetes health check node port",
             ),
-            Self::IpvsIps => ("IPVS-IPS", HashIp, "Addresses on the ipvs interface"),
+            Self::IpvsIps => ("KUBE-IPVS-IPS", HashIp, "Addresses on the ipvs interface"),
         }
     }
 
@@ -165,17 +169,52 @@ impl KubeSet {
     /// ```
     #[must_use]
     pub fn name(self, family: Family) -> SetName {
-        let prefix = match family {
-            Family::Ipv4 => "KUBE-",
-            Family::Ipv6 => "KUBE-6-",
-        };
-        let mut name = format!("{prefix}{}", self.facts().0);
-        name.truncate(SetName::MAX);
-        #[expect(
-            clippy::expect_used,
-            reason = "constants of 1 to 31 bytes; a test makes every one"
-        )]
-        name.parse().expect("set names are valid")
+        self.names()[usize::from(family == Family::Ipv6)]
+    }
+
+    /// Made once, at compile time: names go into every message about a member.
+    const fn names(self) -> &'static [SetName; 2] {
+        const NAMES: [[SetName; 2]; KubeSet::ALL.len()] = KubeSet::all_names();
+        &NAMES[self as usize]
+    }
+
+    const fn all_names() -> [[SetName; 2]; Self::ALL.len()] {
+        let mut names = [[Self::ipv4_name(Self::LoopBack); 2]; Self::ALL.len()];
+        let mut at = 0;
+        while at < Self::ALL.len() {
+            names[at] = [
+                Self::ipv4_name(Self::ALL[at]),
+                Self::ipv6_name(Self::ALL[at]),
+            ];
+            at += 1;
+        }
+        names
+    }
+
+    const fn ipv4_name(self) -> SetName {
+        match SetName::new(self.facts().0) {
+            Some(name) => name,
+            None => panic!("not a set name"), // at compile time
+        }
+    }
+
+    /// `KUBE-6-` in the place of `KUBE-`, cut to what fits.
+    const fn ipv6_name(self) -> SetName {
+        let mut bytes = *b"KUBE-6-________________________";
+        let (_, rest) = self.facts().0.as_bytes().split_at(5);
+        let mut length = 7;
+        while length < bytes.len() && length - 7 < rest.len() {
+            bytes[length] = rest[length - 7];
+            length += 1;
+        }
+        let (name, _) = bytes.split_at(length);
+        match std::str::from_utf8(name) {
+            Ok(name) => match SetName::new(name) {
+                Some(name) => name,
+                None => panic!("not a set name"),
+            },
+            Err(_) => panic!("not ASCII"),
+        }
     }
 
     /// How the set is created in a family.

@@ -16,6 +16,9 @@ pub struct Connections {
     pub count: u64,
 }
 
+/// What became of an operation. Boxed, since there are many and few fail.
+pub type Outcome = Result<(), Box<PlaneError>>;
+
 /// What programs the kernel: Linux itself ([`Linux`](crate::Linux)) or a simulation of it
 /// ([`Simulated`](crate::Simulated)), which obeys the same rules.
 pub trait DataPlane {
@@ -26,7 +29,7 @@ pub trait DataPlane {
     fn observe(&mut self, families: &[Family]) -> Result<Known, PlaneError>;
 
     /// Applies operations in order and returns one outcome for each. A failed one neither stops nor undoes others.
-    fn apply(&mut self, operations: &[Operation]) -> Vec<Result<(), PlaneError>>;
+    fn apply(&mut self, operations: &[Operation]) -> Vec<Outcome>;
 
     /// The connections of the real servers of some virtual servers. One read for each virtual server.
     ///

@@ -57,5 +57,5 @@ pub struct Failure {
     pub operation: Operation,
     /// Why it failed.
     #[source]
-    pub error: PlaneError,
+    pub error: Box<PlaneError>,
 }

@@ -8,7 +8,7 @@ mod schedule;
 mod simulated;
 mod source;
 
-pub use dataplane::{Connections, DataPlane};
+pub use dataplane::{Connections, DataPlane, Outcome};
 pub use error::{Failure, PlaneError};
 pub use linux::{IptablesBackend, Linux};
 pub use proxier::{Proxier, Report};

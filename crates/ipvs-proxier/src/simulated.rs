@@ -7,7 +7,7 @@ use ipvs_model::{Known, Member, Operation, Vip};
 use ipvs_netfilter::ipset::SetSpec;
 use ipvs_netlink::{Cause, KernelError};
 
-use crate::dataplane::{Connections, DataPlane};
+use crate::dataplane::{Connections, DataPlane, Outcome};
 use crate::error::PlaneError;
 
 const ENOENT: i32 = 2;
@@ -219,7 +219,7 @@ impl DataPlane for Simulated {
         Ok(self.state.clone())
     }
 
-    fn apply(&mut self, operations: &[Operation]) -> Vec<Result<(), PlaneError>> {
+    fn apply(&mut self, operations: &[Operation]) -> Vec<Outcome> {
         let mut results = Vec::with_capacity(operations.len());
         for operation in operations {
             match operation {
@@ -230,9 +230,9 @@ impl DataPlane for Simulated {
             if outcome.is_ok() {
                 self.state.applied(operation);
             }
-            results.push(
-                outcome.map_err(|errno| Cause::Kernel(KernelError { errno, text: None }).into()),
-            );
+            results.push(outcome.map_err(|errno| {
+                Box::new(Cause::Kernel(KernelError { errno, text: None }).into())
+            }));
         }
         results
     }

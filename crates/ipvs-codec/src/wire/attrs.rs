@@ -22,18 +22,21 @@ macro_rules! attributes {
         }
 
         impl Nla for $space {
+            #[inline]
             fn value_len(&self) -> usize {
                 match self {
                     $(Self::$variant(value) => <$encoding as Encoding>::size(value),)*
                     Self::Other(raw) => raw.value_len(),
                 }
             }
+            #[inline]
             fn kind(&self) -> u16 {
                 match self {
                     $(Self::$variant(value) => $number | <$encoding as Encoding>::flags(value),)*
                     Self::Other(raw) => raw.kind(),
                 }
             }
+            #[inline]
             fn emit_value(&self, buffer: &mut [u8]) {
                 match self {
                     $(Self::$variant(value) => <$encoding as Encoding>::put(value, buffer),)*

@@ -114,6 +114,30 @@ impl SetName {
     /// `IPSET_MAXNAMELEN` less the NUL.
     pub const MAX: usize = 31;
 
+    /// A name, or `None` if the kernel would refuse it.
+    #[must_use]
+    pub const fn new(name: &str) -> Option<Self> {
+        let length = name.len();
+        if length == 0 || length > Self::MAX {
+            return None;
+        }
+        let mut bytes = [0; Self::MAX];
+        let mut from = name.as_bytes();
+        let mut to: &mut [u8] = &mut bytes;
+        while let ([byte, from_tail @ ..], [place, to_tail @ ..]) = (from, to) {
+            if *byte == 0 {
+                return None;
+            }
+            *place = *byte;
+            (from, to) = (from_tail, to_tail);
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "at most 31")]
+        Some(Self {
+            bytes,
+            length: length as u8,
+        })
+    }
+
     /// The name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -128,17 +152,7 @@ impl SetName {
 impl FromStr for SetName {
     type Err = InvalidSetName;
     fn from_str(name: &str) -> Result<Self, InvalidSetName> {
-        let refused = || InvalidSetName(name.to_owned());
-        if name.is_empty() || name.contains('\0') {
-            return Err(refused());
-        }
-        let mut bytes = [0; Self::MAX];
-        let length = u8::try_from(name.len()).unwrap_or(u8::MAX);
-        bytes
-            .get_mut(..name.len())
-            .ok_or_else(refused)?
-            .copy_from_slice(name.as_bytes());
-        Ok(Self { bytes, length })
+        Self::new(name).ok_or_else(|| InvalidSetName(name.to_owned()))
     }
 }
 

@@ -6,16 +6,18 @@ use std::path::Path;
 use ipvs_codec::{Family, Request, ServiceKey};
 use ipvs_model::{Operation, Vip};
 use ipvs_netfilter::ipset;
-use ipvs_netlink::{Binding, Cause, IpSets, Ipvs, KernelError, Links, Outcome};
+use ipvs_netlink::{Binding, Cause, IpSets, Ipvs, KernelError, Links};
 
 use self::iptables::Iptables;
 pub use self::iptables::IptablesBackend;
-use crate::dataplane::{Connections, DataPlane};
+use crate::dataplane::{Connections, DataPlane, Outcome};
 use crate::error::PlaneError;
 
 /// The name of the dummy link that virtual addresses are bound to.
 const LINK: &str = "kube-ipvs0";
 const ENODEV: i32 = 19;
+/// Requests that are put together at once: few enough to stay in the same memory.
+const CHUNK: usize = 1000;
 
 /// The kernel in the network namespace of the thread that opened it: IPVS, links and ipsets by netlink, the rule
 /// skeleton by `iptables-restore`. Needs `CAP_NET_ADMIN`, and for iptables `CAP_NET_RAW`.
@@ -70,42 +72,51 @@ impl Linux {
         &mut self.ipvs
     }
 
-    fn apply_ipvs(&mut self, operations: &[Operation]) -> Vec<Result<(), PlaneError>> {
-        let requests: Vec<Request<'_>> = operations.iter().filter_map(ipvs_request).collect();
-        results(self.ipvs.batch(&requests))
+    fn apply_ipvs(&mut self, operations: &[Operation], outcomes: &mut Vec<Outcome>) {
+        for some in operations.chunks(CHUNK) {
+            let requests: Vec<Request<'_>> = some.iter().filter_map(ipvs_request).collect();
+            take(self.ipvs.batch(&requests), outcomes);
+        }
     }
 
-    fn apply_members(&mut self, operations: &[Operation]) -> Vec<Result<(), PlaneError>> {
-        let requests: Vec<ipset::Request<'_>> =
-            operations.iter().filter_map(member_request).collect();
-        results(self.sets.batch(&requests))
+    fn apply_members(&mut self, operations: &[Operation], outcomes: &mut Vec<Outcome>) {
+        for some in operations.chunks(CHUNK) {
+            let requests: Vec<ipset::Request<'_>> =
+                some.iter().filter_map(member_request).collect();
+            take(self.sets.batch(&requests), outcomes);
+        }
     }
 
-    fn apply_vips(&mut self, operations: &[Operation]) -> Vec<Result<(), PlaneError>> {
+    fn apply_vips(&mut self, operations: &[Operation], outcomes: &mut Vec<Outcome>) {
         let link = match self.links.find(LINK) {
             Ok(Some(link)) => link.index,
-            Ok(None) => {
+            found => {
                 let no_link = || {
-                    Err(Cause::Kernel(KernelError {
+                    Cause::Kernel(KernelError {
                         errno: ENODEV,
                         text: None,
                     })
-                    .into())
+                    .into()
                 };
-                return operations.iter().map(|_| no_link()).collect();
-            }
-            Err(error) => {
-                let rest = operations.iter().skip(1).map(|_| Err(Cause::Lost.into()));
-                return std::iter::once(Err(error.into())).chain(rest).collect();
+                let mut first = found.err().map(PlaneError::from);
+                outcomes.extend(
+                    operations
+                        .iter()
+                        .map(|_| Err(Box::new(first.take().unwrap_or_else(no_link)))),
+                );
+                return;
             }
         };
-        let bindings: Vec<Binding> = operations.iter().filter_map(binding).collect();
         let bind = matches!(operations.first(), Some(Operation::BindVip { .. }));
-        results(if bind {
-            self.links.bind(link, &bindings)
-        } else {
-            self.links.unbind(link, &bindings)
-        })
+        for some in operations.chunks(CHUNK) {
+            let bindings: Vec<Binding> = some.iter().filter_map(binding).collect();
+            let done = if bind {
+                self.links.bind(link, &bindings)
+            } else {
+                self.links.unbind(link, &bindings)
+            };
+            take(done, outcomes);
+        }
     }
 
     fn apply_one(&mut self, operation: &Operation) -> Result<(), PlaneError> {
@@ -124,7 +135,7 @@ impl Linux {
             Operation::CreateSet { spec, .. } => self.sets.create(spec)?,
             Operation::DestroySet { spec, .. } => {
                 let outcomes = self.sets.batch(&[ipset::Request::Destroy(spec.name)]);
-                outcomes.into_iter().collect::<Outcome>()?;
+                outcomes.into_iter().collect::<ipvs_netlink::Outcome>()?;
             }
             Operation::WriteRules {
                 family, restore, ..
@@ -209,11 +220,11 @@ const fn binding(operation: &Operation) -> Option<Binding> {
     }
 }
 
-fn results(outcomes: Vec<Outcome>) -> Vec<Result<(), PlaneError>> {
-    outcomes
-        .into_iter()
-        .map(|outcome| outcome.map_err(PlaneError::Refused))
-        .collect()
+fn take(done: Vec<ipvs_netlink::Outcome>, outcomes: &mut Vec<Outcome>) {
+    outcomes.extend(
+        done.into_iter()
+            .map(|outcome| outcome.map_err(|cause| Box::new(cause.into()))),
+    );
 }
 
 impl DataPlane for Linux {
@@ -221,21 +232,23 @@ impl DataPlane for Linux {
         self.read(families)
     }
 
-    fn apply(&mut self, operations: &[Operation]) -> Vec<Result<(), PlaneError>> {
-        let mut results = Vec::with_capacity(operations.len());
+    fn apply(&mut self, operations: &[Operation]) -> Vec<Outcome> {
+        let mut outcomes = Vec::with_capacity(operations.len());
         for group in operations.chunk_by(|a, b| applier(a) == applier(b)) {
-            let first = group.first().map_or(Applier::Alone, applier);
-            results.append(&mut match first {
-                Applier::Ipvs => self.apply_ipvs(group),
-                Applier::Members => self.apply_members(group),
-                Applier::Bind | Applier::Unbind => self.apply_vips(group),
-                Applier::Alone => group
-                    .iter()
-                    .map(|operation| self.apply_one(operation))
-                    .collect(),
-            });
+            match group.first().map_or(Applier::Alone, applier) {
+                Applier::Ipvs => self.apply_ipvs(group, &mut outcomes),
+                Applier::Members => self.apply_members(group, &mut outcomes),
+                Applier::Bind | Applier::Unbind => self.apply_vips(group, &mut outcomes),
+                Applier::Alone => {
+                    outcomes.extend(
+                        group
+                            .iter()
+                            .map(|operation| self.apply_one(operation).map_err(Box::new)),
+                    );
+                }
+            }
         }
-        results
+        outcomes
     }
 
     fn connections(

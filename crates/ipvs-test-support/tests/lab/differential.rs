@@ -195,7 +195,7 @@ fn the_simulated_kernel_obeys_the_rules_of_the_real_one() {
     }
 }
 
-fn errno(outcome: &Result<(), ipvs_proxier::PlaneError>) -> Option<i32> {
+fn errno(outcome: &ipvs_proxier::Outcome) -> Option<i32> {
     outcome
         .as_ref()
         .err()

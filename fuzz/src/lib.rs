@@ -1,0 +1,92 @@
+//! What is fuzzed: everything that reads bytes or text from outside. The targets are functions, so that `cargo test` runs
+//! them on the corpus and on bent copies of it, without the fuzzer.
+
+use ipvs_codec::wire::IpvsMessage;
+use ipvs_codec::{Family, Info, Timeouts, parse_destination, parse_service};
+use ipvs_netfilter::ipset::{Listing, parse_revision};
+use ipvs_netfilter::iptables::SavedRules;
+use ipvs_proxier::Manifests;
+use netlink_packet_core::Emitable as _;
+
+/// What parses is emitted and parses to the same again; the typed readers never panic.
+pub fn ipvs_message(bytes: &[u8]) {
+    if let Ok(message) = IpvsMessage::parse(bytes) {
+        let mut emitted = vec![0xff; message.buffer_len() + 4];
+        emitted[..4].copy_from_slice(&[message.cmd.0, 1, 0, 0]);
+        message.emit(&mut emitted[4..]);
+        assert_eq!(IpvsMessage::parse(&emitted).as_ref(), Ok(&message));
+    }
+    let _ = (parse_service(bytes), Info::parse(bytes), Timeouts::parse(bytes));
+    let _ = (parse_destination(bytes, Family::Ipv4), parse_destination(bytes, Family::Ipv6));
+}
+
+/// The first byte splits the rest into two messages of one listing.
+pub fn ipset_listing(bytes: &[u8]) {
+    let Some((at, rest)) = bytes.split_first() else { return };
+    let (first, second) = rest.split_at(usize::from(*at).min(rest.len()));
+    let mut listing = Listing::default();
+    let _ = (listing.read(first), listing.read(second), parse_revision(rest));
+}
+
+/// Any output of `iptables-save`.
+pub fn iptables_save(bytes: &[u8]) {
+    let saved = SavedRules::parse(&String::from_utf8_lossy(bytes));
+    let _ = saved.has_chains("KUBE-");
+}
+
+/// Any manifest file, as YAML and as JSON.
+pub fn manifest(bytes: &[u8]) {
+    let Ok(folder) = tempfile::tempdir() else { return };
+    for name in ["fuzz.yaml", "fuzz.json"] {
+        let file = folder.path().join(name);
+        if std::fs::write(&file, bytes).is_ok() {
+            let _ = Manifests::new(vec![file]).poll();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    /// The files of a corpus, each whole, cut at some places, and with some bytes bent.
+    fn each(target: &str, run: impl Fn(&[u8])) {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
+        let mut files = 0;
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let bytes = std::fs::read(entry.unwrap().path()).unwrap();
+            files += 1;
+            run(&bytes);
+            let step = bytes.len() / 40 + 1;
+            for at in (0..bytes.len()).step_by(step) {
+                run(&bytes[..at]);
+                for bent in [0, 0xff, bytes[at] ^ 0x80, bytes[at].wrapping_add(1)] {
+                    let mut copy = bytes.clone();
+                    copy[at] = bent;
+                    run(&copy);
+                }
+            }
+        }
+        assert!(files > 0, "no corpus for {target}");
+    }
+
+    #[test]
+    fn ipvs_message() {
+        each("ipvs_message", super::ipvs_message);
+    }
+
+    #[test]
+    fn ipset_listing() {
+        each("ipset_listing", super::ipset_listing);
+    }
+
+    #[test]
+    fn iptables_save() {
+        each("iptables_save", super::iptables_save);
+    }
+
+    #[test]
+    fn manifest() {
+        each("manifest", super::manifest);
+    }
+}
