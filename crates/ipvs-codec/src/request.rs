@@ -3,7 +3,7 @@ use std::net::SocketAddr;
 use netlink_packet_core::Nla;
 
 use crate::types::{Destination, Service, ServiceKey, Timeouts, addr_attrs, key_attrs};
-use crate::wire::{DEST_NEST, IpvsCmd, SERVICE_NEST};
+use crate::wire::{DEST_NEST, IpvsCmd, SERVICE_NEST, write_attr};
 
 /// A request to IPVS, written straight from the typed layer.
 ///
@@ -119,20 +119,18 @@ fn push_key(out: &mut Vec<u8>, key: &ServiceKey) {
     });
 }
 
-/// Writes an attribute: what `Emitable` does, in one pass.
 #[inline]
 fn push(out: &mut Vec<u8>, attr: &impl Nla) {
     let size = attr.value_len();
-    let length = u16::try_from(size.saturating_add(4)).unwrap_or(u16::MAX);
-    let header = out.len();
-    let value = header.saturating_add(4);
-    let end = value.saturating_add(size);
-    out.resize(end.next_multiple_of(4), 0);
-    if let Some([a, b, c, d]) = out.get_mut(header..).and_then(<[u8]>::first_chunk_mut) {
-        [*a, *b] = length.to_ne_bytes();
-        [*c, *d] = attr.kind().to_ne_bytes();
-    }
-    attr.emit_value(out.get_mut(value..end).unwrap_or_default());
+    let start = out.len();
+    out.resize(
+        start
+            .saturating_add(size)
+            .saturating_add(4)
+            .next_multiple_of(4),
+        0,
+    );
+    write_attr(attr, size, out.get_mut(start..).unwrap_or_default());
 }
 
 /// Writes a nest and sets its length afterwards. A request's nests are far below the 64 KiB of the length field.

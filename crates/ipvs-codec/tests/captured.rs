@@ -332,6 +332,14 @@ fn replies_are_read_as_types() {
 }
 
 #[test]
+fn an_attribute_with_both_flags_keeps_both() {
+    let both = netlink_packet_core::NLA_F_NESTED | netlink_packet_core::NLA_F_NET_BYTEORDER;
+    let [low, high] = (60 | both).to_ne_bytes();
+    let bytes = [15, 1, 0, 0, 5, 0, low, high, 7, 0, 0, 0]; // GET_INFO with an unknown attribute
+    assert_eq!(emit(&IpvsMessage::parse(&bytes).unwrap()), bytes);
+}
+
+#[test]
 fn an_old_kernel_says_less() {
     let attrs = vec![
         DestAttr::Addr([10, 1, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]),

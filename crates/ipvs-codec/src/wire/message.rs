@@ -3,7 +3,7 @@ use netlink_packet_generic::{GenlFamily, GenlHeader};
 
 use super::{
     attrs::{CmdAttr, InfoAttr},
-    value::{attrs_len, parse_attrs},
+    value::{attrs_len, emit_attrs, parse_attrs},
 };
 use crate::error::WireError;
 
@@ -137,8 +137,8 @@ impl Emitable for IpvsMessage {
     }
     fn emit(&self, buffer: &mut [u8]) {
         match &self.payload {
-            IpvsPayload::Cmd(attrs) => attrs.as_slice().emit(buffer),
-            IpvsPayload::Info(attrs) => attrs.as_slice().emit(buffer),
+            IpvsPayload::Cmd(attrs) => emit_attrs(attrs, buffer),
+            IpvsPayload::Info(attrs) => emit_attrs(attrs, buffer),
         }
     }
 }

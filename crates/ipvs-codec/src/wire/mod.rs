@@ -10,5 +10,5 @@ mod value;
 pub use attrs::{CmdAttr, DaemonAttr, DestAttr, InfoAttr, ServiceAttr, Stats64Attr, StatsAttr};
 pub(crate) use attrs::{DEST_NEST, SERVICE_NEST};
 pub use message::{IpvsCmd, IpvsMessage, IpvsPayload};
-pub(crate) use value::{Attribute, raw_attrs};
+pub(crate) use value::{Attribute, raw_attrs, write_attr};
 pub use value::{Name, Nest, RawFlags};

@@ -240,7 +240,7 @@ impl<A: Attribute> Encoding for Nest<A> {
         attrs_len(&value.attrs)
     }
     fn put(value: &Self, buffer: &mut [u8]) {
-        netlink_packet_core::Emitable::emit(&value.attrs.as_slice(), buffer);
+        emit_attrs(&value.attrs, buffer);
     }
     fn get(attr: &'static str, bytes: &[u8]) -> Result<Self, WireError> {
         Ok(Self {
@@ -282,4 +282,32 @@ pub(crate) fn raw_attrs<'a>(
 
 pub(crate) fn attrs_len<A: Nla>(attrs: &[A]) -> usize {
     netlink_packet_core::Emitable::buffer_len(&attrs)
+}
+
+/// Writes attributes one behind the other. What `Emitable` does, but it loses `NLA_F_NET_BYTEORDER` where
+/// `NLA_F_NESTED` is set too, which no sane sender does and a lossless layer keeps.
+pub(crate) fn emit_attrs<A: Nla>(attrs: &[A], mut buffer: &mut [u8]) {
+    for attr in attrs {
+        let size = attr.value_len();
+        let whole = size.next_multiple_of(4).saturating_add(4).min(buffer.len());
+        let (place, rest) = buffer.split_at_mut(whole);
+        write_attr(attr, size, place);
+        buffer = rest;
+    }
+}
+
+/// Writes one attribute with its padding to a place of its size.
+#[inline]
+pub(crate) fn write_attr(attr: &impl Nla, size: usize, place: &mut [u8]) {
+    let length = u16::try_from(size.saturating_add(4)).unwrap_or(u16::MAX);
+    let Some((header, value)) = place.split_first_chunk_mut::<4>() else {
+        return;
+    };
+    let [a, b] = length.to_ne_bytes();
+    let [c, d] = attr.kind().to_ne_bytes();
+    *header = [a, b, c, d];
+    if let Some((value, padding)) = value.split_at_mut_checked(size) {
+        attr.emit_value(value);
+        padding.fill(0);
+    }
 }
