@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::{ArgAction, Parser, ValueEnum};
 use ipnet::IpNet;
 use ipvs_codec::{Family, Scheduler, Timeouts};
-use ipvs_model::{Config, LocalTraffic, VipBinding};
+use ipvs_model::{Config, LocalTraffic, NodePortAddresses, VipBinding};
 use ipvs_proxier::{IptablesBackend, Pace};
 
 const OURS: &str = "Beyond kube-proxy";
@@ -51,6 +51,10 @@ pub(crate) struct Flags {
     /// Bit of the packet mark for traffic to masquerade.
     #[arg(long, default_value_t = 14, value_parser = clap::value_parser!(u8).range(0..=31), value_name = "BIT", help_heading = TRAFFIC)]
     iptables_masquerade_bit: u8,
+
+    /// Networks whose addresses of this node serve node ports, or `primary` [default: all addresses].
+    #[arg(long, value_delimiter = ',', value_name = "CIDR", help_heading = TRAFFIC)]
+    nodeport_addresses: Vec<String>,
 
     /// Scheduler of every virtual server [default: rr].
     #[arg(long, default_value = "", value_name = "NAME", help_heading = IPVS)]
@@ -170,6 +174,7 @@ impl Flags {
             local_traffic: LocalTraffic {
                 cluster_cidrs: self.cluster_cidrs()?,
             },
+            node_port_addresses: self.node_port_addresses()?,
             vip_binding: match self.vip_binding {
                 Binding::Address => VipBinding::Address,
                 Binding::Route => VipBinding::Route,
@@ -180,6 +185,27 @@ impl Flags {
                 .collect(),
             ..Config::default()
         })
+    }
+
+    fn node_port_addresses(&self) -> Result<NodePortAddresses> {
+        let words: Vec<&str> = self
+            .nodeport_addresses
+            .iter()
+            .map(|word| word.trim())
+            .collect();
+        match words[..] {
+            [] => Ok(NodePortAddresses::All),
+            ["primary"] => Ok(NodePortAddresses::Primary),
+            _ => {
+                let parse = |word: &&str| {
+                    word.parse()
+                        .with_context(|| format!("--nodeport-addresses: {word}"))
+                };
+                Ok(NodePortAddresses::Cidrs(
+                    words.iter().map(parse).collect::<Result<_>>()?,
+                ))
+            }
+        }
     }
 
     pub(crate) fn pace(&self) -> Result<Pace> {

@@ -27,7 +27,7 @@ fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_env_filter(level)
         .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
+        .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
         .with_target(false)
         .init();
     match start(&Flags::parse()) {
@@ -48,6 +48,9 @@ fn start(flags: &Flags) -> Result<()> {
     if flags.dry_run {
         let mut proxier = Proxier::new(Model::new(config), Simulated::default());
         run::load(&mut proxier, &mut manifests)?;
+        // The addresses of this machine's links say nothing about the node that is planned for.
+        let node_addresses = proxier.model().node_ips().to_vec();
+        proxier.plane().set_node_addresses(node_addresses);
         return print(&proxier.sync()?.plan, flags.output);
     }
     if flags.manifests.is_empty() && !flags.init_only {

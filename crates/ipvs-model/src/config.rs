@@ -31,6 +31,18 @@ impl LocalTraffic {
     }
 }
 
+/// On which of the node's addresses node ports are served (`--nodeport-addresses`).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum NodePortAddresses {
+    /// On all, but loopback and IPv6 link-local ones.
+    #[default]
+    All,
+    /// On the node's address in each family, as Kubernetes knows it; on all while it is not known.
+    Primary,
+    /// On those in the networks; in a family without any, on all.
+    Cidrs(Vec<IpNet>),
+}
+
 /// What one node is told and knows; everything else comes from the cluster's objects.
 ///
 /// ```
@@ -52,6 +64,8 @@ pub struct Config {
     pub masquerade_mark: u32,
     /// Which traffic is from pods.
     pub local_traffic: LocalTraffic,
+    /// On which addresses node ports are served.
+    pub node_port_addresses: NodePortAddresses,
     /// How virtual addresses are made local.
     pub vip_binding: VipBinding,
     /// This node's addresses by flag; they win over those of the Node object.
@@ -67,6 +81,7 @@ impl Default for Config {
             masquerade_all: false,
             masquerade_mark: 1 << 14,
             local_traffic: LocalTraffic::default(),
+            node_port_addresses: NodePortAddresses::All,
             vip_binding: VipBinding::Address,
             node_ips: Vec::new(),
         }

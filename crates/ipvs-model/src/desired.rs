@@ -9,7 +9,7 @@ use ipvs_codec::{Family, ServiceKey};
 
 use crate::compile::Contribution;
 use crate::input::ObjectName;
-use crate::rules::shapes_rules;
+use crate::rules::{OutFilter, shapes_rules};
 use crate::sets::{KubeSet, Member};
 use crate::state::{Vip, VirtualServer};
 
@@ -90,6 +90,7 @@ pub struct Desired {
     members: HashMap<Member, u32>,
     vips: BTreeMap<IpAddr, (Vip, u32)>,
     members_by_set: HashMap<(KubeSet, Family), usize>,
+    out_filters: BTreeMap<OutFilter, u32>,
 }
 
 impl Desired {
@@ -135,6 +136,14 @@ impl Desired {
         self.members_by_set
             .get(&(set, family))
             .is_some_and(|count| *count > 0)
+    }
+
+    /// The load balancer ports that the node itself must not reach. O(those of both families).
+    pub(crate) fn out_filters(&self, family: Family) -> impl Iterator<Item = OutFilter> {
+        self.out_filters
+            .keys()
+            .copied()
+            .filter(move |filter| Family::of(filter.ip) == family)
     }
 
     /// Every key but the rules. O(everything).
@@ -217,6 +226,13 @@ impl Desired {
                 self.resize(member, |size| size.saturating_add(1), touched);
             }
         }
+        for filter in &contribution.out_filters {
+            let count = self.out_filters.entry(*filter).or_insert(0);
+            *count = count.saturating_add(1);
+            if *count == 1 {
+                touched.insert(Key::Rules(Family::of(filter.ip)));
+            }
+        }
     }
 
     fn subtract(
@@ -252,6 +268,15 @@ impl Desired {
                     self.members.remove(member);
                     touched.insert(Key::Member(*member));
                     self.resize(member, |size| size.saturating_sub(1), touched);
+                }
+            }
+        }
+        for filter in &contribution.out_filters {
+            if let Some(count) = self.out_filters.get_mut(filter) {
+                *count = count.saturating_sub(1);
+                if *count == 0 {
+                    self.out_filters.remove(filter);
+                    touched.insert(Key::Rules(Family::of(filter.ip)));
                 }
             }
         }

@@ -130,9 +130,13 @@ impl Diff<'_> {
         if !self.config.families.contains(&family) {
             return;
         }
-        let rules = ruleset(family, self.config, |set| {
-            self.desired.has_members(set, family)
-        });
+        let filled = |set| self.desired.has_members(set, family);
+        let rules = ruleset(
+            family,
+            self.config,
+            filled,
+            self.desired.out_filters(family),
+        );
         let nothing = Default::default();
         let saved = self.known.rules.get(&family).unwrap_or(&nothing);
         if !rules.is_in(saved) {
@@ -245,7 +249,9 @@ fn real_servers(wanted: &VirtualServer, known: &VirtualServer, operations: &mut 
 pub(crate) fn clean_up(config: &Config, known: &Known) -> Plan {
     let mut operations = Vec::new();
     for (family, saved) in &known.rules {
-        if let Some(restore) = ruleset(*family, config, |_| true).removal_text(saved) {
+        if let Some(restore) =
+            ruleset(*family, config, |_| true, std::iter::empty()).removal_text(saved)
+        {
             operations.push(Operation::RemoveRules {
                 family: *family,
                 restore,

@@ -4,6 +4,7 @@ mod compile;
 mod config;
 mod desired;
 mod diff;
+mod endpoints;
 mod error;
 pub mod input;
 mod known;
@@ -13,7 +14,7 @@ mod rules;
 mod sets;
 mod state;
 
-pub use config::{Config, LocalTraffic, VipBinding};
+pub use config::{Config, LocalTraffic, NodePortAddresses, VipBinding};
 pub use desired::{Conflict, Desired, Key};
 pub use error::InputError;
 pub use known::Known;

@@ -36,6 +36,8 @@ use crate::plan::{Operation, Plan};
 pub struct Model {
     config: Config,
     node_ips: Vec<IpAddr>,
+    node_addresses: Vec<IpAddr>,
+    zone: Option<String>,
     services: HashMap<ObjectName, Tracked>,
     /// Which service a slice belongs to.
     slices: HashMap<ObjectName, ObjectName>,
@@ -62,6 +64,8 @@ impl Model {
         Self {
             config,
             node_ips,
+            node_addresses: Vec::new(),
+            zone: None,
             services: HashMap::new(),
             slices: HashMap::new(),
             desired: Desired::default(),
@@ -75,6 +79,12 @@ impl Model {
     #[must_use]
     pub const fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// This node's addresses as Kubernetes knows them.
+    #[must_use]
+    pub fn node_ips(&self) -> &[IpAddr] {
+        &self.node_ips
     }
 
     /// What the kernel should hold, as of the last plan.
@@ -120,7 +130,15 @@ impl Model {
             }
             Change::EndpointSlice(slice) => self.put_slice(slice),
             Change::EndpointSliceGone(name) => self.remove_slice(&name),
-            Change::Node(node) => self.put_node(&node),
+            Change::Node(node) => self.put_node(node),
+            Change::NodeAddresses(mut addresses) => {
+                addresses.sort_unstable();
+                addresses.dedup();
+                if addresses != self.node_addresses {
+                    self.node_addresses = addresses;
+                    self.all_are_stale();
+                }
+            }
         }
     }
 
@@ -150,7 +168,7 @@ impl Model {
         }
     }
 
-    fn put_node(&mut self, node: &Node) {
+    fn put_node(&mut self, node: Node) {
         if node.name != self.config.node_name {
             return;
         }
@@ -164,10 +182,16 @@ impl Model {
                 .find(|ip| Family::of(*ip) == family);
             node_ips.extend(address.filter(|_| !known));
         }
-        if node_ips != self.node_ips {
+        if node_ips != self.node_ips || node.zone != self.zone {
             self.node_ips = node_ips;
-            self.stale.extend(self.services.keys().cloned());
+            self.zone = node.zone;
+            self.all_are_stale();
         }
+    }
+
+    /// The node itself changed, which is rare. O(services).
+    fn all_are_stale(&mut self) {
+        self.stale.extend(self.services.keys().cloned());
     }
 
     /// The plan for what changed since the last one. O(change).
@@ -213,6 +237,8 @@ impl Model {
             let facts = Facts {
                 config: &self.config,
                 node_ips: &self.node_ips,
+                node_addresses: &self.node_addresses,
+                zone: self.zone.as_deref(),
             };
             let new = tracked.service.as_ref().map(|service| {
                 self.compiled = self.compiled.saturating_add(1);

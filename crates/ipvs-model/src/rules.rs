@@ -1,6 +1,9 @@
 //! The rule skeleton: static but for which sets have members, as in kube-proxy. What changes lives in the sets.
 
+use std::net::IpAddr;
+
 use ipvs_codec::Family;
+use ipvs_netfilter::ipset::EntryProtocol;
 use ipvs_netfilter::iptables::{Rule, Ruleset, TableRules};
 
 use crate::config::Config;
@@ -12,11 +15,33 @@ pub(crate) const fn shapes_rules(set: KubeSet) -> bool {
     !matches!(set, KubeSet::IpvsIps | KubeSet::HealthCheckNodePort)
 }
 
+/// A load balancer port that this node itself must not reach: a packet of its own to a VIP has the VIP as its source,
+/// so that the rule that looks at the source ranges would let it through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct OutFilter {
+    pub(crate) ip: IpAddr,
+    pub(crate) protocol: EntryProtocol,
+    pub(crate) port: u16,
+}
+
+impl OutFilter {
+    fn rule(self) -> Rule {
+        let Self { ip, protocol, port } = self;
+        let bits = Family::of(ip).bits();
+        let vip = format_args!(
+            "-s {ip}/{bits} -m ipvs --vproto {} --vaddr {ip} --vport {port}",
+            protocol.0
+        );
+        Rule::new().raw(vip).jump(DROP)
+    }
+}
+
 /// The rules of a family, `filled` telling which sets have members.
 pub(crate) fn ruleset(
     family: Family,
     config: &Config,
     filled: impl Fn(KubeSet) -> bool,
+    out_filters: impl Iterator<Item = OutFilter>,
 ) -> Ruleset {
     let words = Words {
         family,
@@ -24,7 +49,7 @@ pub(crate) fn ruleset(
     };
     Ruleset {
         nat: words.nat(config, &filled),
-        filter: words.filter(&filled),
+        filter: words.filter(&filled, out_filters),
     }
 }
 
@@ -194,7 +219,11 @@ impl Words {
         rules
     }
 
-    fn filter(&self, filled: &impl Fn(KubeSet) -> bool) -> TableRules {
+    fn filter(
+        &self,
+        filled: &impl Fn(KubeSet) -> bool,
+        out_filters: impl Iterator<Item = OutFilter>,
+    ) -> TableRules {
         let jump = |comment, chain: &str| Rule::new().comment(comment).jump(chain);
         let health_check = self
             .set(Rule::new(), KubeSet::HealthCheckNodePort, "dst")
@@ -211,7 +240,10 @@ impl Words {
                     self.source_ranges(filled),
                 ),
                 ("KUBE-IPVS-FILTER".into(), self.ipvs_filter()),
-                ("KUBE-IPVS-OUT-FILTER".into(), Vec::new()),
+                (
+                    "KUBE-IPVS-OUT-FILTER".into(),
+                    out_filters.map(OutFilter::rule).collect(),
+                ),
             ],
             jumps: vec![
                 (

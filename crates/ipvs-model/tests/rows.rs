@@ -11,6 +11,24 @@ fn changes(json: &str) -> Vec<Change> {
         .unwrap()
 }
 
+/// The addresses of the fixture's node: eth0 and cni0.
+fn node_addresses() -> Vec<Change> {
+    vec![Change::NodeAddresses(
+        ["192.168.1.10", "10.244.0.1", "fd00:1::10"]
+            .map(|ip| ip.parse().unwrap())
+            .into(),
+    )]
+}
+
+/// The Node object of the fixture.
+fn n1(zone: &str) -> Vec<Change> {
+    changes(&format!(
+        r#"{{"apiVersion": "v1", "kind": "Node", "metadata": {{"name": "n1",
+             "labels": {{"topology.kubernetes.io/zone": "{zone}"}}}},
+             "status": {{"addresses": [{{"type": "InternalIP", "address": "192.168.1.10"}}]}}}}"#
+    ))
+}
+
 /// The fixture of the table: node n1, cluster CIDR 10.244.0.0/16.
 fn config() -> Config {
     let mut config = Config {
@@ -610,4 +628,454 @@ fn a_plan_is_text_and_json() {
         (Some("10.96.0.10:80/TCP"), Some("rr"))
     );
     assert_eq!(plan.to_string().lines().count(), plan.len());
+}
+
+fn with_spec(more: &str, status: &str) -> Vec<Change> {
+    changes(&format!(
+        r#"{{"apiVersion": "v1", "kind": "Service", "metadata": {{"name": "s", "namespace": "ns"}},
+             "spec": {{{PLAIN}, {more}}}, "status": {{{status}}}}}"#
+    ))
+}
+
+const EXTERNAL: &str = r#""externalIPs": ["203.0.113.5", "", "fd00:203::5"]"#;
+
+#[test]
+fn row_047_and_052_external_ips() {
+    let node = Node::with([with_spec(EXTERNAL, ""), slice(&[E1, E2]), node_addresses()]);
+    assert_eq!(node.vips(), ["10.96.0.10", "203.0.113.5"]);
+    assert_eq!(
+        node.real_servers("203.0.113.5", 80),
+        ["10.244.0.5:8080", "10.244.3.9:8080"]
+    );
+    assert_eq!(node.members("KUBE-EXTERNAL-IP"), ["203.0.113.5,tcp:80"]);
+    assert!(node.members("KUBE-EXTERNAL-IP-LOCAL").is_empty());
+    assert!(
+        node.members("KUBE-6-EXTERNAL-IP").is_empty(),
+        "the service has no IPv6 cluster IP"
+    );
+}
+
+#[test]
+fn row_048_external_ips_with_policy_local() {
+    let spec = format!(r#"{EXTERNAL}, "type": "NodePort", "externalTrafficPolicy": "Local""#);
+    let node = Node::with([with_spec(&spec, ""), slice(&[E1, E2])]);
+    assert_eq!(
+        node.members("KUBE-EXTERNAL-IP-LOCAL"),
+        ["203.0.113.5,tcp:80"]
+    );
+    assert!(node.members("KUBE-EXTERNAL-IP").is_empty());
+    assert_eq!(node.real_servers("203.0.113.5", 80), ["10.244.0.5:8080"]);
+    assert_eq!(node.real_servers("10.96.0.10", 80).len(), 2);
+}
+
+#[test]
+fn row_049_050_051_an_external_ip_that_the_node_has() {
+    let mut node = Node::with([
+        with_spec(r#""externalIPs": ["192.168.1.10"]"#, ""),
+        slice(&[E1]),
+        node_addresses(),
+    ]);
+    assert!(node.service(Protocol::TCP, "192.168.1.10", 80).is_some());
+    assert_eq!(node.vips(), ["10.96.0.10"]);
+    assert_eq!(node.members("KUBE-IPVS-IPS"), ["10.96.0.10"]);
+    node.change(vec![Change::NodeAddresses(Vec::new())]);
+    assert_eq!(node.vips(), ["10.96.0.10", "192.168.1.10"]);
+    node.change(node_addresses());
+    assert_eq!(node.vips(), ["10.96.0.10"]);
+}
+
+const LOAD_BALANCER: &str = r#""type": "LoadBalancer""#;
+const INGRESS: &str = r#""loadBalancer": {"ingress": [{"ip": "198.18.0.7"}]}"#;
+
+#[test]
+fn row_055_056_057_load_balancer_addresses() {
+    let node = Node::with([with_spec(LOAD_BALANCER, INGRESS), slice(&[E1])]);
+    assert_eq!(node.members("KUBE-LOAD-BALANCER"), ["198.18.0.7,tcp:80"]);
+    assert_eq!(node.vips(), ["10.96.0.10", "198.18.0.7"]);
+    for (ingress, served) in [
+        (r#"{"ip": "198.18.0.7", "ipMode": "Proxy"}"#, false),
+        (r#"{"ip": "198.18.0.7", "ipMode": "VIP"}"#, true),
+        (r#"{"hostname": "lb.example.org"}"#, false),
+    ] {
+        let status = format!(r#""loadBalancer": {{"ingress": [{ingress}]}}"#);
+        let node = Node::with([with_spec(LOAD_BALANCER, &status), slice(&[E1])]);
+        assert_eq!(
+            node.service(Protocol::TCP, "198.18.0.7", 80).is_some(),
+            served,
+            "{ingress}"
+        );
+    }
+}
+
+#[test]
+fn row_058_and_059_load_balancer_with_policy_local() {
+    let spec = format!(r#"{LOAD_BALANCER}, "externalTrafficPolicy": "Local""#);
+    let mut node = Node::with([with_spec(&spec, INGRESS), slice(&[E1, E2])]);
+    assert_eq!(
+        node.members("KUBE-LOAD-BALANCER-LOCAL"),
+        ["198.18.0.7,tcp:80"]
+    );
+    assert_eq!(node.real_servers("198.18.0.7", 80), ["10.244.0.5:8080"]);
+    node.change(vec![Change::EndpointSliceGone(ObjectName::new(
+        "ns", "s-1",
+    ))]);
+    let node = Node::with([with_spec(&spec, INGRESS), slice(&[E2])]);
+    assert_eq!(
+        node.real_servers("198.18.0.7", 80),
+        ["10.244.3.9:8080"],
+        "none here: those of the cluster"
+    );
+}
+
+fn ranges(list: &str) -> Node {
+    let spec = format!(r#"{LOAD_BALANCER}, "loadBalancerSourceRanges": [{list}]"#);
+    Node::with([with_spec(&spec, INGRESS), slice(&[E1]), n1("a")])
+}
+
+fn out_filter(node: &Node) -> Vec<String> {
+    let saved = &node.known.rules[&Family::Ipv4];
+    let rules = saved
+        .rules(
+            ipvs_netfilter::iptables::Table::Filter,
+            "KUBE-IPVS-OUT-FILTER",
+        )
+        .unwrap();
+    rules.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn row_060_source_ranges_without_the_node() {
+    let node = ranges(r#""172.16.0.0/12""#);
+    assert_eq!(node.members("KUBE-LOAD-BALANCER-FW"), ["198.18.0.7,tcp:80"]);
+    assert_eq!(
+        node.members("KUBE-LOAD-BALANCER-SOURCE-CIDR"),
+        ["198.18.0.7,tcp:80,172.16.0.0/12"]
+    );
+    assert!(node.members("KUBE-LOAD-BALANCER-SOURCE-IP").is_empty());
+    let rule = "-s 198.18.0.7/32 -m ipvs --vproto 6 --vaddr 198.18.0.7 --vport 80 -j DROP";
+    assert_eq!(out_filter(&node), [rule]);
+}
+
+#[test]
+fn row_061_source_ranges_with_the_node() {
+    let node = ranges(r#""192.168.0.0/16""#);
+    assert_eq!(
+        node.members("KUBE-LOAD-BALANCER-SOURCE-IP"),
+        ["198.18.0.7,tcp:80,198.18.0.7"]
+    );
+    assert!(out_filter(&node).is_empty());
+}
+
+#[test]
+fn row_062_to_065_odd_source_ranges() {
+    assert!(
+        ranges(r#""10.0.0.0/8", "0.0.0.0/0""#)
+            .members("KUBE-LOAD-BALANCER-FW")
+            .is_empty()
+    );
+    let trimmed = ranges(r#"" 10.0.0.0/8 ""#);
+    assert_eq!(
+        trimmed.members("KUBE-LOAD-BALANCER-SOURCE-CIDR"),
+        ["198.18.0.7,tcp:80,10.0.0.0/8"]
+    );
+    assert!(
+        ranges(r#""fd00::/8""#)
+            .members("KUBE-LOAD-BALANCER-FW")
+            .is_empty()
+    );
+    let single = ranges(r#""9.9.9.9/32""#);
+    assert_eq!(
+        single.members("KUBE-LOAD-BALANCER-SOURCE-CIDR"),
+        ["198.18.0.7,tcp:80,9.9.9.9"]
+    );
+}
+
+#[test]
+fn row_067_a_load_balancer_address_goes() {
+    let spec = format!(r#"{LOAD_BALANCER}, "loadBalancerSourceRanges": ["172.16.0.0/12"]"#);
+    let mut node = Node::with([with_spec(&spec, INGRESS), slice(&[E1]), n1("a")]);
+    node.change(with_spec(&spec, ""));
+    assert_eq!(node.vips(), ["10.96.0.10"]);
+    assert!(node.members("KUBE-LOAD-BALANCER-FW").is_empty() && out_filter(&node).is_empty());
+    assert!(node.service(Protocol::TCP, "198.18.0.7", 80).is_none());
+}
+
+fn node_port(protocol: &str, more: &str) -> Vec<Change> {
+    s(&format!(
+        r#""type": "NodePort", "clusterIP": "10.96.0.10", {more}
+           "ports": [{{"name": "p", "port": 80, "protocol": "{protocol}", "nodePort": 30080}}]"#
+    ))
+}
+
+#[test]
+fn row_069_and_079_a_node_port_on_every_node_address() {
+    let node = Node::with([node_port("TCP", ""), slice(&[E1, E2]), node_addresses()]);
+    assert_eq!(node.real_servers("192.168.1.10", 30080).len(), 2);
+    assert_eq!(node.real_servers("10.244.0.1", 30080).len(), 2);
+    assert_eq!(node.known.virtual_servers.len(), 3);
+    assert_eq!(node.members("KUBE-NODE-PORT-TCP"), ["30080"]);
+    assert_eq!(node.vips(), ["10.96.0.10"]);
+}
+
+#[test]
+fn row_070_and_071_node_ports_of_other_protocols() {
+    let udp = Node::with([node_port("UDP", ""), node_addresses()]);
+    assert_eq!(udp.members("KUBE-NODE-PORT-UDP"), ["30080"]);
+    let sctp = Node::with([node_port("SCTP", ""), node_addresses()]);
+    assert_eq!(
+        sctp.members("KUBE-NODE-PORT-SCTP-HASH"),
+        ["10.244.0.1,sctp:30080", "192.168.1.10,sctp:30080"]
+    );
+    assert!(sctp.members("KUBE-NODE-PORT-TCP").is_empty());
+}
+
+#[test]
+fn row_072_a_node_port_with_policy_local() {
+    let local = r#""externalTrafficPolicy": "Local","#;
+    let node = Node::with([node_port("TCP", local), slice(&[E1, E2]), node_addresses()]);
+    assert_eq!(node.members("KUBE-NODE-PORT-LOCAL-TCP"), ["30080"]);
+    assert_eq!(
+        node.real_servers("192.168.1.10", 30080),
+        ["10.244.0.5:8080"]
+    );
+    assert_eq!(node.real_servers("10.96.0.10", 80).len(), 2);
+}
+
+#[test]
+fn row_073_to_076_which_addresses_serve_node_ports() {
+    let served = |addresses: ipvs_model::NodePortAddresses| {
+        let config = Config {
+            node_port_addresses: addresses,
+            ..config()
+        };
+        let node = Node::new(config, [node_port("TCP", ""), node_addresses(), n1("a")]);
+        ["192.168.1.10", "10.244.0.1"].map(|ip| node.service(Protocol::TCP, ip, 30080).is_some())
+    };
+    use ipvs_model::NodePortAddresses::{All, Cidrs, Primary};
+    assert_eq!(served(All), [true, true]);
+    assert_eq!(served(Primary), [true, false]);
+    assert_eq!(
+        served(Cidrs(vec!["192.168.1.0/24".parse().unwrap()])),
+        [true, false]
+    );
+    assert_eq!(
+        served(Cidrs(vec!["172.31.0.0/16".parse().unwrap()])),
+        [false, false]
+    );
+    assert_eq!(
+        served(Cidrs(vec!["fd00::/8".parse().unwrap()])),
+        [true, true],
+        "none of this family: all"
+    );
+}
+
+#[test]
+fn row_077_and_078_node_addresses_come_and_go() {
+    let mut node = Node::with([node_port("TCP", ""), slice(&[E1]), node_addresses()]);
+    let done = node.change(vec![Change::NodeAddresses(vec![
+        "192.168.1.11".parse().unwrap(),
+    ])]);
+    assert!(
+        done[0].starts_with("add virtual server 192.168.1.11:30080/TCP"),
+        "{done:?}"
+    );
+    assert_eq!(
+        done.iter()
+            .filter(|operation| operation.starts_with("remove virtual server"))
+            .count(),
+        2
+    );
+}
+
+#[test]
+fn q2_a_node_without_addresses_keeps_its_health_check_port() {
+    let spec = format!(
+        r#"{LOAD_BALANCER}, "externalTrafficPolicy": "Local", "healthCheckNodePort": 32000"#
+    );
+    let node = Node::with([with_spec(&spec, INGRESS), slice(&[E1])]);
+    assert_eq!(node.members("KUBE-HEALTH-CHECK-NODE-PORT"), ["32000"]);
+}
+
+#[test]
+fn row_081_to_083_internal_policy_local() {
+    let local = r#""internalTrafficPolicy": "Local","#;
+    let node = Node::with([node_port("TCP", local), slice(&[E1, E2]), node_addresses()]);
+    assert_eq!(node.real_servers("10.96.0.10", 80), ["10.244.0.5:8080"]);
+    assert_eq!(node.real_servers("192.168.1.10", 30080).len(), 2);
+    let pure = Node::with([
+        with_spec(r#""internalTrafficPolicy": "Local""#, ""),
+        slice(&[E2]),
+    ]);
+    assert!(pure.real_servers("10.96.0.10", 80).is_empty());
+    let q1 = Node::with([node_port("TCP", local), slice(&[E2]), node_addresses()]);
+    assert_eq!(q1.real_servers("10.96.0.10", 80), ["10.244.3.9:8080"]);
+}
+
+#[test]
+fn row_087_local_terminating_beside_remote_ready() {
+    let going = E1.replace(
+        r#""ready": true"#,
+        r#""ready": false, "serving": true, "terminating": true"#,
+    );
+    let local = r#""externalTrafficPolicy": "Local","#;
+    let node = Node::with([
+        node_port("TCP", local),
+        slice(&[&going, E2]),
+        node_addresses(),
+    ]);
+    assert_eq!(
+        node.real_servers("192.168.1.10", 30080),
+        ["10.244.0.5:8080"]
+    );
+    assert_eq!(node.real_servers("10.96.0.10", 80), ["10.244.3.9:8080"]);
+}
+
+fn hinted(endpoint: &str, hints: &str) -> String {
+    endpoint.replacen('{', &format!(r#"{{"hints": {{{hints}}}, "#), 1)
+}
+
+#[test]
+fn row_088_to_092_topology_hints() {
+    let zone = |name: &str| format!(r#""forZones": [{{"name": "{name}"}}]"#);
+    let (a, b) = (hinted(E1, &zone("a")), hinted(E2, &zone("b")));
+    let served = |node_object: Vec<Change>, endpoints: &[&str]| {
+        Node::with([s(PLAIN), slice(endpoints), node_object])
+            .real_servers("10.96.0.10", 80)
+            .len()
+    };
+    assert_eq!(served(n1("a"), &[&a, &b]), 1, "row 88");
+    assert_eq!(served(n1("a"), &[&a, E2]), 2, "row 89: one has no hint");
+    assert_eq!(served(n1("c"), &[&a, &b]), 2, "row 90: none for this zone");
+    assert_eq!(
+        served(Vec::new(), &[&a, &b]),
+        2,
+        "row 91: the zone is not known"
+    );
+    let node = |zones: &str, name: &str| format!(r#"{zones}, "forNodes": [{{"name": "{name}"}}]"#);
+    let (here, there) = (
+        hinted(E1, &node(&zone("b"), "n1")),
+        hinted(E2, &node(&zone("b"), "n2")),
+    );
+    assert_eq!(
+        served(n1("b"), &[&here, &there]),
+        1,
+        "row 92: the node comes before the zone"
+    );
+    let elsewhere = hinted(E1, &node(&zone("b"), "n3"));
+    assert_eq!(
+        served(n1("b"), &[&elsewhere, &there]),
+        2,
+        "row 92: none for this node: the zone"
+    );
+}
+
+#[test]
+fn row_093_another_zone_is_followed() {
+    let zone = |name: &str| format!(r#""forZones": [{{"name": "{name}"}}]"#);
+    let mut node = Node::with([
+        s(PLAIN),
+        slice(&[&hinted(E1, &zone("a")), &hinted(E2, &zone("b"))]),
+        n1("a"),
+    ]);
+    let done = node.change(n1("b"));
+    assert!(
+        done.contains(
+            &"add real server 10.96.0.10:80/TCP -> 10.244.3.9:8080 weight 1 Masq".to_owned()
+        ),
+        "{done:?}"
+    );
+}
+
+#[test]
+fn row_094_external_policy_local_ignores_hints() {
+    let hint = |endpoint: &str| hinted(endpoint, r#""forZones": [{"name": "b"}]"#);
+    let local = r#""externalTrafficPolicy": "Local","#;
+    let node = Node::with([
+        node_port("TCP", local),
+        slice(&[&hint(E1), &hint(E2)]),
+        node_addresses(),
+        n1("b"),
+    ]);
+    assert_eq!(
+        node.real_servers("192.168.1.10", 30080),
+        ["10.244.0.5:8080"]
+    );
+}
+
+#[test]
+fn row_100_the_health_check_port_changes_and_goes() {
+    let spec = |port: u16| {
+        format!(
+            r#"{LOAD_BALANCER}, "externalTrafficPolicy": "Local", "healthCheckNodePort": {port}"#
+        )
+    };
+    let mut node = Node::with([with_spec(&spec(30000), INGRESS), slice(&[E1])]);
+    node.change(with_spec(&spec(30001), INGRESS));
+    assert_eq!(node.members("KUBE-HEALTH-CHECK-NODE-PORT"), ["30001"]);
+    node.change(vec![Change::ServiceGone(ObjectName::new("ns", "s"))]);
+    assert!(node.members("KUBE-HEALTH-CHECK-NODE-PORT").is_empty());
+}
+
+/// Section 4 of the specification: everything at once.
+#[test]
+fn row_102_the_worked_example() {
+    let service = changes(
+        r#"{"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web", "namespace": "ns"},
+            "spec": {"type": "LoadBalancer", "clusterIP": "10.96.0.10", "externalIPs": ["203.0.113.5"],
+            "loadBalancerSourceRanges": ["172.16.0.0/12"], "sessionAffinity": "ClientIP",
+            "ports": [{"name": "http", "port": 80, "nodePort": 30080}]},
+            "status": {"loadBalancer": {"ingress": [{"ip": "198.18.0.7"}]}}}"#,
+    );
+    let slice = changes(
+        r#"{"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+            "metadata": {"name": "web-1", "namespace": "ns", "labels": {"kubernetes.io/service-name": "web"}},
+            "ports": [{"name": "http", "port": 8080}], "endpoints": [
+            {"addresses": ["10.244.0.5"], "nodeName": "n1"}, {"addresses": ["10.244.3.9"], "nodeName": "n2"}]}"#,
+    );
+    let node = Node::with([service, slice, node_addresses(), n1("a")]);
+    let mut servers: Vec<String> = node
+        .known
+        .virtual_servers
+        .keys()
+        .map(ToString::to_string)
+        .collect();
+    servers.sort();
+    assert_eq!(
+        servers,
+        [
+            "10.244.0.1:30080/TCP",
+            "10.96.0.10:80/TCP",
+            "192.168.1.10:30080/TCP",
+            "198.18.0.7:80/TCP",
+            "203.0.113.5:80/TCP"
+        ]
+    );
+    assert!(
+        node.known
+            .virtual_servers
+            .values()
+            .all(|server| server.service.timeout == 10_800)
+    );
+    assert_eq!(node.vips(), ["10.96.0.10", "198.18.0.7", "203.0.113.5"]);
+    assert_eq!(out_filter(&node).len(), 1);
+    let saved = &node.known.rules[&Family::Ipv4];
+    let rules = saved
+        .rules(ipvs_netfilter::iptables::Table::Nat, "KUBE-SERVICES")
+        .unwrap();
+    let targets: Vec<&str> = rules
+        .iter()
+        .map(|rule| rule.as_str().rsplit(' ').next().unwrap())
+        .collect();
+    let wanted = [
+        "RETURN",
+        "KUBE-LOAD-BALANCER",
+        "KUBE-MARK-MASQ",
+        "KUBE-MARK-MASQ",
+        "ACCEPT",
+        "ACCEPT",
+        "KUBE-NODE-PORT",
+        "ACCEPT",
+        "ACCEPT",
+    ];
+    assert_eq!(targets, wanted);
 }

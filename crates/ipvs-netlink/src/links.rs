@@ -174,28 +174,53 @@ impl Links {
     pub fn bindings(&mut self, link: LinkIndex) -> Result<Vec<Binding>, Error> {
         let mut bindings = Vec::new();
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {
-            self.addresses(link, family, &mut bindings)
-                .map_err(|cause| Error::new("list addresses", cause))?;
+            self.addresses(Some(link), family, |_, address| {
+                bindings.push(Binding::Address(address))
+            })
+            .map_err(|cause| Error::new("list addresses", cause))?;
             self.routes(link, family, &mut bindings)
                 .map_err(|cause| Error::new("list local routes", cause))?;
         }
         Ok(bindings)
     }
 
+    /// The addresses of all links but one; loopback and IPv6 link-local ones are left out.
+    ///
+    /// # Errors
+    /// Whatever the kernel refuses.
+    pub fn addresses_except(&mut self, except: Option<LinkIndex>) -> Result<Vec<IpAddr>, Error> {
+        let mut found = Vec::new();
+        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+            let take = |link: LinkIndex, address: IpAddr| {
+                if Some(link) != except && !address.is_loopback() {
+                    found.push(address);
+                }
+            };
+            self.addresses(None, family, take)
+                .map_err(|cause| Error::new("list addresses", cause))?;
+        }
+        Ok(found)
+    }
+
+    /// Gives each address of one link, or of all, to `take`.
     fn addresses(
         &mut self,
-        link: LinkIndex,
+        link: Option<LinkIndex>,
         family: AddressFamily,
-        found: &mut Vec<Binding>,
+        mut take: impl FnMut(LinkIndex, IpAddr),
     ) -> Result<(), Cause> {
         let mut message = AddressMessage::default();
         message.header.family = family;
-        message.header.index = link.0; // kernels that check strictly (5.0) leave out the other links
+        // Kernels that check strictly (5.0) leave out the other links.
+        message.header.index = link.map_or(0, |link| link.0);
         let request = RouteNetlinkMessage::GetAddress(message);
         let read = |bytes: &[u8]| {
             let message = AddressMessage::parse(bytes).map_err(malformed)?;
-            if message.header.index == link.0 {
-                found.extend(local_address(&message).map(Binding::Address));
+            let index = LinkIndex(message.header.index);
+            if let Some(address) =
+                local_address(&message).filter(|_| link.is_none_or(|link| link == index))
+            {
+                take(index, address);
             }
             Ok(())
         };

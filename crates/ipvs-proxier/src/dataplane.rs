@@ -1,4 +1,4 @@
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use ipvs_codec::{Family, ServiceKey};
 use ipvs_model::{Known, Operation};
@@ -27,6 +27,12 @@ pub trait DataPlane {
     /// # Errors
     /// [`PlaneError`] when a part cannot be read; nothing may then be concluded about any part.
     fn observe(&mut self, families: &[Family]) -> Result<Known, PlaneError>;
+
+    /// The addresses of the node's links, but for the dummy link, loopback and IPv6 link-local ones.
+    ///
+    /// # Errors
+    /// [`PlaneError`] when they cannot be read; those known before are then kept.
+    fn node_addresses(&mut self) -> Result<Vec<IpAddr>, PlaneError>;
 
     /// Applies operations in order and returns one outcome for each. A failed one neither stops nor undoes others.
     fn apply(&mut self, operations: &[Operation]) -> Vec<Outcome>;

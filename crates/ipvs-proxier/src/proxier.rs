@@ -99,7 +99,9 @@ impl<P: DataPlane> Proxier<P> {
     /// [`PlaneError`] when the state cannot be read; nothing is then changed.
     pub fn verify(&mut self) -> Result<Report, PlaneError> {
         let families: Vec<Family> = self.model.config().families.clone();
+        let addresses = self.plane.node_addresses()?;
         let known = self.plane.observe(&families)?;
+        self.model.change(Change::NodeAddresses(addresses));
         let plan = self.model.plan_everything(&known);
         for conflict in self.model.desired().conflicts() {
             warn!("{conflict}");

@@ -37,6 +37,7 @@ const IPSET_BUSY: i32 = 4100;
 pub struct Simulated {
     state: Known,
     connections: Vec<Connections>,
+    node_addresses: Vec<IpAddr>,
     messages: u64,
     reads: u64,
     processes: u64,
@@ -70,6 +71,11 @@ impl Simulated {
     #[must_use]
     pub const fn processes(&self) -> u64 {
         self.processes
+    }
+
+    /// Gives the simulated node addresses.
+    pub fn set_node_addresses(&mut self, addresses: Vec<IpAddr>) {
+        self.node_addresses = addresses;
     }
 
     /// Gives a real server connections.
@@ -217,6 +223,10 @@ impl DataPlane for Simulated {
     fn observe(&mut self, _families: &[Family]) -> Result<Known, PlaneError> {
         self.reads += 1;
         Ok(self.state.clone())
+    }
+
+    fn node_addresses(&mut self) -> Result<Vec<IpAddr>, PlaneError> {
+        Ok(self.node_addresses.clone())
     }
 
     fn apply(&mut self, operations: &[Operation]) -> Vec<Outcome> {

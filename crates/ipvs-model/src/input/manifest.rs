@@ -2,7 +2,8 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::service::{ServiceSpec, ServiceStatus};
+use super::node::RawAddress;
+use super::service::{RawLoadBalancer, ServiceSpec};
 use super::slice::{RawEndpoint, RawSlicePort};
 use super::{Change, EndpointSlice, Node, ObjectName, Service};
 use crate::error::InputError;
@@ -42,6 +43,14 @@ impl Metadata {
     }
 }
 
+/// `status` of a Service or a Node.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct Status {
+    pub(crate) addresses: Option<Vec<RawAddress>>,
+    pub(crate) load_balancer: Option<RawLoadBalancer>,
+}
+
 /// An object as it is written: a Service, EndpointSlice, Node, a List of them, or anything else (which is ignored).
 ///
 /// ```
@@ -60,7 +69,7 @@ pub struct Manifest {
     kind: Option<String>,
     metadata: Metadata,
     spec: Option<ServiceSpec>,
-    status: Option<ServiceStatus>,
+    status: Option<Status>,
     address_type: Option<String>,
     ports: Option<Vec<RawSlicePort>>,
     endpoints: Option<Vec<RawEndpoint>>,
@@ -101,10 +110,14 @@ impl Manifest {
         }
         match kind {
             "Service" => {
-                let spec = self.spec.unwrap_or_default();
+                let (spec, status) = (
+                    self.spec.unwrap_or_default(),
+                    self.status.unwrap_or_default(),
+                );
                 changes.push(Change::Service(Service::from_manifest(
                     &self.metadata,
-                    spec,
+                    &spec,
+                    &status,
                 )?));
             }
             "EndpointSlice" => changes.push(Change::EndpointSlice(EndpointSlice::from_manifest(

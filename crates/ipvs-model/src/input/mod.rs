@@ -66,6 +66,8 @@ pub enum Change {
     EndpointSliceGone(ObjectName),
     /// A Node is there, or has changed.
     Node(Node),
+    /// The addresses of this node's links, but for the dummy link, loopback and IPv6 link-local ones.
+    NodeAddresses(Vec<IpAddr>),
 }
 
 fn parse_ip(field: &str, text: &str) -> Result<IpAddr, InputError> {

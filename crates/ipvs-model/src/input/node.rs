@@ -2,7 +2,7 @@ use std::net::IpAddr;
 
 use serde::Deserialize;
 
-use super::service::ServiceStatus;
+use super::manifest::Status;
 use super::{Metadata, parse_ip};
 use crate::error::InputError;
 
@@ -22,13 +22,14 @@ pub struct Node {
     pub name: String,
     /// Its addresses: internal ones first, then external ones (`status.addresses`).
     pub addresses: Vec<IpAddr>,
+    /// Its zone (label `topology.kubernetes.io/zone`).
+    pub zone: Option<String>,
 }
 
+const ZONE: &str = "topology.kubernetes.io/zone";
+
 impl Node {
-    pub(crate) fn from_manifest(
-        metadata: &Metadata,
-        status: ServiceStatus,
-    ) -> Result<Self, InputError> {
+    pub(crate) fn from_manifest(metadata: &Metadata, status: Status) -> Result<Self, InputError> {
         let raw = status.addresses.unwrap_or_default();
         let mut addresses = Vec::new();
         for wanted in ["InternalIP", "ExternalIP"] {
@@ -46,6 +47,10 @@ impl Node {
         Ok(Self {
             name: metadata.object_name()?.name.as_ref().to_owned(),
             addresses,
+            zone: metadata
+                .label(ZONE)
+                .filter(|zone| !zone.is_empty())
+                .map(str::to_owned),
         })
     }
 }

@@ -1,8 +1,10 @@
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use ipvs_codec::{Family, Protocol};
 use serde::Deserialize;
 
+use super::manifest::Status;
 use super::{Metadata, ObjectName, parse_ip, parse_port, parse_protocol};
 use crate::error::InputError;
 
@@ -23,16 +25,23 @@ pub(crate) struct ServiceSpec {
     #[serde(rename = "clusterIPs")]
     cluster_ips: Option<Vec<String>>,
     ports: Option<Vec<RawServicePort>>,
+    #[serde(rename = "externalIPs")]
+    external_ips: Option<Vec<String>>,
+    external_traffic_policy: Option<String>,
+    internal_traffic_policy: Option<String>,
+    load_balancer_source_ranges: Option<Vec<String>>,
+    health_check_node_port: Option<i64>,
     session_affinity: Option<String>,
     session_affinity_config: Option<RawAffinityConfig>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
-#[serde(default)]
+#[serde(rename_all = "camelCase", default)]
 struct RawServicePort {
     name: Option<String>,
     protocol: Option<String>,
     port: i64,
+    node_port: Option<i64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
@@ -48,11 +57,17 @@ struct RawClientIp {
     timeout_seconds: Option<i64>,
 }
 
-/// `status` of a Service or a Node.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct RawLoadBalancer {
+    ingress: Option<Vec<RawIngress>>,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(crate) struct ServiceStatus {
-    pub(crate) addresses: Option<Vec<super::node::RawAddress>>,
+struct RawIngress {
+    ip: Option<String>,
+    ip_mode: Option<String>,
 }
 
 /// A port of a Service (`spec.ports`).
@@ -65,6 +80,8 @@ pub struct ServicePort {
     pub protocol: Protocol,
     /// The port of the virtual address. The real port stands in the EndpointSlice.
     pub port: u16,
+    /// The port on the node's own addresses.
+    pub node_port: Option<u16>,
 }
 
 /// A Service.
@@ -81,6 +98,18 @@ pub struct Service {
     pub ports: Vec<ServicePort>,
     /// Seconds for which a client stays with its endpoint (`sessionAffinity: ClientIP`).
     pub affinity_seconds: Option<u32>,
+    /// Addresses from elsewhere that reach this node (`externalIPs`).
+    pub external_ips: Vec<IpAddr>,
+    /// Addresses of load balancers that keep the address (`status.loadBalancer.ingress`, `ipMode` other than Proxy).
+    pub load_balancer_ips: Vec<IpAddr>,
+    /// Who may use the load balancer addresses; everyone if empty.
+    pub source_ranges: Vec<IpNet>,
+    /// External traffic goes to endpoints of the node that it reaches (`externalTrafficPolicy: Local`).
+    pub external_local: bool,
+    /// Traffic to cluster IPs goes to endpoints of the client's node (`internalTrafficPolicy: Local`).
+    pub internal_local: bool,
+    /// The port on which load balancers ask whether the node has endpoints.
+    pub health_check_node_port: Option<u16>,
     /// Another proxy's, by the label `service.kubernetes.io/service-proxy-name`.
     pub foreign: bool,
 }
@@ -95,44 +124,139 @@ impl Service {
             .find(|ip| Family::of(*ip) == family)
     }
 
+    /// Whether a port can be reached from outside the cluster's own networks.
+    pub(crate) fn is_externally_accessible(&self, port: &ServicePort) -> bool {
+        port.node_port.is_some()
+            || !self.load_balancer_ips.is_empty()
+            || !self.external_ips.is_empty()
+    }
+
     pub(crate) fn from_manifest(
         metadata: &Metadata,
-        spec: ServiceSpec,
+        spec: &ServiceSpec,
+        status: &Status,
     ) -> Result<Self, InputError> {
-        let external_name = spec.service_type.as_deref() == Some("ExternalName");
-        let cluster_ips = if external_name {
-            Vec::new()
-        } else {
-            cluster_ips(&spec)?
-        };
-        let ports = spec
-            .ports
-            .as_deref()
-            .unwrap_or_default()
-            .iter()
-            .enumerate()
-            .map(|(index, raw)| {
-                Ok(ServicePort {
-                    name: raw.name.clone().unwrap_or_default(),
-                    protocol: parse_protocol(
-                        format!("spec.ports[{index}].protocol"),
-                        raw.protocol.as_deref(),
-                    )?,
-                    port: parse_port(format!("spec.ports[{index}].port"), raw.port)?,
-                })
-            });
+        let service_type = spec.service_type.as_deref().unwrap_or("ClusterIP");
+        let external_name = service_type == "ExternalName";
+        let external_ips = external_ips(spec)?;
+        let external_local = is_local(
+            "spec.externalTrafficPolicy",
+            spec.external_traffic_policy.as_deref(),
+        )? && (matches!(service_type, "LoadBalancer" | "NodePort")
+            || !external_ips.is_empty());
+        let health_check = spec.health_check_node_port.filter(|port| *port != 0);
+        let health_check =
+            health_check.filter(|_| service_type == "LoadBalancer" && external_local);
         Ok(Self {
             name: metadata.object_name()?,
             created: metadata.creation_timestamp.clone(),
-            cluster_ips,
+            cluster_ips: if external_name {
+                Vec::new()
+            } else {
+                cluster_ips(spec)?
+            },
             ports: if external_name {
                 Vec::new()
             } else {
-                ports.collect::<Result<_, _>>()?
+                ports(spec)?
             },
-            affinity_seconds: affinity_seconds(&spec)?,
+            affinity_seconds: affinity_seconds(spec)?,
+            load_balancer_ips: load_balancer_ips(status)?,
+            source_ranges: source_ranges(spec)?,
+            internal_local: is_local(
+                "spec.internalTrafficPolicy",
+                spec.internal_traffic_policy.as_deref(),
+            )?,
+            health_check_node_port: health_check
+                .map(|port| parse_port("spec.healthCheckNodePort", port))
+                .transpose()?,
+            external_ips,
+            external_local,
             foreign: metadata.label(PROXY_NAME).is_some(),
         })
+    }
+}
+
+fn ports(spec: &ServiceSpec) -> Result<Vec<ServicePort>, InputError> {
+    let raw = spec.ports.as_deref().unwrap_or_default();
+    let parse = |(index, raw): (usize, &RawServicePort)| {
+        let node_port = raw.node_port.filter(|port| *port != 0);
+        Ok(ServicePort {
+            name: raw.name.clone().unwrap_or_default(),
+            protocol: parse_protocol(
+                format!("spec.ports[{index}].protocol"),
+                raw.protocol.as_deref(),
+            )?,
+            port: parse_port(format!("spec.ports[{index}].port"), raw.port)?,
+            node_port: node_port
+                .map(|port| parse_port(format!("spec.ports[{index}].nodePort"), port))
+                .transpose()?,
+        })
+    };
+    raw.iter().enumerate().map(parse).collect()
+}
+
+fn external_ips(spec: &ServiceSpec) -> Result<Vec<IpAddr>, InputError> {
+    let raw = spec
+        .external_ips
+        .as_deref()
+        .unwrap_or_default()
+        .iter()
+        .enumerate();
+    let given = raw.filter(|(_, ip)| !ip.trim().is_empty());
+    given
+        .map(|(index, ip)| parse_ip(&format!("spec.externalIPs[{index}]"), ip.trim()))
+        .collect()
+}
+
+/// Entries with a host name alone, and those whose load balancer answers for itself (`ipMode: Proxy`), are left out.
+fn load_balancer_ips(status: &Status) -> Result<Vec<IpAddr>, InputError> {
+    let load_balancer = status.load_balancer.as_ref();
+    let raw = load_balancer
+        .and_then(|load_balancer| load_balancer.ingress.as_deref())
+        .unwrap_or_default();
+    let mut ips = Vec::new();
+    for (index, ingress) in raw.iter().enumerate() {
+        let keeps_address = matches!(ingress.ip_mode.as_deref(), None | Some("VIP"));
+        if let Some(ip) = ingress
+            .ip
+            .as_deref()
+            .filter(|ip| !ip.is_empty() && keeps_address)
+        {
+            ips.push(parse_ip(
+                &format!("status.loadBalancer.ingress[{index}].ip"),
+                ip,
+            )?);
+        }
+    }
+    Ok(ips)
+}
+
+fn source_ranges(spec: &ServiceSpec) -> Result<Vec<IpNet>, InputError> {
+    let raw = spec
+        .load_balancer_source_ranges
+        .as_deref()
+        .unwrap_or_default();
+    let parse = |(index, range): (usize, &String)| match range.trim().parse() {
+        Ok(range) => Ok(range),
+        Err(_) => Err(InputError::new(
+            format!("spec.loadBalancerSourceRanges[{index}]"),
+            range,
+            "not a network as 10.0.0.0/8",
+        )),
+    };
+    raw.iter().enumerate().map(parse).collect()
+}
+
+fn is_local(field: &str, policy: Option<&str>) -> Result<bool, InputError> {
+    match policy {
+        None | Some("" | "Cluster") => Ok(false),
+        Some("Local") => Ok(true),
+        Some(other) => Err(InputError::new(
+            field,
+            other,
+            "a traffic policy is Cluster or Local",
+        )),
     }
 }
 

@@ -24,6 +24,20 @@ pub(crate) struct RawEndpoint {
     addresses: Vec<String>,
     conditions: Option<RawConditions>,
     node_name: Option<Arc<str>>,
+    hints: Option<RawHints>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct RawHints {
+    for_zones: Vec<RawHint>,
+    for_nodes: Vec<RawHint>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(default)]
+struct RawHint {
+    name: Arc<str>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
@@ -60,6 +74,10 @@ pub struct Endpoint {
     pub terminating: bool,
     /// The node it runs on.
     pub node: Option<Arc<str>>,
+    /// Zones whose clients it is meant for (`hints.forZones`).
+    pub zone_hints: Box<[Arc<str>]>,
+    /// Nodes whose clients it is meant for (`hints.forNodes`).
+    pub node_hints: Box<[Arc<str>]>,
 }
 
 /// An EndpointSlice.
@@ -151,12 +169,16 @@ fn slice_endpoints(family: Family, raw: Vec<RawEndpoint>) -> Result<Vec<Endpoint
             ));
         }
         let conditions = raw.conditions.unwrap_or_default();
+        let hints = raw.hints.unwrap_or_default();
+        let names = |hints: Vec<RawHint>| hints.into_iter().map(|hint| hint.name).collect();
         endpoints.push(Endpoint {
             ip,
             ready: conditions.ready.unwrap_or(true),
             serving: conditions.serving.unwrap_or(true),
             terminating: conditions.terminating.unwrap_or(false),
             node: raw.node_name,
+            zone_hints: names(hints.for_zones),
+            node_hints: names(hints.for_nodes),
         });
     }
     Ok(endpoints)

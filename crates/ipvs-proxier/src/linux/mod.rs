@@ -1,6 +1,7 @@
 mod iptables;
 mod observe;
 
+use std::net::IpAddr;
 use std::path::Path;
 
 use ipvs_codec::{Family, Request, ServiceKey};
@@ -230,6 +231,11 @@ fn take(done: Vec<ipvs_netlink::Outcome>, outcomes: &mut Vec<Outcome>) {
 impl DataPlane for Linux {
     fn observe(&mut self, families: &[Family]) -> Result<ipvs_model::Known, PlaneError> {
         self.read(families)
+    }
+
+    fn node_addresses(&mut self) -> Result<Vec<IpAddr>, PlaneError> {
+        let link = self.links.find(LINK)?.map(|link| link.index);
+        Ok(self.links.addresses_except(link)?)
     }
 
     fn apply(&mut self, operations: &[Operation]) -> Vec<Outcome> {

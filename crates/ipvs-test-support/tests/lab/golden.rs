@@ -96,6 +96,15 @@ cases! {
     row_027_clusterip_tcp = "01-clusterip-tcp",
     clusterip_udp = "02-clusterip-udp",
     row_035_headless = "04-headless",
+    row_069_nodeport = "05-nodeport",
+    row_055_load_balancer = "06-lb-ingress",
+    row_047_external_ips = "08-external-ips",
+    row_042_session_affinity = "09-session-affinity",
+    row_058_external_policy_local = "10-etp-local",
+    row_086_terminating = "12-terminating",
+    row_028_no_endpoints = "13-no-endpoints",
+    row_114_ipv6 = "14-ipv6",
+    row_056_ip_mode = "16-lb-ipmode",
     row_035_ignored = "18-ignored",
 }
 

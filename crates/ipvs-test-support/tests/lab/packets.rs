@@ -423,3 +423,102 @@ fn row_122_a_connection_lives_on_while_its_pod_drains() {
     assert!(table.contains("10.244.1.11:7777 -m -w 1"), "{table}");
     echo(4);
 }
+
+/// The service web, also on node port 30080, on 203.0.113.7 with source ranges, and on 198.51.100.8.
+fn public_web(policy: &str, ranges: &str) -> String {
+    let ports = "  ports:\n  - {name: http, protocol: TCP, port: 80, nodePort: 30080}\n";
+    let shop = web(&format!("{POD_A}{}", POD_B.replace("node-0", "node-1")));
+    let (head, tail) = shop.split_once("---\n").unwrap();
+    let (head, _) = head.split_once("  ports:\n").unwrap();
+    format!(
+        "{head}  type: LoadBalancer\n  externalTrafficPolicy: {policy}\n  externalIPs: [198.51.100.8]\n  \
+         loadBalancerSourceRanges: [{ranges}]\n{ports}status:\n  loadBalancer: {{ingress: [{{ip: 203.0.113.7}}]}}\n\
+         ---\n{tail}"
+    )
+}
+
+fn public(prefix: &str, policy: &str, ranges: &str) -> (Cluster, tempfile::TempDir) {
+    let cluster = Cluster::new(prefix).unwrap();
+    cluster
+        .client
+        .ip("route add 203.0.113.7/32 via 192.168.50.10\nroute add 198.51.100.8/32 via 192.168.50.10\n\
+             addr add 10.9.9.9/32 dev lo\n")
+        .unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("web.yaml");
+    std::fs::write(&file, public_web(policy, ranges)).unwrap();
+    let manifests = format!("--manifests={}", file.display());
+    for _ in 0..2 {
+        let output = run_kube_proxy(&cluster.node, &[manifests.as_str(), "--once", CIDR]).unwrap();
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+    (cluster, folder)
+}
+
+#[test]
+fn row_119_only_policy_local_keeps_the_clients_address() {
+    let client: IpAddr = "192.168.50.1".parse().unwrap();
+    let (cluster, _folder) = public("pk-119c", "Cluster", "0.0.0.0/0");
+    for server in ["192.168.50.10:30080", "203.0.113.7:80", "198.51.100.8:80"] {
+        let answers: Vec<Answer> = (0..4)
+            .map(|_| ask_tcp(&cluster.client, addr(server)).unwrap())
+            .collect();
+        assert!(
+            answers.iter().all(|answer| answer.client != client),
+            "{server}: {answers:?}"
+        );
+        assert_eq!(
+            answers
+                .iter()
+                .map(|a| a.pod.clone())
+                .collect::<BTreeSet<_>>(),
+            both(),
+            "{server}"
+        );
+    }
+    let (cluster, _folder) = public("pk-119l", "Local", "0.0.0.0/0");
+    for server in ["192.168.50.10:30080", "203.0.113.7:80", "198.51.100.8:80"] {
+        let answers: Vec<Answer> = (0..4)
+            .map(|_| ask_tcp(&cluster.client, addr(server)).unwrap())
+            .collect();
+        assert!(
+            answers
+                .iter()
+                .all(|answer| answer.client == client && answer.pod == "pod-a"),
+            "{server}: {answers:?}"
+        );
+    }
+}
+
+#[test]
+fn row_120_only_source_ranges_reach_a_load_balancer_address() {
+    let (cluster, _folder) = public("pk-120", "Cluster", "10.9.9.0/24");
+    assert!(
+        ask_tcp(&cluster.client, addr("203.0.113.7:80")).is_err(),
+        "192.168.50.1 is not in the range"
+    );
+    assert!(
+        ask_tcp(&cluster.node, addr("203.0.113.7:80")).is_err(),
+        "nor is the node"
+    );
+    assert!(
+        ask_tcp(&cluster.client, addr("192.168.50.10:30080")).is_ok(),
+        "node ports have no ranges"
+    );
+    cluster
+        .client
+        .ip("route replace 203.0.113.7/32 via 192.168.50.10 src 10.9.9.9")
+        .unwrap();
+    cluster
+        .node
+        .ip("route add 10.9.9.9/32 via 192.168.50.1")
+        .unwrap();
+    assert!(
+        ask_tcp(&cluster.client, addr("203.0.113.7:80")).is_ok(),
+        "10.9.9.9 is in the range"
+    );
+}

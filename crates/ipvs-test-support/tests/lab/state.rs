@@ -1,6 +1,7 @@
 //! Reading and comparing states.
 
 use ipvs_codec::Family;
+use ipvs_model::input::Change;
 use ipvs_model::{Config, Model, Plan, VipBinding};
 use ipvs_proxier::{DataPlane as _, IptablesBackend, Linux, Manifests};
 use ipvs_test_support::NetNs;
@@ -13,6 +14,7 @@ pub(crate) fn open_plan(namespace: &NetNs, manifests: &std::path::Path, config: 
             let mut plane = Linux::open(IptablesBackend::Auto).unwrap();
             let known = plane.observe(&Family::ALL).unwrap();
             let mut model = Model::new(config.clone());
+            model.change(Change::NodeAddresses(plane.node_addresses().unwrap()));
             for change in Manifests::new(vec![manifests.to_owned()]).poll().unwrap() {
                 model.change(change);
             }

@@ -1,6 +1,7 @@
 //! Words for a shell.
 
 use std::ffi::{OsStr, OsString};
+use std::io::IsTerminal as _;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 
 /// One word, quoted.
@@ -36,6 +37,10 @@ pub(super) fn exports() -> OsString {
             script.push(quote(&value));
             script.push("\n");
         }
+    }
+    // Inside there is always a terminal; colours are only for one outside.
+    if !std::io::stdout().is_terminal() {
+        script.push("export NO_COLOR=1 TERM=dumb\n");
     }
     script
 }

@@ -1,0 +1,169 @@
+//! Which endpoints of a service port take its traffic on this node.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use ipvs_codec::{Destination, Family};
+
+use crate::compile::Facts;
+use crate::input::{Endpoint, EndpointSlice, Service, ServicePort};
+
+/// The endpoints of a service port, by address.
+pub(crate) struct Endpoints<'a> {
+    all: BTreeMap<SocketAddr, &'a Endpoint>,
+    facts: &'a Facts<'a>,
+}
+
+/// What real servers a virtual server has, by the traffic policy that applies to it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Selection {
+    cluster: Vec<Destination>,
+    local: Vec<Destination>,
+}
+
+impl Selection {
+    /// With policy Local the endpoints of this node; where it has none, those of the cluster, so that clients on the node
+    /// itself are served (quirk of kube-proxy: what the policy leaves for pure cluster IPs is an empty `cluster`).
+    pub(crate) fn real_servers(&self, only_local: bool) -> &[Destination] {
+        if only_local && !self.local.is_empty() {
+            &self.local
+        } else {
+            &self.cluster
+        }
+    }
+}
+
+impl<'a> Endpoints<'a> {
+    /// An address may stand in several slices: the later one wins, but a terminating one never replaces another.
+    pub(crate) fn of(
+        port: &ServicePort,
+        family: Family,
+        slices: impl Iterator<Item = &'a EndpointSlice>,
+        facts: &'a Facts<'a>,
+    ) -> Self {
+        let mut all: BTreeMap<SocketAddr, &Endpoint> = BTreeMap::new();
+        for slice in slices {
+            let real_ports = slice
+                .ports
+                .iter()
+                .filter(|real| real.name == port.name && real.protocol == port.protocol);
+            for real_port in real_ports {
+                for endpoint in slice
+                    .endpoints
+                    .iter()
+                    .filter(|endpoint| Family::of(endpoint.ip) == family)
+                {
+                    let addr = SocketAddr::new(endpoint.ip, real_port.port);
+                    if !endpoint.terminating || !all.contains_key(&addr) {
+                        all.insert(addr, endpoint);
+                    }
+                }
+            }
+        }
+        Self { all, facts }
+    }
+
+    /// The endpoints of this node, ready or not.
+    pub(crate) fn local(&self) -> impl Iterator<Item = SocketAddr> {
+        self.all
+            .iter()
+            .filter(|(_, endpoint)| self.is_local(endpoint))
+            .map(|(addr, _)| *addr)
+    }
+
+    fn is_local(&self, endpoint: &Endpoint) -> bool {
+        endpoint.node.as_deref() == Some(self.facts.config.node_name.as_str())
+    }
+
+    /// The endpoints for each policy that the service has.
+    pub(crate) fn select(&self, service: &Service, port: &ServicePort) -> Selection {
+        let accessible = service.is_externally_accessible(port);
+        let uses_cluster = !service.internal_local || accessible;
+        let uses_local = service.internal_local || (service.external_local && accessible);
+        let mut selection = Selection::default();
+        if uses_cluster {
+            let topology = self.topology();
+            selection.cluster =
+                self.ready_or_terminating(|endpoint| self.matches(topology, endpoint));
+        }
+        if uses_local {
+            selection.local = self.ready_or_terminating(|endpoint| self.is_local(endpoint));
+        }
+        selection
+    }
+
+    /// The ready ones among those that `takes`; if there are none, those that terminate and still serve. For the cluster
+    /// policy `takes` knows only ready ones to restrict, so that terminating ones are taken whatever their zone.
+    fn ready_or_terminating(&self, takes: impl Fn(&Endpoint) -> bool) -> Vec<Destination> {
+        let pick = |wanted: &dyn Fn(&Endpoint) -> bool| -> Vec<Destination> {
+            let picked = self
+                .all
+                .iter()
+                .filter(|(_, endpoint)| wanted(endpoint) && takes(endpoint));
+            picked.map(|(addr, _)| Destination::new(*addr)).collect()
+        };
+        let ready = pick(&|endpoint| endpoint.ready);
+        if ready.is_empty() {
+            pick(&|endpoint| endpoint.serving && endpoint.terminating)
+        } else {
+            ready
+        }
+    }
+
+    /// Hints count only if every ready endpoint has them and one names this node or zone.
+    fn topology(&self) -> Topology {
+        let mut ready = self
+            .all
+            .values()
+            .filter(|endpoint| endpoint.ready)
+            .peekable();
+        if ready.peek().is_none() {
+            return Topology::Anywhere;
+        }
+        let ready: Vec<_> = ready.collect();
+        let all_and_one = |has: &dyn Fn(&Endpoint) -> bool, names: &dyn Fn(&Endpoint) -> bool| {
+            ready.iter().all(|endpoint| has(endpoint))
+                && ready.iter().any(|endpoint| names(endpoint))
+        };
+        if all_and_one(&|endpoint| !endpoint.node_hints.is_empty(), &|endpoint| {
+            self.hinted_for_node(endpoint)
+        }) {
+            Topology::SameNode
+        } else if all_and_one(&|endpoint| !endpoint.zone_hints.is_empty(), &|endpoint| {
+            self.hinted_for_zone(endpoint)
+        }) {
+            Topology::SameZone
+        } else {
+            Topology::Anywhere
+        }
+    }
+
+    fn hinted_for_node(&self, endpoint: &Endpoint) -> bool {
+        endpoint
+            .node_hints
+            .iter()
+            .any(|node| **node == *self.facts.config.node_name)
+    }
+
+    fn hinted_for_zone(&self, endpoint: &Endpoint) -> bool {
+        self.facts
+            .zone
+            .is_some_and(|zone| endpoint.zone_hints.iter().any(|hint| **hint == *zone))
+    }
+
+    fn matches(&self, topology: Topology, endpoint: &Endpoint) -> bool {
+        match topology {
+            Topology::Anywhere => true,
+            _ if !endpoint.ready => true,
+            Topology::SameNode => self.hinted_for_node(endpoint),
+            Topology::SameZone => self.hinted_for_zone(endpoint),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Topology {
+    Anywhere,
+    SameNode,
+    SameZone,
+}
