@@ -30,14 +30,12 @@ const MSG_TRUNC: i32 = RecvFlags::TRUNC.bits().cast_signed();
 /// Only the last message of a window asks for an acknowledgement: the kernel reports errors for every message anyway,
 /// and works through them in order. Waiting is bounded; nothing is lost silently.
 #[derive(Debug)]
-pub struct Connection {
+pub(crate) struct Connection {
     protocol: isize,
     socket: Socket,
     sequence: u32,
     send: Vec<u8>,
     receive: Vec<u8>,
-    messages_sent: u64,
-    dumps: u64,
 }
 
 /// How the parts of a dump arrived.
@@ -74,21 +72,7 @@ impl Connection {
             sequence: 0,
             send: Vec::with_capacity(WINDOW_BYTES.saturating_mul(2)),
             receive: Vec::with_capacity(RECEIVE_BYTES),
-            messages_sent: 0,
-            dumps: 0,
         })
-    }
-
-    /// Requests sent so far, dumps among them.
-    #[must_use]
-    pub const fn messages_sent(&self) -> u64 {
-        self.messages_sent
-    }
-
-    /// Dumps asked for so far.
-    #[must_use]
-    pub const fn dumps(&self) -> u64 {
-        self.dumps
     }
 
     /// Lets the kernel (5.0) leave out of a dump what the request does not ask for. Older ones send everything.
@@ -182,7 +166,6 @@ impl Connection {
                 ..head
             }
         });
-        self.dumps = self.dumps.saturating_add(1);
         let answer = self.read_dump(read);
         self.reopen_after(answer)
     }
@@ -237,7 +220,6 @@ impl Connection {
     /// Appends one message to the send buffer.
     fn push(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Head) {
         self.sequence = self.sequence.wrapping_add(1);
-        self.messages_sent = self.messages_sent.saturating_add(1);
         push_message(&mut self.send, self.sequence, write);
     }
 

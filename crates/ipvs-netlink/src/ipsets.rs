@@ -40,12 +40,6 @@ impl IpSets {
         })
     }
 
-    /// The connection's counters.
-    #[must_use]
-    pub const fn connection(&self) -> &Connection {
-        &self.connection
-    }
-
     /// Creates a set, of the newest revision of its type that the kernel has. A set that is there already with the
     /// same type is left as it is.
     ///

@@ -51,12 +51,6 @@ impl Ipvs {
         open().map_err(|cause: Cause| Error::new("open IPVS", cause))
     }
 
-    /// The connection's counters.
-    #[must_use]
-    pub const fn connection(&self) -> &Connection {
-        &self.connection
-    }
-
     /// The number that the kernel gave the family; it changes when `ip_vs` is loaded again.
     #[must_use]
     pub const fn family(&self) -> u16 {

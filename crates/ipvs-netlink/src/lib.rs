@@ -17,7 +17,7 @@ mod ipvs;
 mod links;
 mod reply;
 
-pub use connection::{Connection, Outcome};
+pub use connection::Outcome;
 pub use error::{Cause, Error, KernelError};
 pub use ipsets::IpSets;
 pub use ipvs::Ipvs;

@@ -68,12 +68,6 @@ impl Links {
         Ok(Self { connection })
     }
 
-    /// The connection's counters.
-    #[must_use]
-    pub const fn connection(&self) -> &Connection {
-        &self.connection
-    }
-
     /// A link; `None` if there is none of the name.
     ///
     /// # Errors

@@ -17,6 +17,8 @@ struct Stamp {
     inode: u64,
 }
 
+const READ_ATTEMPTS: usize = 5;
+
 /// Kind and name of an object.
 type Identity = (&'static str, ObjectName);
 
@@ -48,9 +50,12 @@ struct File {
 pub struct Manifests {
     paths: Vec<PathBuf>,
     files: BTreeMap<PathBuf, File>,
-    /// Stamps of what could not be used, so that it is reported once.
-    refused: BTreeMap<PathBuf, Option<Stamp>>,
+    /// The files as they were when they could not be used: while they stay so, that is reported once.
+    refused: Option<Listing>,
 }
+
+/// The files that there are; a path that cannot be listed has no stamp.
+type Listing = BTreeMap<PathBuf, Option<Stamp>>;
 
 impl Manifests {
     /// Files and folders to follow.
@@ -59,20 +64,22 @@ impl Manifests {
         Self {
             paths,
             files: BTreeMap::new(),
-            refused: BTreeMap::new(),
+            refused: None,
         }
     }
 
     /// What changed since the last call that succeeded; at first, everything.
     ///
     /// # Errors
-    /// Every problem of every file that changed, each reported once. Nothing is then taken over, also not from other
-    /// files: the last good state stays in force until all of them can be used.
+    /// Every problem of every file that changed; again only when a file changes. Nothing is then taken over, also not
+    /// from other files: the last good state stays in force until all of them can be used.
     pub fn poll(&mut self) -> Result<Vec<Change>, Vec<ManifestError>> {
         let (found, mut errors) = self.list();
+        if self.refused.as_ref() == Some(&found) {
+            return Ok(Vec::new());
+        }
         let mut fresh = BTreeMap::new();
-        let mut blocked = false;
-        for (path, stamp) in &found {
+        for (path, stamp) in found.iter().filter(|(_, stamp)| stamp.is_some()) {
             if self
                 .files
                 .get(path)
@@ -80,50 +87,31 @@ impl Manifests {
             {
                 continue;
             }
-            if self.refused.get(path) == Some(stamp) {
-                blocked = true;
-                continue;
-            }
-            match read(path) {
+            match read_whole(path) {
                 Ok(changes) => {
                     fresh.insert(path.clone(), changes);
                 }
-                Err(mut problems) => {
-                    self.refused.insert(path.clone(), *stamp);
-                    errors.append(&mut problems);
-                }
+                Err(mut problems) => errors.append(&mut problems),
             }
         }
         if errors.is_empty() {
             errors = self.duplicates(&found, &fresh);
-            for error in &errors {
-                self.refused.insert(
-                    error.path.clone(),
-                    found.get(&error.path).copied().flatten(),
-                );
-            }
         }
         if !errors.is_empty() {
+            self.refused = Some(found);
             return Err(errors);
         }
-        if blocked {
-            return Ok(Vec::new());
-        }
+        self.refused = None;
         Ok(self.take_over(&found, fresh))
     }
 
     /// Whether something that was refused still stands.
     #[must_use]
-    pub fn is_refused(&self) -> bool {
-        !self.refused.is_empty()
+    pub const fn is_refused(&self) -> bool {
+        self.refused.is_some()
     }
 
-    fn take_over(
-        &mut self,
-        found: &BTreeMap<PathBuf, Option<Stamp>>,
-        fresh: BTreeMap<PathBuf, Vec<Change>>,
-    ) -> Vec<Change> {
-        self.refused.clear();
+    fn take_over(&mut self, found: &Listing, fresh: BTreeMap<PathBuf, Vec<Change>>) -> Vec<Change> {
         let mut gone: BTreeSet<Identity> = BTreeSet::new();
         self.files.retain(|path, file| {
             let stays = found.contains_key(path);
@@ -160,7 +148,7 @@ impl Manifests {
     /// Objects that stand twice: which one counts would be chance.
     fn duplicates(
         &self,
-        found: &BTreeMap<PathBuf, Option<Stamp>>,
+        found: &Listing,
         fresh: &BTreeMap<PathBuf, Vec<Change>>,
     ) -> Vec<ManifestError> {
         let mut seen: BTreeMap<Identity, &Path> = BTreeMap::new();
@@ -190,23 +178,14 @@ impl Manifests {
         errors
     }
 
-    /// The files that there are.
-    fn list(&mut self) -> (BTreeMap<PathBuf, Option<Stamp>>, Vec<ManifestError>) {
-        let mut found = BTreeMap::new();
+    fn list(&self) -> (Listing, Vec<ManifestError>) {
+        let mut found = Listing::new();
         let mut errors = Vec::new();
         for path in &self.paths {
             match list_path(path) {
-                Ok(files) => {
-                    self.refused.remove(path);
-                    found.extend(files);
-                }
-                // Reported once; its files stay as they were.
-                Err(_) if self.refused.get(path) == Some(&None) => {
-                    let ours = self.files.iter().filter(|(file, _)| file.starts_with(path));
-                    found.extend(ours.map(|(file, known)| (file.clone(), known.stamp)));
-                }
+                Ok(files) => found.extend(files),
                 Err(error) => {
-                    self.refused.insert(path.clone(), None);
+                    found.insert(path.clone(), None);
                     errors.push(ManifestError {
                         path: path.clone(),
                         document: None,
@@ -245,17 +224,24 @@ fn stamp(path: &Path) -> std::io::Result<Stamp> {
     })
 }
 
-fn read(path: &Path) -> Result<Vec<Change>, Vec<ManifestError>> {
-    let unreadable = |problem| {
+/// Reads a file that is not being written meanwhile: half a file may parse, and would let services go.
+fn read_whole(path: &Path) -> Result<Vec<Change>, Vec<ManifestError>> {
+    let failed = |problem: String| {
         vec![ManifestError {
             path: path.to_owned(),
             document: None,
             problem,
         }]
     };
-    let bytes = fs::read(path).map_err(|error| unreadable(error.to_string()))?;
-    let text = String::from_utf8(bytes).map_err(|error| unreadable(error.to_string()))?;
-    parse(path, &text)
+    for _ in 0..READ_ATTEMPTS {
+        let before = stamp(path).map_err(|error| failed(error.to_string()))?;
+        let bytes = fs::read(path).map_err(|error| failed(error.to_string()))?;
+        if stamp(path).ok() == Some(before) {
+            let text = String::from_utf8(bytes).map_err(|error| failed(error.to_string()))?;
+            return parse(path, &text);
+        }
+    }
+    Err(failed("keeps changing while it is read".to_owned()))
 }
 
 fn identity(change: &Change) -> Option<Identity> {
@@ -263,5 +249,99 @@ fn identity(change: &Change) -> Option<Identity> {
         Change::Service(service) => Some(("Service", service.name.clone())),
         Change::EndpointSlice(slice) => Some(("EndpointSlice", slice.name.clone())),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn service(name: &str, ip: &str) -> String {
+        format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\nspec: {{clusterIP: {ip}, ports: [{{port: 1}}]}}\n"
+        )
+    }
+
+    fn write(path: &Path, text: &str) {
+        // Another inode each time, so that the stamp differs whatever the clock's steps.
+        let _ = fs::remove_file(path);
+        let other = path.with_extension("tmp");
+        fs::write(&other, text).unwrap();
+        fs::rename(other, path).unwrap();
+    }
+
+    #[test]
+    fn only_what_changed_is_read_and_what_moved_is_not_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let (a, b) = (folder.path().join("a.yaml"), folder.path().join("b.yml"));
+        write(&a, &service("web", "10.0.0.1"));
+        let mut manifests = Manifests::new(vec![folder.path().to_owned()]);
+        assert_eq!(manifests.poll().unwrap().len(), 1);
+        assert!(manifests.poll().unwrap().is_empty());
+        fs::remove_file(&a).unwrap();
+        write(&b, &service("web", "10.0.0.1"));
+        assert!(
+            matches!(manifests.poll().unwrap()[..], [Change::Service(_)]),
+            "moved"
+        );
+        fs::remove_file(&b).unwrap();
+        assert!(matches!(
+            manifests.poll().unwrap()[..],
+            [Change::ServiceGone(_)]
+        ));
+    }
+
+    #[test]
+    fn a_bad_file_is_reported_once_and_holds_up_the_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let (a, b) = (folder.path().join("a.yaml"), folder.path().join("b.yaml"));
+        write(&a, &service("web", "x"));
+        let mut manifests = Manifests::new(vec![folder.path().to_owned()]);
+        assert_eq!(manifests.poll().unwrap_err().len(), 1);
+        assert!(manifests.poll().unwrap().is_empty() && manifests.is_refused());
+        write(&b, &service("api", "10.0.0.2"));
+        assert_eq!(manifests.poll().unwrap_err().len(), 1, "still bad");
+        write(&a, &service("web", "10.0.0.1"));
+        assert_eq!(manifests.poll().unwrap().len(), 2);
+        assert!(!manifests.is_refused());
+    }
+
+    #[test]
+    fn an_object_that_stands_twice_is_refused_until_one_of_them_goes() {
+        let folder = tempfile::tempdir().unwrap();
+        let (a, b) = (folder.path().join("a.yaml"), folder.path().join("b.yaml"));
+        write(&a, &service("web", "10.0.0.1"));
+        write(&b, &service("web", "10.0.0.2"));
+        let mut manifests = Manifests::new(vec![folder.path().to_owned()]);
+        let errors = manifests.poll().unwrap_err();
+        assert!(
+            errors[0]
+                .to_string()
+                .contains("Service default/web stands twice"),
+            "{}",
+            errors[0]
+        );
+        fs::remove_file(&a).unwrap();
+        assert_eq!(manifests.poll().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_path_that_is_not_there_is_an_error_until_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("later.yaml");
+        let mut manifests = Manifests::new(vec![file.clone()]);
+        assert!(
+            manifests.poll().unwrap_err()[0]
+                .to_string()
+                .contains("later.yaml")
+        );
+        assert!(manifests.poll().unwrap().is_empty());
+        write(&file, &service("web", "10.0.0.1"));
+        assert_eq!(manifests.poll().unwrap().len(), 1);
+        fs::remove_file(&file).unwrap();
+        assert!(
+            manifests.poll().is_err(),
+            "nothing is gone for a file that cannot be read"
+        );
     }
 }

@@ -1,1 +1,0 @@
-//! The programs stand beside this file; nothing is shared between them.
