@@ -1,0 +1,225 @@
+//! Rows 47 to 68, 100 and 102: external IPs and load balancers.
+
+use crate::fixture::*;
+use ipvs_codec::{Family, Protocol};
+use ipvs_model::input::{Change, ObjectName};
+
+#[test]
+fn row_047_and_052_external_ips() {
+    let node = Node::with([with_spec(EXTERNAL, ""), slice(&[E1, E2]), node_addresses()]);
+    assert_eq!(node.vips(), ["10.96.0.10", "203.0.113.5"]);
+    assert_eq!(
+        node.real_servers("203.0.113.5", 80),
+        ["10.244.0.5:8080", "10.244.3.9:8080"]
+    );
+    assert_eq!(node.members("KUBE-EXTERNAL-IP"), ["203.0.113.5,tcp:80"]);
+    assert!(node.members("KUBE-EXTERNAL-IP-LOCAL").is_empty());
+    assert!(
+        node.members("KUBE-6-EXTERNAL-IP").is_empty(),
+        "the service has no IPv6 cluster IP"
+    );
+}
+
+#[test]
+fn row_048_external_ips_with_policy_local() {
+    let spec = format!(r#"{EXTERNAL}, "type": "NodePort", "externalTrafficPolicy": "Local""#);
+    let node = Node::with([with_spec(&spec, ""), slice(&[E1, E2])]);
+    assert_eq!(
+        node.members("KUBE-EXTERNAL-IP-LOCAL"),
+        ["203.0.113.5,tcp:80"]
+    );
+    assert!(node.members("KUBE-EXTERNAL-IP").is_empty());
+    assert_eq!(node.real_servers("203.0.113.5", 80), ["10.244.0.5:8080"]);
+    assert_eq!(node.real_servers("10.96.0.10", 80).len(), 2);
+}
+
+#[test]
+fn row_049_050_051_an_external_ip_that_the_node_has() {
+    let mut node = Node::with([
+        with_spec(r#""externalIPs": ["192.168.1.10"]"#, ""),
+        slice(&[E1]),
+        node_addresses(),
+    ]);
+    assert!(node.service(Protocol::TCP, "192.168.1.10", 80).is_some());
+    assert_eq!(node.vips(), ["10.96.0.10"]);
+    assert_eq!(node.members("KUBE-IPVS-IPS"), ["10.96.0.10"]);
+    node.change(vec![Change::NodeAddresses(Vec::new())]);
+    assert_eq!(node.vips(), ["10.96.0.10", "192.168.1.10"]);
+    node.change(node_addresses());
+    assert_eq!(node.vips(), ["10.96.0.10"]);
+}
+
+#[test]
+fn row_055_056_057_load_balancer_addresses() {
+    let node = Node::with([with_spec(LOAD_BALANCER, INGRESS), slice(&[E1])]);
+    assert_eq!(node.members("KUBE-LOAD-BALANCER"), ["198.18.0.7,tcp:80"]);
+    assert_eq!(node.vips(), ["10.96.0.10", "198.18.0.7"]);
+    for (ingress, served) in [
+        (r#"{"ip": "198.18.0.7", "ipMode": "Proxy"}"#, false),
+        (r#"{"ip": "198.18.0.7", "ipMode": "VIP"}"#, true),
+        (r#"{"hostname": "lb.example.org"}"#, false),
+    ] {
+        let status = format!(r#""loadBalancer": {{"ingress": [{ingress}]}}"#);
+        let node = Node::with([with_spec(LOAD_BALANCER, &status), slice(&[E1])]);
+        assert_eq!(
+            node.service(Protocol::TCP, "198.18.0.7", 80).is_some(),
+            served,
+            "{ingress}"
+        );
+    }
+}
+
+#[test]
+fn row_058_and_059_load_balancer_with_policy_local() {
+    let spec = format!(r#"{LOAD_BALANCER}, "externalTrafficPolicy": "Local""#);
+    let mut node = Node::with([with_spec(&spec, INGRESS), slice(&[E1, E2])]);
+    assert_eq!(
+        node.members("KUBE-LOAD-BALANCER-LOCAL"),
+        ["198.18.0.7,tcp:80"]
+    );
+    assert_eq!(node.real_servers("198.18.0.7", 80), ["10.244.0.5:8080"]);
+    node.change(vec![Change::EndpointSliceGone(ObjectName::new(
+        "ns", "s-1",
+    ))]);
+    let node = Node::with([with_spec(&spec, INGRESS), slice(&[E2])]);
+    assert_eq!(
+        node.real_servers("198.18.0.7", 80),
+        ["10.244.3.9:8080"],
+        "none here: those of the cluster"
+    );
+}
+
+#[test]
+fn row_060_source_ranges_without_the_node() {
+    let node = ranges(r#""172.16.0.0/12""#);
+    assert_eq!(node.members("KUBE-LOAD-BALANCER-FW"), ["198.18.0.7,tcp:80"]);
+    assert_eq!(
+        node.members("KUBE-LOAD-BALANCER-SOURCE-CIDR"),
+        ["198.18.0.7,tcp:80,172.16.0.0/12"]
+    );
+    assert!(node.members("KUBE-LOAD-BALANCER-SOURCE-IP").is_empty());
+    let rule = "-s 198.18.0.7/32 -m ipvs --vproto 6 --vaddr 198.18.0.7 --vport 80 -j DROP";
+    assert_eq!(out_filter(&node), [rule]);
+}
+
+#[test]
+fn row_061_source_ranges_with_the_node() {
+    let node = ranges(r#""192.168.0.0/16""#);
+    assert_eq!(
+        node.members("KUBE-LOAD-BALANCER-SOURCE-IP"),
+        ["198.18.0.7,tcp:80,198.18.0.7"]
+    );
+    assert!(out_filter(&node).is_empty());
+}
+
+#[test]
+fn row_062_to_065_odd_source_ranges() {
+    assert!(
+        ranges(r#""10.0.0.0/8", "0.0.0.0/0""#)
+            .members("KUBE-LOAD-BALANCER-FW")
+            .is_empty()
+    );
+    let trimmed = ranges(r#"" 10.0.0.0/8 ""#);
+    assert_eq!(
+        trimmed.members("KUBE-LOAD-BALANCER-SOURCE-CIDR"),
+        ["198.18.0.7,tcp:80,10.0.0.0/8"]
+    );
+    assert!(
+        ranges(r#""fd00::/8""#)
+            .members("KUBE-LOAD-BALANCER-FW")
+            .is_empty()
+    );
+    let single = ranges(r#""9.9.9.9/32""#);
+    assert_eq!(
+        single.members("KUBE-LOAD-BALANCER-SOURCE-CIDR"),
+        ["198.18.0.7,tcp:80,9.9.9.9"]
+    );
+}
+
+#[test]
+fn row_067_a_load_balancer_address_goes() {
+    let spec = format!(r#"{LOAD_BALANCER}, "loadBalancerSourceRanges": ["172.16.0.0/12"]"#);
+    let mut node = Node::with([with_spec(&spec, INGRESS), slice(&[E1]), n1("a")]);
+    node.change(with_spec(&spec, ""));
+    assert_eq!(node.vips(), ["10.96.0.10"]);
+    assert!(node.members("KUBE-LOAD-BALANCER-FW").is_empty() && out_filter(&node).is_empty());
+    assert!(node.service(Protocol::TCP, "198.18.0.7", 80).is_none());
+}
+
+#[test]
+fn row_100_the_health_check_port_changes_and_goes() {
+    let spec = |port: u16| {
+        format!(
+            r#"{LOAD_BALANCER}, "externalTrafficPolicy": "Local", "healthCheckNodePort": {port}"#
+        )
+    };
+    let mut node = Node::with([with_spec(&spec(30000), INGRESS), slice(&[E1])]);
+    node.change(with_spec(&spec(30001), INGRESS));
+    assert_eq!(node.members("KUBE-HEALTH-CHECK-NODE-PORT"), ["30001"]);
+    node.change(vec![Change::ServiceGone(ObjectName::new("ns", "s"))]);
+    assert!(node.members("KUBE-HEALTH-CHECK-NODE-PORT").is_empty());
+}
+
+/// Section 4 of the specification: everything at once.
+#[test]
+fn row_102_the_worked_example() {
+    let service = changes(
+        r#"{"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web", "namespace": "ns"},
+            "spec": {"type": "LoadBalancer", "clusterIP": "10.96.0.10", "externalIPs": ["203.0.113.5"],
+            "loadBalancerSourceRanges": ["172.16.0.0/12"], "sessionAffinity": "ClientIP",
+            "ports": [{"name": "http", "port": 80, "nodePort": 30080}]},
+            "status": {"loadBalancer": {"ingress": [{"ip": "198.18.0.7"}]}}}"#,
+    );
+    let slice = changes(
+        r#"{"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+            "metadata": {"name": "web-1", "namespace": "ns", "labels": {"kubernetes.io/service-name": "web"}},
+            "ports": [{"name": "http", "port": 8080}], "endpoints": [
+            {"addresses": ["10.244.0.5"], "nodeName": "n1"}, {"addresses": ["10.244.3.9"], "nodeName": "n2"}]}"#,
+    );
+    let node = Node::with([service, slice, node_addresses(), n1("a")]);
+    let mut servers: Vec<String> = node
+        .known
+        .virtual_servers
+        .keys()
+        .map(ToString::to_string)
+        .collect();
+    servers.sort();
+    assert_eq!(
+        servers,
+        [
+            "10.244.0.1:30080/TCP",
+            "10.96.0.10:80/TCP",
+            "192.168.1.10:30080/TCP",
+            "198.18.0.7:80/TCP",
+            "203.0.113.5:80/TCP"
+        ]
+    );
+    assert!(
+        node.known
+            .virtual_servers
+            .values()
+            .all(|server| server.service.timeout == 10_800)
+    );
+    assert_eq!(node.vips(), ["10.96.0.10", "198.18.0.7", "203.0.113.5"]);
+    assert_eq!(out_filter(&node).len(), 1);
+    let saved = &node.known.rules[&Family::Ipv4];
+    let rules = saved
+        .rules(ipvs_netfilter::iptables::Table::Nat, "KUBE-SERVICES")
+        .unwrap();
+    let targets: Vec<&str> = rules
+        .iter()
+        .map(|rule| rule.as_str().rsplit(' ').next().unwrap())
+        .collect();
+    let wanted = [
+        "RETURN",
+        "KUBE-LOAD-BALANCER",
+        "KUBE-MARK-MASQ",
+        "KUBE-MARK-MASQ",
+        "ACCEPT",
+        "ACCEPT",
+        "KUBE-NODE-PORT",
+        "ACCEPT",
+        "ACCEPT",
+    ];
+    assert_eq!(targets, wanted);
+}

@@ -1,0 +1,8 @@
+//! Rows of the acceptance table, on the model alone.
+
+mod cluster_ip;
+mod external;
+mod fixture;
+mod node_port;
+mod policies;
+mod skeleton;

@@ -1,0 +1,95 @@
+//! Rows 69 to 80: node ports.
+
+use crate::fixture::*;
+use ipvs_codec::Protocol;
+use ipvs_model::Config;
+use ipvs_model::input::Change;
+
+#[test]
+fn row_069_and_079_a_node_port_on_every_node_address() {
+    let node = Node::with([node_port("TCP", ""), slice(&[E1, E2]), node_addresses()]);
+    assert_eq!(node.real_servers("192.168.1.10", 30080).len(), 2);
+    assert_eq!(node.real_servers("10.244.0.1", 30080).len(), 2);
+    assert_eq!(node.known.virtual_servers.len(), 3);
+    assert_eq!(node.members("KUBE-NODE-PORT-TCP"), ["30080"]);
+    assert_eq!(node.vips(), ["10.96.0.10"]);
+}
+
+#[test]
+fn row_070_and_071_node_ports_of_other_protocols() {
+    let udp = Node::with([node_port("UDP", ""), node_addresses()]);
+    assert_eq!(udp.members("KUBE-NODE-PORT-UDP"), ["30080"]);
+    let sctp = Node::with([node_port("SCTP", ""), node_addresses()]);
+    assert_eq!(
+        sctp.members("KUBE-NODE-PORT-SCTP-HASH"),
+        ["10.244.0.1,sctp:30080", "192.168.1.10,sctp:30080"]
+    );
+    assert!(sctp.members("KUBE-NODE-PORT-TCP").is_empty());
+}
+
+#[test]
+fn row_072_a_node_port_with_policy_local() {
+    let local = r#""externalTrafficPolicy": "Local","#;
+    let node = Node::with([node_port("TCP", local), slice(&[E1, E2]), node_addresses()]);
+    assert_eq!(node.members("KUBE-NODE-PORT-LOCAL-TCP"), ["30080"]);
+    assert_eq!(
+        node.real_servers("192.168.1.10", 30080),
+        ["10.244.0.5:8080"]
+    );
+    assert_eq!(node.real_servers("10.96.0.10", 80).len(), 2);
+}
+
+#[test]
+fn row_073_to_076_which_addresses_serve_node_ports() {
+    let served = |addresses: ipvs_model::NodePortAddresses| {
+        let config = Config {
+            node_port_addresses: addresses,
+            ..config()
+        };
+        let node = Node::new(config, [node_port("TCP", ""), node_addresses(), n1("a")]);
+        ["192.168.1.10", "10.244.0.1"].map(|ip| node.service(Protocol::TCP, ip, 30080).is_some())
+    };
+    use ipvs_model::NodePortAddresses::{All, Cidrs, Primary};
+    assert_eq!(served(All), [true, true]);
+    assert_eq!(served(Primary), [true, false]);
+    assert_eq!(
+        served(Cidrs(vec!["192.168.1.0/24".parse().unwrap()])),
+        [true, false]
+    );
+    assert_eq!(
+        served(Cidrs(vec!["172.31.0.0/16".parse().unwrap()])),
+        [false, false]
+    );
+    assert_eq!(
+        served(Cidrs(vec!["fd00::/8".parse().unwrap()])),
+        [true, true],
+        "none of this family: all"
+    );
+}
+
+#[test]
+fn row_077_and_078_node_addresses_come_and_go() {
+    let mut node = Node::with([node_port("TCP", ""), slice(&[E1]), node_addresses()]);
+    let done = node.change(vec![Change::NodeAddresses(vec![
+        "192.168.1.11".parse().unwrap(),
+    ])]);
+    assert!(
+        done[0].starts_with("add virtual server 192.168.1.11:30080/TCP"),
+        "{done:?}"
+    );
+    assert_eq!(
+        done.iter()
+            .filter(|operation| operation.starts_with("remove virtual server"))
+            .count(),
+        2
+    );
+}
+
+#[test]
+fn q2_a_node_without_addresses_keeps_its_health_check_port() {
+    let spec = format!(
+        r#"{LOAD_BALANCER}, "externalTrafficPolicy": "Local", "healthCheckNodePort": 32000"#
+    );
+    let node = Node::with([with_spec(&spec, INGRESS), slice(&[E1])]);
+    assert_eq!(node.members("KUBE-HEALTH-CHECK-NODE-PORT"), ["32000"]);
+}
