@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, bail};
 use ipvs_codec::{Protocol, Request, Scheduler, Service, ServiceKey};
 use ipvs_netlink::Ipvs;
 use ipvs_probe::{KernelRelease, Sysctls, requirements};
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::flags::Flags;
 
@@ -19,7 +19,7 @@ pub(crate) fn prepare(flags: &Flags, ipvs: &mut Ipvs) -> Result<()> {
         .get("kernel.osrelease")?
         .context("no sysctl kernel.osrelease: is /proc mounted?")?;
     let kernel: KernelRelease = release.parse()?;
-    conntrack(flags, &sysctls)?;
+    conntrack(flags, &sysctls);
     for requirement in requirements(kernel, flags.ipvs_strict_arp) {
         if requirement.ensure(&sysctls)? {
             info!(
@@ -36,7 +36,7 @@ pub(crate) fn prepare(flags: &Flags, ipvs: &mut Ipvs) -> Result<()> {
     Ok(())
 }
 
-fn conntrack(flags: &Flags, sysctls: &Sysctls) -> Result<()> {
+fn conntrack(flags: &Flags, sysctls: &Sysctls) {
     let seconds = |duration: Duration| duration.as_secs().to_string();
     let mut wanted = Vec::new();
     if flags.conntrack_max_per_core > 0 {
@@ -61,12 +61,14 @@ fn conntrack(flags: &Flags, sysctls: &Sysctls) -> Result<()> {
             wanted.push((name, seconds(timeout)));
         }
     }
+    // Traffic flows without them, and the limit belongs to the whole machine: another namespace cannot set it.
     for (name, value) in wanted {
-        if sysctls.ensure(name, &value)? {
-            info!("sysctl {name} = {value}");
+        match sysctls.ensure(name, &value) {
+            Ok(true) => info!("sysctl {name} = {value}"),
+            Ok(false) => {}
+            Err(error) => warn!("{error}; going on without"),
         }
     }
-    Ok(())
 }
 
 /// Shows that IPVS takes virtual servers with this scheduler, as kube-proxy does: with one on an address that is

@@ -80,6 +80,19 @@ fn row_011_and_015_sysctls_and_timeouts_are_set() {
 }
 
 #[test]
+fn a_conntrack_limit_that_cannot_be_set_is_a_warning() {
+    let namespace = NetNs::new("pr-limit").unwrap();
+    let (ok, log) = run(
+        &namespace,
+        &["--init-only", "--conntrack-max-per-core=32768"],
+    );
+    assert!(
+        ok && log.contains("nf_conntrack_max") && log.contains("going on without"),
+        "{log}"
+    );
+}
+
+#[test]
 fn bad_input_is_named_and_nothing_is_lost() {
     let namespace = NetNs::new("pr-bad").unwrap();
     let folder = tempfile::tempdir().unwrap();
