@@ -22,8 +22,9 @@ pub(crate) struct Selection {
 }
 
 impl Selection {
-    /// With policy Local the endpoints of this node; where it has none, those of the cluster, so that clients on the node
-    /// itself are served (quirk of kube-proxy: what the policy leaves for pure cluster IPs is an empty `cluster`).
+    /// With policy Local, the endpoints of this node. Where it has none, those of the cluster, as in kube-proxy: clients on
+    /// the node itself are served then. A service that is reached by its cluster IP alone has no cluster endpoints with
+    /// policy Local, and so none at all.
     pub(crate) fn real_servers(&self, only_local: bool) -> &[Destination] {
         if only_local && !self.local.is_empty() {
             &self.local
@@ -92,8 +93,7 @@ impl<'a> Endpoints<'a> {
         selection
     }
 
-    /// The ready ones among those that `takes`; if there are none, those that terminate and still serve. For the cluster
-    /// policy `takes` knows only ready ones to restrict, so that terminating ones are taken whatever their zone.
+    /// The ready endpoints that `takes` accepts; if there are none, the accepted ones that terminate and still serve.
     fn ready_or_terminating(&self, takes: impl Fn(&Endpoint) -> bool) -> Vec<Destination> {
         let pick = |wanted: &dyn Fn(&Endpoint) -> bool| -> Vec<Destination> {
             let picked = self
@@ -154,6 +154,7 @@ impl<'a> Endpoints<'a> {
     fn matches(&self, topology: Topology, endpoint: &Endpoint) -> bool {
         match topology {
             Topology::Anywhere => true,
+            // Hints restrict ready endpoints only: terminating ones are the last resort, wherever they are.
             _ if !endpoint.ready => true,
             Topology::SameNode => self.hinted_for_node(endpoint),
             Topology::SameZone => self.hinted_for_zone(endpoint),
