@@ -298,7 +298,8 @@ fn traffic_follows_the_manifest_while_it_runs() {
     let manifests = format!("--manifests={}", folder.path().display());
     let arguments = [manifests.as_str(), CIDR, "--ipvs-min-sync-period=0s"];
     let proxier = RunningProxier::start(&cluster.node, &arguments, &log).unwrap();
-    let patience = Duration::from_secs(10);
+    // The first sync makes the kernel load some fifteen modules, from a disk that may be slow.
+    let patience = Duration::from_secs(60);
     let answered_by = |wanted: &[&str]| {
         eventually(patience, || {
             let answers: Result<Vec<Answer>> = (0..4)
