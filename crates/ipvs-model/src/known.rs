@@ -1,7 +1,7 @@
 //! The state of the kernel as far as it is known: observed at start, kept equal by outcomes.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use ipvs_codec::{Family, ServiceKey};
@@ -40,25 +40,38 @@ impl Known {
             .chain(self.vips.keys().copied().map(Key::Vip))
     }
 
-    /// Virtual servers that have draining real servers: weight 0 and not desired. O(virtual servers).
+    /// Virtual servers that have draining real servers. O(virtual servers).
     #[must_use]
     pub fn draining(&self, desired: &Desired) -> Vec<ServiceKey> {
-        let leaves = |server: &VirtualServer| {
-            let wanted = desired.virtual_server(&server.service.key);
-            server.drains()
-                && wanted.is_some_and(|wanted| {
-                    let is_wanted = |addr| wanted.real_server(addr).is_some();
-                    server
-                        .real_servers()
-                        .iter()
-                        .any(|rs| rs.weight == 0 && !is_wanted(rs.addr))
-                })
-        };
+        let drains = |key: &&ServiceKey| self.draining_of(key, desired).next().is_some();
         self.virtual_servers
-            .values()
-            .filter(|server| leaves(server))
-            .map(|server| server.service.key)
+            .keys()
+            .filter(drains)
+            .copied()
             .collect()
+    }
+
+    /// The draining real servers of a virtual server: weight 0 and not desired. O(its real servers).
+    pub fn draining_of(
+        &self,
+        key: &ServiceKey,
+        desired: &Desired,
+    ) -> impl Iterator<Item = SocketAddr> {
+        let known = self
+            .virtual_servers
+            .get(key)
+            .filter(|server| server.drains());
+        known
+            .zip(desired.virtual_server(key))
+            .into_iter()
+            .flat_map(|(known, wanted)| {
+                let leaves = |addr| wanted.real_server(addr).is_none();
+                let quiesced = known
+                    .real_servers()
+                    .iter()
+                    .filter(move |rs| rs.weight == 0 && leaves(rs.addr));
+                quiesced.map(|rs| rs.addr)
+            })
     }
 
     /// Takes over an operation that succeeded. O(log n) of the object that it concerns.

@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use ipvs_codec::{Family, ServiceKey};
 use ipvs_model::input::Change;
 use ipvs_model::{Desired, Known, Model, Operation, Plan};
@@ -38,6 +40,8 @@ pub struct Proxier<P> {
     plane: P,
     /// `None` while the state must be read before anything is concluded from it.
     known: Option<Known>,
+    /// Virtual servers that may have draining real servers, so that a change need not look at all of them.
+    draining: BTreeSet<ServiceKey>,
 }
 
 impl<P: DataPlane> Proxier<P> {
@@ -47,6 +51,7 @@ impl<P: DataPlane> Proxier<P> {
             model,
             plane,
             known: None,
+            draining: BTreeSet::new(),
         }
     }
 
@@ -103,6 +108,7 @@ impl<P: DataPlane> Proxier<P> {
         let known = self.plane.observe(&families)?;
         self.model.change(Change::NodeAddresses(addresses));
         let plan = self.model.plan_everything(&known);
+        self.draining = known.draining(self.model.desired()).into_iter().collect();
         for conflict in self.model.desired().conflicts() {
             warn!("{conflict}");
         }
@@ -110,7 +116,7 @@ impl<P: DataPlane> Proxier<P> {
     }
 
     /// Removes the draining real servers that have no connections left. One read for each virtual server that has
-    /// draining ones, none if there are none. O(virtual servers) in memory.
+    /// draining ones, none if there are none. O(virtual servers with draining real servers).
     ///
     /// # Errors
     /// [`PlaneError`] when the connections cannot be read; nothing is then removed.
@@ -118,43 +124,46 @@ impl<P: DataPlane> Proxier<P> {
         let Some(known) = self.known.as_ref() else {
             return Ok(Report::default());
         };
-        let draining: Vec<ServiceKey> = known.draining(self.model.desired());
-        if draining.is_empty() {
+        let desired = self.model.desired();
+        self.draining
+            .retain(|key| known.draining_of(key, desired).next().is_some());
+        if self.draining.is_empty() {
             return Ok(Report::default());
         }
-        let connections = self.plane.connections(&draining)?;
-        let is_draining = |found: &&crate::Connections| {
-            let server = known.virtual_servers.get(&found.virtual_server);
-            let weight = server
-                .and_then(|server| server.real_server(found.real_server))
-                .map(|rs| rs.weight);
-            let wanted = self.model.desired().virtual_server(&found.virtual_server);
-            weight == Some(0)
-                && wanted.is_some_and(|wanted| wanted.real_server(found.real_server).is_none())
-        };
-        let done = connections
-            .iter()
-            .filter(is_draining)
-            .filter(|found| found.count == 0);
-        let operations = done.map(|found| Operation::RemoveRealServer {
-            virtual_server: found.virtual_server,
-            address: found.real_server,
-        });
-        let plan = Plan {
-            operations: operations.collect(),
-        };
-        match self.known.take() {
-            Some(known) => Ok(self.apply(plan, known)),
-            None => Ok(Report::default()),
+        let keys: Vec<ServiceKey> = self.draining.iter().copied().collect();
+        let mut plan = Plan::default();
+        for found in self.plane.connections(&keys)? {
+            let (virtual_server, address) = (found.virtual_server, found.real_server);
+            if found.count == 0
+                && known
+                    .draining_of(&virtual_server, desired)
+                    .any(|addr| addr == address)
+            {
+                plan.operations.push(Operation::RemoveRealServer {
+                    virtual_server,
+                    address,
+                });
+            }
         }
+        let Some(known) = self.known.take() else {
+            return Ok(Report::default());
+        };
+        let report = self.apply(plan, known);
+        if let Some(known) = &self.known {
+            self.draining.retain(|key| {
+                known
+                    .draining_of(key, self.model.desired())
+                    .next()
+                    .is_some()
+            });
+        }
+        Ok(report)
     }
 
-    /// Whether real servers are waiting for the end of their connections. O(virtual servers).
+    /// Whether real servers may be waiting for the end of their connections. O(1).
     #[must_use]
     pub fn is_draining(&self) -> bool {
-        self.known
-            .as_ref()
-            .is_some_and(|known| !known.draining(self.model.desired()).is_empty())
+        self.known.is_some() && !self.draining.is_empty()
     }
 
     /// Removes everything that a proxier makes, and every virtual server of the network namespace.
@@ -175,6 +184,9 @@ impl<P: DataPlane> Proxier<P> {
                 Ok(()) => {
                     debug!("{operation}");
                     known.applied(operation);
+                    if let Operation::DrainRealServer { virtual_server, .. } = operation {
+                        self.draining.insert(*virtual_server);
+                    }
                 }
                 Err(error) => {
                     warn!("{operation}: {error}");
