@@ -110,17 +110,13 @@ impl<'a> Endpoints<'a> {
         }
     }
 
-    /// Hints count only if every ready endpoint has them and one names this node or zone.
+    /// Hints count only if every ready endpoint has them and one names this node or zone: without any, none does.
     fn topology(&self) -> Topology {
-        let mut ready = self
+        let ready: Vec<_> = self
             .all
             .values()
             .filter(|endpoint| endpoint.ready)
-            .peekable();
-        if ready.peek().is_none() {
-            return Topology::Anywhere;
-        }
-        let ready: Vec<_> = ready.collect();
+            .collect();
         let all_and_one = |has: &dyn Fn(&Endpoint) -> bool, names: &dyn Fn(&Endpoint) -> bool| {
             ready.iter().all(|endpoint| has(endpoint))
                 && ready.iter().any(|endpoint| names(endpoint))

@@ -99,17 +99,6 @@ impl Model {
         self.compiled
     }
 
-    /// Names of all Services and EndpointSlices in the model. O(objects).
-    pub fn objects(&self) -> impl Iterator<Item = (&'static str, &ObjectName)> {
-        let services = self
-            .services
-            .iter()
-            .filter(|(_, tracked)| tracked.service.is_some());
-        services
-            .map(|(name, _)| ("Service", name))
-            .chain(self.slices.keys().map(|name| ("EndpointSlice", name)))
-    }
-
     /// Takes in a change. Nothing is compiled before the next plan, so that several changes of a service cost one
     /// compilation. O(log n) of the service's slices; a change of this node's addresses makes every service stale.
     pub fn change(&mut self, change: Change) {

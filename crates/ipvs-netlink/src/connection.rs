@@ -3,6 +3,7 @@ use std::os::fd::AsFd as _;
 use std::time::Duration;
 
 use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST};
+use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, sockopt};
@@ -73,11 +74,6 @@ impl Connection {
             send: Vec::with_capacity(WINDOW_BYTES.saturating_mul(2)),
             receive: Vec::with_capacity(RECEIVE_BYTES),
         })
-    }
-
-    /// Lets the kernel (5.0) leave out of a dump what the request does not ask for. Older ones send everything.
-    pub(crate) fn set_strict_check(&self) {
-        let _ = self.socket.set_netlink_get_strict_chk(true);
     }
 
     /// Sends every item as one request and returns one outcome for each, in order. `write` appends the payload and
@@ -281,6 +277,10 @@ fn open_socket(protocol: isize) -> Result<Socket, Cause> {
     socket.connect(&SocketAddr::new(0, 0))?;
     // Old kernels know neither option; what they give is an error's text and shorter errors.
     let _ = (socket.set_ext_ack(true), socket.set_cap_ack(true));
+    if protocol == NETLINK_ROUTE {
+        // Lets the kernel (5.0) leave out of a dump what the request does not ask for. Older ones send everything.
+        let _ = socket.set_netlink_get_strict_chk(true);
+    }
     sockopt::set_socket_timeout(socket.as_fd(), sockopt::Timeout::Recv, Some(WAIT))
         .map_err(io::Error::from)?;
     Ok(socket)

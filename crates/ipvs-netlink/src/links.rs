@@ -64,7 +64,6 @@ impl Links {
     pub fn open() -> Result<Self, Error> {
         let connection =
             Connection::open(NETLINK_ROUTE).map_err(|cause| Error::new("open rtnetlink", cause))?;
-        connection.set_strict_check();
         Ok(Self { connection })
     }
 
