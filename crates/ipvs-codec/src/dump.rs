@@ -1,6 +1,6 @@
 use crate::error::{SemanticError, WireError};
 use crate::types::{Family, ObservedDestination, ObservedService};
-use crate::wire::raw_attrs;
+use crate::wire::{IpvsCmd, for_each_raw};
 
 const SERVICE: u16 = 1;
 const DEST: u16 = 2;
@@ -35,21 +35,69 @@ pub fn parse_destination(
     ObservedDestination::parse(find(message, DEST, "IPVS_CMD_ATTR_DEST")?, service_family)
 }
 
-fn find<'a>(message: &'a [u8], kind: u16, name: &'static str) -> Result<&'a [u8], SemanticError> {
-    let attrs = message
-        .get(4..)
-        .ok_or(WireError::NoHeader { got: message.len() })?;
+/// The services in a datagram of a dump, netlink headers included, one after the other without allocating. Messages
+/// that are none (the end of the dump, errors) are passed over.
+///
+/// ```
+/// assert_eq!(ipvs_codec::services(&[]).count(), 0);
+/// ```
+pub fn services(
+    datagram: &[u8],
+) -> impl Iterator<Item = Result<ObservedService, SemanticError>> + '_ {
+    objects(datagram, IpvsCmd::NEW_SERVICE).map(parse_service)
+}
+
+/// The destinations in a datagram of a dump, as [`services`].
+///
+/// ```
+/// use ipvs_codec::Family;
+/// assert_eq!(ipvs_codec::destinations(&[], Family::Ipv4).count(), 0);
+/// ```
+pub fn destinations(
+    datagram: &[u8],
+    service_family: Family,
+) -> impl Iterator<Item = Result<ObservedDestination, SemanticError>> + '_ {
+    objects(datagram, IpvsCmd::NEW_DEST)
+        .map(move |message| parse_destination(message, service_family))
+}
+
+const NETLINK_HEADER: usize = 16;
+/// Message types below are netlink's own.
+const NLMSG_MIN_TYPE: u16 = 16;
+
+/// What stands behind the netlink header of the messages with a command. A broken header ends the datagram.
+fn objects(mut datagram: &[u8], command: IpvsCmd) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let [a, b, c, d, kind_a, kind_b, ..] = *datagram.first_chunk::<NETLINK_HEADER>()?;
+        let length = usize::try_from(u32::from_ne_bytes([a, b, c, d])).ok()?;
+        let message = datagram.get(NETLINK_HEADER..length)?;
+        datagram = datagram
+            .get(length.next_multiple_of(4)..)
+            .unwrap_or_default();
+        Some((u16::from_ne_bytes([kind_a, kind_b]), message))
+    })
+    .filter(move |(kind, message)| *kind >= NLMSG_MIN_TYPE && message.first() == Some(&command.0))
+    .map(|(_, message)| message)
+}
+
+pub(crate) fn find<'a>(
+    message: &'a [u8],
+    kind: u16,
+    name: &'static str,
+) -> Result<&'a [u8], SemanticError> {
     let mut found = None;
-    for raw in raw_attrs("message", attrs) {
-        let raw = raw?;
+    for_each_raw("message", attributes(message)?, |raw| {
         if raw.kind() == kind {
-            let bytes: &'a [u8] = raw.into_inner();
-            found = Some(bytes);
+            found = Some(raw.value);
         }
-    }
-    let attribute = found.ok_or(SemanticError::Missing(name))?;
-    let length = attribute
-        .first_chunk()
-        .map_or(0, |length| usize::from(u16::from_ne_bytes(*length)));
-    Ok(attribute.get(4..length).unwrap_or_default())
+        Ok::<_, WireError>(())
+    })?;
+    found.ok_or(SemanticError::Missing(name))
+}
+
+/// What stands behind the generic netlink header.
+pub(crate) fn attributes(message: &[u8]) -> Result<&[u8], WireError> {
+    message
+        .get(4..)
+        .ok_or(WireError::NoHeader { got: message.len() })
 }

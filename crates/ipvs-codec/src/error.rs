@@ -1,3 +1,5 @@
+use std::net::{IpAddr, Ipv4Addr};
+
 use netlink_packet_core::DecodeError;
 
 /// Bytes that do not form an IPVS message.
@@ -63,6 +65,9 @@ pub enum SemanticError {
     /// The address family is neither IPv4 nor IPv6.
     #[error("address family {0} is neither IPv4 (2) nor IPv6 (10)")]
     UnknownFamily(u16),
+    /// The state of a daemon is neither master nor backup.
+    #[error("daemon state {0} is neither master (1) nor backup (2)")]
+    UnknownDaemonState(u32),
 }
 
 /// A value that the kernel would refuse, or accept and silently mangle.
@@ -88,4 +93,52 @@ pub enum InvalidValue {
     /// A prefix length of another family.
     #[error("prefix length {0}: at most {1}")]
     Prefix(u8, u8),
+    /// The kernel takes any protocol number, and balances three of them.
+    #[error("protocol {0}: IPVS balances TCP (6), UDP (17) and SCTP (132)")]
+    Protocol(u16),
+    /// The kernel makes the service TCP 0.0.0.0:0 of mark 0.
+    #[error("firewall mark 0 is no mark: the kernel would make the service TCP 0.0.0.0:0 of it")]
+    MarkZero,
+    /// The kernel does not check IPv4 masks.
+    #[error("netmask {0}: its one-bits must stand together at the front")]
+    Netmask(Ipv4Addr),
+    /// Thresholds that the kernel refuses with `ERANGE`, or compares as negative numbers.
+    #[error(
+        "thresholds {upper} and {lower}: the upper one is at most 2147483647, the lower one at most the upper one"
+    )]
+    Thresholds {
+        /// The upper one.
+        upper: u32,
+        /// The lower one.
+        lower: u32,
+    },
+    /// The kernel refuses it with `EINVAL`.
+    #[error("{0} is no multicast group")]
+    Group(IpAddr),
+}
+
+/// A line that is not one of `ipvsadm -S -n`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TextError {
+    /// An option or word that does not belong here.
+    #[error("unexpected {0:?}")]
+    Unexpected(String),
+    /// Something that must be there.
+    #[error("{0} is missing")]
+    Missing(&'static str),
+    /// An option without its value.
+    #[error("{0} needs a value")]
+    NoValue(String),
+    /// A value that cannot be read.
+    #[error("{option}: cannot read {value:?}")]
+    Value {
+        /// The option, or what it is.
+        option: String,
+        /// What stands there.
+        value: String,
+    },
+    /// A value that the kernel would refuse or mangle.
+    #[error(transparent)]
+    Invalid(#[from] InvalidValue),
 }

@@ -13,15 +13,18 @@
 mod dump;
 mod error;
 mod request;
+mod text;
 mod types;
 pub mod wire;
 
-pub use dump::{parse_destination, parse_service};
-pub use error::{InvalidValue, SemanticError, WireError};
+pub use dump::{destinations, parse_destination, parse_service, services};
+pub use error::{InvalidValue, SemanticError, TextError, WireError};
 pub use request::Request;
+pub use text::SavedLine;
 pub use types::{
-    Destination, Family, ForwardMethod, Info, Netmask, ObservedDestination, ObservedService,
-    PeName, Protocol, Scheduler, Service, ServiceFlags, ServiceKey, Stats, Timeouts, Tunnel,
+    Daemon, DaemonState, Destination, Family, ForwardMethod, Info, InterfaceName, Netmask,
+    ObservedDestination, ObservedService, PeName, Protocol, Scheduler, Service, ServiceFlags,
+    ServiceKey, Stats, Timeouts, Tunnel, TunnelFlags,
 };
 
 /// The name that the kernel registers the generic netlink family under; its number is assigned at load time.

@@ -2,8 +2,11 @@ use std::net::SocketAddr;
 
 use netlink_packet_core::Nla;
 
-use crate::types::{Destination, Service, ServiceKey, Timeouts, addr_attrs, key_attrs};
-use crate::wire::{DEST_NEST, IpvsCmd, SERVICE_NEST, write_attr};
+use crate::types::{
+    Daemon, DaemonState, Destination, Service, ServiceFlags, ServiceKey, Timeouts, addr_attrs,
+    key_attrs,
+};
+use crate::wire::{DAEMON_NEST, DEST_NEST, DaemonAttr, IpvsCmd, SERVICE_NEST, write_attr};
 
 /// A request to IPVS, written straight from the typed layer.
 ///
@@ -22,6 +25,8 @@ pub enum Request<'a> {
     NewService(&'a Service),
     /// Change a service; everything is replaced. `ESRCH` if it is not there.
     SetService(&'a Service),
+    /// Change a service, and of its flags only those of the mask. `ESRCH` if it is not there.
+    SetServiceMasked(&'a Service, ServiceFlags),
     /// Remove a service with its destinations. `ESRCH` if it is not there.
     DelService(&'a ServiceKey),
     /// Read one service. `ESRCH` if it is not there.
@@ -37,6 +42,13 @@ pub enum Request<'a> {
     DelDest(&'a ServiceKey, SocketAddr),
     /// Read the destinations of a service. The answer is the same, none, for a missing and an empty service.
     DumpDests(&'a ServiceKey),
+    /// Start a synchronisation daemon. `EEXIST` if it runs, `ENODEV` without the interface, `EINVAL` while a service
+    /// has destinations of another family.
+    NewDaemon(&'a Daemon),
+    /// Stop a synchronisation daemon. `ESRCH` if it does not run.
+    DelDaemon(DaemonState),
+    /// Read the synchronisation daemons, the master first.
+    DumpDaemons,
     /// Read the timeouts.
     GetConfig,
     /// Set the timeouts.
@@ -55,13 +67,16 @@ impl Request<'_> {
     pub const fn command(&self) -> IpvsCmd {
         match self {
             Self::NewService(_) => IpvsCmd::NEW_SERVICE,
-            Self::SetService(_) => IpvsCmd::SET_SERVICE,
+            Self::SetService(_) | Self::SetServiceMasked(..) => IpvsCmd::SET_SERVICE,
             Self::DelService(_) => IpvsCmd::DEL_SERVICE,
             Self::GetService(_) | Self::DumpServices => IpvsCmd::GET_SERVICE,
             Self::NewDest(..) => IpvsCmd::NEW_DEST,
             Self::SetDest(..) => IpvsCmd::SET_DEST,
             Self::DelDest(..) => IpvsCmd::DEL_DEST,
             Self::DumpDests(_) => IpvsCmd::GET_DEST,
+            Self::NewDaemon(_) => IpvsCmd::NEW_DAEMON,
+            Self::DelDaemon(_) => IpvsCmd::DEL_DAEMON,
+            Self::DumpDaemons => IpvsCmd::GET_DAEMON,
             Self::GetConfig => IpvsCmd::GET_CONFIG,
             Self::SetConfig(_) => IpvsCmd::SET_CONFIG,
             Self::GetInfo => IpvsCmd::GET_INFO,
@@ -73,7 +88,10 @@ impl Request<'_> {
     /// Whether it must travel with `NLM_F_DUMP`.
     #[must_use]
     pub const fn is_dump(&self) -> bool {
-        matches!(self, Self::DumpServices | Self::DumpDests(_))
+        matches!(
+            self,
+            Self::DumpServices | Self::DumpDests(_) | Self::DumpDaemons
+        )
     }
 
     /// Appends generic netlink header and attributes. Allocates nothing but the growth of `out`.
@@ -82,7 +100,22 @@ impl Request<'_> {
         match self {
             Self::NewService(service) | Self::SetService(service) => {
                 nest(out, SERVICE_NEST, |out| {
-                    service.for_each_attr(|attr| push(out, &attr))
+                    service.for_each_attr(ServiceFlags::all(), |attr| push(out, &attr))
+                });
+            }
+            Self::SetServiceMasked(service, mask) => {
+                nest(out, SERVICE_NEST, |out| {
+                    service.for_each_attr(*mask, |attr| push(out, &attr))
+                });
+            }
+            Self::NewDaemon(daemon) => {
+                nest(out, DAEMON_NEST, |out| {
+                    daemon.for_each_attr(|attr| push(out, &attr))
+                });
+            }
+            Self::DelDaemon(state) => {
+                nest(out, DAEMON_NEST, |out| {
+                    push(out, &DaemonAttr::State(state.number()))
                 });
             }
             Self::DelService(key)
@@ -105,6 +138,7 @@ impl Request<'_> {
             }
             Self::SetConfig(timeouts) => timeouts.for_each_attr(|attr| push(out, &attr)),
             Self::DumpServices
+            | Self::DumpDaemons
             | Self::GetConfig
             | Self::GetInfo
             | Self::Zero(None)

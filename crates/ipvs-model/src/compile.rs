@@ -313,5 +313,5 @@ fn of_family(ips: &[IpAddr], family: Family) -> impl Iterator<Item = IpAddr> {
 
 fn entry_protocol(protocol: Protocol) -> EntryProtocol {
     // Input parsing lets only TCP, UDP and SCTP through.
-    EntryProtocol(u8::try_from(protocol.0).unwrap_or(u8::MAX))
+    EntryProtocol(u8::try_from(protocol.number()).unwrap_or(u8::MAX))
 }

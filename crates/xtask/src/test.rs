@@ -94,10 +94,19 @@ pub(crate) fn run(options: &TestOptions) -> Result<u8> {
         step("dependencies", &dependencies);
     }
     step("unit and property", &|| {
-        cargo_test(&["--workspace", "--lib", "--bins", "--tests"], filter)
+        cargo_test(
+            &[
+                "--workspace",
+                "--all-features",
+                "--lib",
+                "--bins",
+                "--tests",
+            ],
+            filter,
+        )
     });
     step("doc tests", &|| {
-        cargo_test(&["--workspace", "--doc"], filter)
+        cargo_test(&["--workspace", "--all-features", "--doc"], filter)
     });
     step("fuzz targets", &|| {
         cargo_test(&["--manifest-path", "fuzz/Cargo.toml"], filter)

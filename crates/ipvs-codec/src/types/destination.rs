@@ -1,12 +1,10 @@
 use std::fmt;
 use std::net::SocketAddr;
 
-use netlink_packet_core::NlaBuffer;
-
 use super::key::union_bytes;
-use super::{Family, Stats};
+use super::{Family, Stats, Tunnel};
 use crate::error::{InvalidValue, SemanticError};
-use crate::wire::{Attribute as _, DestAttr, raw_attrs};
+use crate::wire::{Attribute as _, DestAttr, RawAttr, for_each_raw};
 
 /// How packets reach a destination (`IPVS_DEST_ATTR_FWD_METHOD`). The kernel keeps the low three bits; 5 to 7 are
 /// accepted and kept.
@@ -57,26 +55,6 @@ impl fmt::Debug for ForwardMethod {
     }
 }
 
-#[cfg(feature = "serde")]
-impl serde::Serialize for ForwardMethod {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-/// Encapsulation of a [`ForwardMethod::TUNNEL`] destination. An update that leaves it out resets it, so it is part
-/// of every update.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-pub struct Tunnel {
-    /// 0 IPIP, 1 GUE, 2 GRE; the kernel takes others too.
-    pub kind: u8,
-    /// UDP port of GUE; the kernel refuses GUE without it.
-    pub port: u16,
-    /// 1 checksum, 2 remote checksum.
-    pub flags: u16,
-}
-
 /// A destination as it is configured: IPVS's real server.
 ///
 /// ```
@@ -86,7 +64,7 @@ pub struct Tunnel {
 /// assert_eq!(destination.forward, ForwardMethod::MASQUERADE);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Destination {
     /// Address and port; with the family of the service but for tunnels.
     pub addr: SocketAddr,
@@ -112,11 +90,7 @@ impl Destination {
             weight: 1,
             upper_threshold: 0,
             lower_threshold: 0,
-            tunnel: Tunnel {
-                kind: 0,
-                port: 0,
-                flags: 0,
-            },
+            tunnel: Tunnel::Ipip,
         }
     }
 
@@ -132,14 +106,38 @@ impl Destination {
         Ok(self)
     }
 
+    /// Makes packets travel in a tunnel: the forwarding method and the encapsulation.
+    #[must_use]
+    pub const fn tunnelled(mut self, tunnel: Tunnel) -> Self {
+        self.forward = ForwardMethod::TUNNEL;
+        self.tunnel = tunnel;
+        self
+    }
+
+    /// Sets the numbers of connections at which it takes no more (`upper`, 0 is no limit), and at which it then takes
+    /// some again (`lower`, 0 is three quarters of `upper`).
+    ///
+    /// # Errors
+    /// [`InvalidValue::Thresholds`] when `lower` is above `upper` (`ERANGE`, also when `upper` is 0) or `upper` above
+    /// 2147483647, which kernels before 6.12 take and then compare as a negative number.
+    pub const fn with_thresholds(mut self, upper: u32, lower: u32) -> Result<Self, InvalidValue> {
+        if lower > upper || upper > i32::MAX as u32 {
+            return Err(InvalidValue::Thresholds { upper, lower });
+        }
+        self.upper_threshold = upper;
+        self.lower_threshold = lower;
+        Ok(self)
+    }
+
     /// Calls `each` with the attributes in the order of libipvs.
     pub(crate) fn for_each_attr(&self, mut each: impl FnMut(DestAttr)) {
         addr_attrs(self.addr, &mut each);
         each(DestAttr::FwdMethod(self.forward.number()));
         each(DestAttr::Weight(self.weight));
-        each(DestAttr::TunType(self.tunnel.kind));
-        each(DestAttr::TunPort(self.tunnel.port));
-        each(DestAttr::TunFlags(self.tunnel.flags));
+        let (kind, port, flags) = self.tunnel.to_wire();
+        each(DestAttr::TunType(kind));
+        each(DestAttr::TunPort(port));
+        each(DestAttr::TunFlags(flags));
         each(DestAttr::UpperThreshold(self.upper_threshold));
         each(DestAttr::LowerThreshold(self.lower_threshold));
     }
@@ -161,7 +159,8 @@ pub(crate) fn addr_attrs(addr: SocketAddr, mut each: impl FnMut(DestAttr)) {
 }
 
 /// A destination as the kernel reports it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct ObservedDestination {
     /// Its configuration.
     pub destination: Destination,
@@ -186,9 +185,7 @@ impl ObservedDestination {
     /// [`SemanticError`] when an attribute is broken, the identity is not complete or the family is unknown.
     pub fn parse(nest: &[u8], service_family: Family) -> Result<Self, SemanticError> {
         let mut fields = Fields::default();
-        for raw in raw_attrs("destination", nest) {
-            fields.read(&raw?)?;
-        }
+        for_each_raw("destination", nest, |raw| fields.read(&raw))?;
         fields.finish(service_family)
     }
 }
@@ -202,7 +199,7 @@ struct Fields {
     weight: u32,
     upper: u32,
     lower: u32,
-    tunnel: Tunnel,
+    tunnel: (u8, u16, u16),
     active: u32,
     inactive: u32,
     persistent: u32,
@@ -211,11 +208,11 @@ struct Fields {
 }
 
 impl Fields {
-    fn read(&mut self, raw: &NlaBuffer<&[u8]>) -> Result<(), SemanticError> {
+    fn read(&mut self, raw: &RawAttr<'_>) -> Result<(), SemanticError> {
         match raw.kind() {
-            STATS => self.stats = Some(Stats::parse(raw.value())?),
-            STATS64 => self.stats64 = Some(Stats::parse64(raw.value())?),
-            _ => match DestAttr::parse(raw)? {
+            STATS => self.stats = Some(Stats::parse(raw.value)?),
+            STATS64 => self.stats64 = Some(Stats::parse64(raw.value)?),
+            _ => match DestAttr::read(raw)? {
                 DestAttr::Family(family) => self.family = family,
                 DestAttr::Addr(addr) => self.addr = Some(addr),
                 DestAttr::Port(port) => self.port = Some(port),
@@ -223,9 +220,9 @@ impl Fields {
                 DestAttr::Weight(weight) => self.weight = weight,
                 DestAttr::UpperThreshold(limit) => self.upper = limit,
                 DestAttr::LowerThreshold(limit) => self.lower = limit,
-                DestAttr::TunType(kind) => self.tunnel.kind = kind,
-                DestAttr::TunPort(port) => self.tunnel.port = port,
-                DestAttr::TunFlags(flags) => self.tunnel.flags = flags,
+                DestAttr::TunType(kind) => self.tunnel.0 = kind,
+                DestAttr::TunPort(port) => self.tunnel.1 = port,
+                DestAttr::TunFlags(flags) => self.tunnel.2 = flags,
                 DestAttr::ActiveConns(count) => self.active = count,
                 DestAttr::InactConns(count) => self.inactive = count,
                 DestAttr::PersistConns(count) => self.persistent = count,
@@ -252,7 +249,10 @@ impl Fields {
             weight: self.weight,
             upper_threshold: self.upper,
             lower_threshold: self.lower,
-            tunnel: self.tunnel,
+            tunnel: {
+                let (kind, port, flags) = self.tunnel;
+                Tunnel::from_wire(kind, port, flags)
+            },
         };
         Ok(ObservedDestination {
             destination,

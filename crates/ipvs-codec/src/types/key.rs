@@ -2,11 +2,12 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU32;
 
-use crate::error::SemanticError;
+use crate::error::{InvalidValue, SemanticError};
 
 /// Address family of a service or a destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub enum Family {
     /// `AF_INET`, 2.
     #[cfg_attr(feature = "serde", serde(rename = "IPv4"))]
@@ -93,9 +94,17 @@ pub(crate) fn union_bytes(address: IpAddr) -> [u8; 16] {
     }
 }
 
-/// IP protocol number of a service. The kernel takes any; IPVS balances TCP, UDP and SCTP.
+/// IP protocol number of a service. The kernel takes and keeps any; IPVS balances TCP, UDP and SCTP.
+///
+/// ```
+/// use ipvs_codec::Protocol;
+/// assert_eq!(Protocol::try_from(17), Ok(Protocol::UDP));
+/// assert!(Protocol::try_from(47).is_err());
+/// assert_eq!("sctp".parse(), Ok(Protocol::SCTP));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Protocol(pub u16);
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+pub struct Protocol(u16);
 
 impl Protocol {
     /// 6.
@@ -104,6 +113,28 @@ impl Protocol {
     pub const UDP: Self = Self(17);
     /// 132.
     pub const SCTP: Self = Self(132);
+
+    /// Any number, for what is read back from a kernel or is sent to one on purpose.
+    #[must_use]
+    pub const fn from_number(number: u16) -> Self {
+        Self(number)
+    }
+
+    /// The number on the wire.
+    #[must_use]
+    pub const fn number(self) -> u16 {
+        self.0
+    }
+}
+
+impl TryFrom<u16> for Protocol {
+    type Error = InvalidValue;
+    fn try_from(number: u16) -> Result<Self, InvalidValue> {
+        match Self(number) {
+            known @ (Self::TCP | Self::UDP | Self::SCTP) => Ok(known),
+            _ => Err(InvalidValue::Protocol(number)),
+        }
+    }
 }
 
 impl fmt::Display for Protocol {
@@ -131,6 +162,7 @@ impl fmt::Debug for Protocol {
 /// assert_eq!(key.to_string(), "[fd00:96::1]:80/TCP");
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub enum ServiceKey {
     /// `IPVS_SVC_ATTR_PROTOCOL`, `_ADDR` and `_PORT`.
     Endpoint {
@@ -158,6 +190,17 @@ impl ServiceKey {
             protocol,
             addr,
             port,
+        }
+    }
+
+    /// A service for packets that carry a firewall mark.
+    ///
+    /// # Errors
+    /// [`InvalidValue::MarkZero`] for mark 0.
+    pub const fn fwmark(family: Family, mark: u32) -> Result<Self, InvalidValue> {
+        match NonZeroU32::new(mark) {
+            Some(mark) => Ok(Self::Fwmark { family, mark }),
+            None => Err(InvalidValue::MarkZero),
         }
     }
 
@@ -192,12 +235,5 @@ impl fmt::Display for ServiceKey {
             }
             Self::Fwmark { family, mark } => write!(f, "fwmark {mark} ({family})"),
         }
-    }
-}
-
-#[cfg(feature = "serde")]
-impl serde::Serialize for ServiceKey {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
     }
 }

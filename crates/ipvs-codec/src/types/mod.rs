@@ -1,17 +1,25 @@
-//! The typed layer: services and destinations that the kernel accepts as they are written.
+//! The typed layer: services, destinations and daemons that the kernel accepts as they are written.
 
+#[cfg(feature = "arbitrary")]
+mod any;
+#[cfg(feature = "serde")]
+mod as_text;
 mod config;
+mod daemon;
 mod destination;
 mod key;
 mod scheduler;
 mod service;
 mod stats;
+mod tunnel;
 
 pub use config::{Info, Timeouts};
+pub use daemon::{Daemon, DaemonState};
 pub(crate) use destination::addr_attrs;
-pub use destination::{Destination, ForwardMethod, ObservedDestination, Tunnel};
+pub use destination::{Destination, ForwardMethod, ObservedDestination};
 pub use key::{Family, Protocol, ServiceKey};
-pub use scheduler::{PeName, Scheduler};
+pub use scheduler::{InterfaceName, PeName, Scheduler};
 pub(crate) use service::key_attrs;
 pub use service::{Netmask, ObservedService, Service, ServiceFlags};
 pub use stats::Stats;
+pub use tunnel::{Tunnel, TunnelFlags};

@@ -43,10 +43,14 @@ macro_rules! names {
             }
         }
 
-        #[cfg(feature = "serde")]
-        impl serde::Serialize for $name {
-            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
+        #[cfg(feature = "arbitrary")]
+        impl<'a> arbitrary::Arbitrary<'a> for $name {
+            fn arbitrary(u: &mut arbitrary::Unstructured<'a>) -> arbitrary::Result<Self> {
+                let length = u.int_in_range(1..=$max)?;
+                let bytes: Vec<u8> = (0..length)
+                    .map(|_| u.int_in_range(b'!'..=b'~'))
+                    .collect::<arbitrary::Result<_>>()?;
+                Name::new(&bytes).map(Self).ok_or(arbitrary::Error::IncorrectFormat)
             }
         }
     };
@@ -87,5 +91,21 @@ names! {
     PeName, 16, "persistence engine", {
         /// Persistence by SIP Call-ID.
         SIP = "sip",
+    }
+}
+
+names! {
+    /// The name of a network interface (`IPVS_DAEMON_ATTR_MCAST_IFN`).
+    ///
+    /// ```
+    /// use ipvs_codec::InterfaceName;
+    /// assert!("eth0".parse::<InterfaceName>().is_ok());
+    /// ```
+    InterfaceName, 15, "interface", {}
+}
+
+impl Scheduler {
+    pub(crate) fn is(self, name: &str) -> bool {
+        self.0.as_bytes() == name.as_bytes()
     }
 }

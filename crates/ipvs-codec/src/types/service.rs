@@ -1,12 +1,10 @@
 use std::net::Ipv4Addr;
 use std::num::NonZeroU32;
 
-use netlink_packet_core::NlaBuffer;
-
 use super::key::union_bytes;
 use super::{Family, PeName, Protocol, Scheduler, ServiceKey, Stats};
 use crate::error::{InvalidValue, SemanticError};
-use crate::wire::{Attribute as _, RawFlags, ServiceAttr, raw_attrs};
+use crate::wire::{Attribute as _, RawAttr, RawFlags, ServiceAttr, for_each_raw};
 
 bitflags::bitflags! {
     /// Flags of a service (`IPVS_SVC_ATTR_FLAGS`). Unknown bits are kept.
@@ -28,16 +26,9 @@ bitflags::bitflags! {
     }
 }
 
-#[cfg(feature = "serde")]
-impl serde::Serialize for ServiceFlags {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_u32(self.bits())
-    }
-}
-
 /// Which clients share a persistence template (`IPVS_SVC_ATTR_NETMASK`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(untagged))]
 pub enum Netmask {
     /// The mask; the kernel does not check it.
@@ -75,6 +66,19 @@ impl Netmask {
         }
     }
 
+    /// An IPv4 mask.
+    ///
+    /// # Errors
+    /// [`InvalidValue::Netmask`] when its one-bits do not stand together at the front; the kernel does not check.
+    pub const fn mask(mask: Ipv4Addr) -> Result<Self, InvalidValue> {
+        let bits = mask.to_bits();
+        if bits.leading_ones() == bits.count_ones() {
+            Ok(Self::Ipv4(mask))
+        } else {
+            Err(InvalidValue::Netmask(mask))
+        }
+    }
+
     fn to_wire(self) -> u32 {
         match self {
             Self::Ipv4(mask) => u32::from_ne_bytes(mask.octets()),
@@ -100,7 +104,7 @@ impl Netmask {
 /// assert_eq!(service.timeout, 10_800);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Service {
     /// What identifies it.
     pub key: ServiceKey,
@@ -117,7 +121,7 @@ pub struct Service {
 }
 
 /// The kernel keeps timeouts in jiffies of 32 bits, at up to 1000 a second, and wraps silently.
-const MAX_TIMEOUT: u32 = 2_147_483;
+pub(crate) const MAX_TIMEOUT: u32 = 2_147_483;
 
 impl Service {
     /// A service without flags and persistence.
@@ -165,7 +169,7 @@ impl Service {
     }
 
     /// Calls `each` with the attributes in the order of libipvs.
-    pub(crate) fn for_each_attr(&self, mut each: impl FnMut(ServiceAttr)) {
+    pub(crate) fn for_each_attr(&self, mask: ServiceFlags, mut each: impl FnMut(ServiceAttr)) {
         key_attrs(&self.key, &mut each);
         each(ServiceAttr::SchedName(self.scheduler.0));
         if let Some(pe) = self.pe {
@@ -173,7 +177,7 @@ impl Service {
         }
         each(ServiceAttr::Flags(RawFlags {
             flags: self.flags.bits(),
-            mask: u32::MAX,
+            mask: mask.bits(),
         }));
         each(ServiceAttr::Timeout(self.timeout));
         each(ServiceAttr::Netmask(self.netmask.to_wire()));
@@ -183,7 +187,7 @@ impl Service {
     #[must_use]
     pub fn to_attrs(&self) -> Vec<ServiceAttr> {
         let mut attrs = Vec::with_capacity(9);
-        self.for_each_attr(|attr| attrs.push(attr));
+        self.for_each_attr(ServiceFlags::all(), |attr| attrs.push(attr));
         attrs
     }
 }
@@ -197,7 +201,7 @@ pub(crate) fn key_attrs(key: &ServiceKey, mut each: impl FnMut(ServiceAttr)) {
             addr,
             port,
         } => {
-            each(ServiceAttr::Protocol(protocol.0));
+            each(ServiceAttr::Protocol(protocol.number()));
             each(ServiceAttr::Addr(union_bytes(*addr)));
             each(ServiceAttr::Port(*port));
         }
@@ -206,7 +210,8 @@ pub(crate) fn key_attrs(key: &ServiceKey, mut each: impl FnMut(ServiceAttr)) {
 }
 
 /// A service as the kernel reports it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct ObservedService {
     /// Its configuration, with [`ServiceFlags::HASHED`].
     pub service: Service,
@@ -238,9 +243,7 @@ impl ObservedService {
     /// [`SemanticError`] when an attribute is broken, the identity is not complete or the family is unknown.
     pub fn parse(nest: &[u8]) -> Result<Self, SemanticError> {
         let mut fields = Fields::default();
-        for raw in raw_attrs("service", nest) {
-            fields.read(&raw?)?;
-        }
+        for_each_raw("service", nest, |raw| fields.read(&raw))?;
         fields.finish()
     }
 }
@@ -249,11 +252,11 @@ const STATS: u16 = 10;
 const STATS64: u16 = 12;
 
 impl Fields {
-    fn read(&mut self, raw: &NlaBuffer<&[u8]>) -> Result<(), SemanticError> {
+    fn read(&mut self, raw: &RawAttr<'_>) -> Result<(), SemanticError> {
         match raw.kind() {
-            STATS => self.stats = Some(Stats::parse(raw.value())?),
-            STATS64 => self.stats64 = Some(Stats::parse64(raw.value())?),
-            _ => match ServiceAttr::parse(raw)? {
+            STATS => self.stats = Some(Stats::parse(raw.value)?),
+            STATS64 => self.stats64 = Some(Stats::parse64(raw.value)?),
+            _ => match ServiceAttr::read(raw)? {
                 ServiceAttr::Family(family) => self.family = Some(family),
                 ServiceAttr::Protocol(protocol) => self.protocol = Some(protocol),
                 ServiceAttr::Addr(addr) => self.addr = Some(addr),
@@ -280,7 +283,9 @@ impl Fields {
             None => {
                 let raw = self.addr.ok_or(Missing("IPVS_SVC_ATTR_ADDR"))?;
                 ServiceKey::Endpoint {
-                    protocol: Protocol(self.protocol.ok_or(Missing("IPVS_SVC_ATTR_PROTOCOL"))?),
+                    protocol: Protocol::from_number(
+                        self.protocol.ok_or(Missing("IPVS_SVC_ATTR_PROTOCOL"))?,
+                    ),
                     addr: family.address(raw),
                     port: self.port.ok_or(Missing("IPVS_SVC_ATTR_PORT"))?,
                 }

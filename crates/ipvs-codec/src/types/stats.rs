@@ -1,10 +1,11 @@
 use crate::error::WireError;
-use crate::wire::{Attribute as _, Stats64Attr, StatsAttr, raw_attrs};
+use crate::wire::{Attribute as _, Stats64Attr, StatsAttr, for_each_raw};
 
 /// Counters and two-second rates of a service or a destination. The kernel refreshes both only every two seconds,
 /// and not at all while `net.ipv4.vs.run_estimation` is 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub struct Stats {
     /// Connections scheduled.
     pub connections: u64,
@@ -31,8 +32,8 @@ pub struct Stats {
 macro_rules! read {
     ($space:ident, $nest:expr) => {{
         let mut stats = Stats::default();
-        for raw in raw_attrs("stats", $nest) {
-            match $space::parse(&raw?)? {
+        for_each_raw("stats", $nest, |raw| {
+            match $space::read(&raw)? {
                 $space::Conns(count) => stats.connections = count.into(),
                 $space::InPkts(count) => stats.in_packets = count.into(),
                 $space::OutPkts(count) => stats.out_packets = count.into(),
@@ -45,7 +46,8 @@ macro_rules! read {
                 $space::OutBps(rate) => stats.out_bytes_per_second = rate.into(),
                 $space::Other(_) => {}
             }
-        }
+            Ok::<_, WireError>(())
+        })?;
         Ok(stats)
     }};
 }

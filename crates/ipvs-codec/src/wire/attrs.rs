@@ -1,10 +1,10 @@
 //! The attribute spaces, one table each: `Variant(type): encoding = number "kernel name"`.
 
-use netlink_packet_core::{DefaultNla, NLA_F_NESTED, Nla, NlaBuffer, Parseable as _};
+use netlink_packet_core::{DefaultNla, NLA_F_NESTED, Nla};
 
 use super::value::{
-    Address, Attribute, Bytes4, Encoding, FlagsAndMask, Name, Nest, RawFlags, U8, U16, U16Be, U32,
-    U64,
+    Address, Attribute, Bytes4, Encoding, FlagsAndMask, Name, Nest, RawAttr, RawFlags, U8, U16,
+    U16Be, U32, U64,
 };
 use crate::error::WireError;
 
@@ -17,7 +17,8 @@ macro_rules! attributes {
         #[non_exhaustive]
         pub enum $space {
             $($(#[$variant_doc])* $variant($value),)*
-            /// An attribute that this table does not know, kept byte for byte.
+            /// An attribute that this table does not know, or whose value is not written as this table writes it (short,
+            /// long, unterminated), kept byte for byte.
             Other(DefaultNla),
         }
 
@@ -46,18 +47,20 @@ macro_rules! attributes {
         }
 
         impl Attribute for $space {
-            fn parse(raw: &NlaBuffer<&[u8]>) -> Result<Self, WireError> {
+            #[inline]
+            fn read(raw: &RawAttr<'_>) -> Result<Self, WireError> {
                 Ok(match raw.kind() {
                     $($number => {
-                        let mut value = <$encoding as Encoding>::get($name, raw.value())?;
-                        FlagNest::set_flagged(&mut value, raw.nested_flag());
+                        let mut value = <$encoding as Encoding>::get($name, raw.value)?;
+                        FlagNest::set_flagged(&mut value, raw.is_nested());
                         Self::$variant(value)
                     })*
-                    _ => match DefaultNla::parse(raw) {
-                        Ok(other) => Self::Other(other),
-                        Err(_) => return Err(WireError::BrokenAttribute { within: stringify!($space) }),
-                    },
+                    _ => Self::opaque(raw),
                 })
+            }
+
+            fn opaque(raw: &RawAttr<'_>) -> Self {
+                Self::Other(DefaultNla::new(raw.head, raw.value.to_vec()))
             }
         }
     )*};
@@ -241,3 +244,5 @@ attributes! {
 pub(crate) const SERVICE_NEST: u16 = 1 | NLA_F_NESTED;
 /// Kind of the `IPVS_CMD_ATTR_DEST` nest as libipvs sends it.
 pub(crate) const DEST_NEST: u16 = 2 | NLA_F_NESTED;
+/// Kind of the `IPVS_CMD_ATTR_DAEMON` nest as libipvs sends it.
+pub(crate) const DAEMON_NEST: u16 = 3 | NLA_F_NESTED;

@@ -3,7 +3,7 @@ use netlink_packet_generic::{GenlFamily, GenlHeader};
 
 use super::{
     attrs::{CmdAttr, InfoAttr},
-    value::{attrs_len, emit_attrs, parse_attrs},
+    value::{emit_whole, parse_whole, whole_len},
 };
 use crate::error::WireError;
 
@@ -93,26 +93,45 @@ pub struct IpvsMessage {
     pub cmd: IpvsCmd,
     /// Its attributes.
     pub payload: IpvsPayload,
+    /// Bytes behind the last attribute that are none. The kernel answers them with a warning and goes on.
+    pub leftover: Vec<u8>,
 }
 
 impl IpvsMessage {
+    /// A message of attributes.
+    #[must_use]
+    pub const fn new(cmd: IpvsCmd, payload: IpvsPayload) -> Self {
+        Self {
+            cmd,
+            payload,
+            leftover: Vec::new(),
+        }
+    }
+
     /// Reads a message from the bytes behind the netlink header: generic netlink header and attributes.
     ///
     /// # Errors
-    /// [`WireError`] names the attribute that is short, unterminated or broken.
+    /// [`WireError::NoHeader`] for fewer than 4 bytes; every other message is kept as it is.
     pub fn parse(bytes: &[u8]) -> Result<Self, WireError> {
         let Some(([cmd, _version, _reserved @ ..], attrs)) = bytes.split_first_chunk::<4>() else {
             return Err(WireError::NoHeader { got: bytes.len() });
         };
-        Self::from_attrs(IpvsCmd(*cmd), attrs)
+        Ok(Self::from_attrs(IpvsCmd(*cmd), attrs))
     }
 
-    fn from_attrs(cmd: IpvsCmd, attrs: &[u8]) -> Result<Self, WireError> {
-        let payload = match cmd {
-            IpvsCmd::SET_INFO => IpvsPayload::Info(parse_attrs("info", attrs)?),
-            _ => IpvsPayload::Cmd(parse_attrs("message", attrs)?),
+    fn from_attrs(cmd: IpvsCmd, bytes: &[u8]) -> Self {
+        let (payload, leftover) = if cmd == IpvsCmd::SET_INFO {
+            let (attrs, leftover) = parse_whole(bytes);
+            (IpvsPayload::Info(attrs), leftover)
+        } else {
+            let (attrs, leftover) = parse_whole(bytes);
+            (IpvsPayload::Cmd(attrs), leftover)
         };
-        Ok(Self { cmd, payload })
+        Self {
+            cmd,
+            payload,
+            leftover,
+        }
     }
 }
 
@@ -131,20 +150,20 @@ impl GenlFamily for IpvsMessage {
 impl Emitable for IpvsMessage {
     fn buffer_len(&self) -> usize {
         match &self.payload {
-            IpvsPayload::Cmd(attrs) => attrs_len(attrs),
-            IpvsPayload::Info(attrs) => attrs_len(attrs),
+            IpvsPayload::Cmd(attrs) => whole_len(attrs, &self.leftover),
+            IpvsPayload::Info(attrs) => whole_len(attrs, &self.leftover),
         }
     }
     fn emit(&self, buffer: &mut [u8]) {
         match &self.payload {
-            IpvsPayload::Cmd(attrs) => emit_attrs(attrs, buffer),
-            IpvsPayload::Info(attrs) => emit_attrs(attrs, buffer),
+            IpvsPayload::Cmd(attrs) => emit_whole(attrs, &self.leftover, buffer),
+            IpvsPayload::Info(attrs) => emit_whole(attrs, &self.leftover, buffer),
         }
     }
 }
 
 impl ParseableParametrized<[u8], GenlHeader> for IpvsMessage {
     fn parse_with_param(attrs: &[u8], header: GenlHeader) -> Result<Self, DecodeError> {
-        Ok(Self::from_attrs(IpvsCmd(header.cmd), attrs)?)
+        Ok(Self::from_attrs(IpvsCmd(header.cmd), attrs))
     }
 }

@@ -1,14 +1,14 @@
 //! The wire layer: every attribute of a message as it lies there, nothing lost, nothing interpreted.
 //!
-//! Unknown attributes, commands and values survive a round trip unchanged. A known attribute that is longer than
-//! its type is read by its prefix, a shorter one is an error that names it.
+//! Unknown attributes, commands and values survive a round trip unchanged, and so does what the kernel merely
+//! tolerates: values that are short or long, bytes behind the last attribute. Those stand as `Other` and `leftover`.
 
 mod attrs;
 mod message;
 mod value;
 
 pub use attrs::{CmdAttr, DaemonAttr, DestAttr, InfoAttr, ServiceAttr, Stats64Attr, StatsAttr};
-pub(crate) use attrs::{DEST_NEST, SERVICE_NEST};
+pub(crate) use attrs::{DAEMON_NEST, DEST_NEST, SERVICE_NEST};
 pub use message::{IpvsCmd, IpvsMessage, IpvsPayload};
-pub(crate) use value::{Attribute, raw_attrs, write_attr};
+pub(crate) use value::{Attribute, RawAttr, for_each_raw, write_attr};
 pub use value::{Name, Nest, RawFlags};

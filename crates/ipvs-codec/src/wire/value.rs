@@ -1,6 +1,6 @@
 //! How one attribute value is read and written. Attribute tables name one of these encodings for each attribute.
 
-use netlink_packet_core::{NLA_F_NESTED, Nla, NlaBuffer, NlasIterator};
+use netlink_packet_core::{NLA_F_NESTED, NLA_TYPE_MASK, Nla};
 
 use crate::error::WireError;
 
@@ -223,6 +223,8 @@ pub struct Nest<A> {
     pub attrs: Vec<A>,
     /// Whether the sender set `NLA_F_NESTED`. The kernel takes both and never sets it itself.
     pub flagged: bool,
+    /// Bytes behind the last attribute that are none. The kernel logs them and goes on.
+    pub leftover: Vec<u8>,
 }
 
 impl<A> From<Vec<A>> for Nest<A> {
@@ -230,6 +232,7 @@ impl<A> From<Vec<A>> for Nest<A> {
         Self {
             attrs,
             flagged: true,
+            leftover: Vec::new(),
         }
     }
 }
@@ -237,15 +240,17 @@ impl<A> From<Vec<A>> for Nest<A> {
 impl<A: Attribute> Encoding for Nest<A> {
     type Value = Self;
     fn size(value: &Self) -> usize {
-        attrs_len(&value.attrs)
+        whole_len(&value.attrs, &value.leftover)
     }
     fn put(value: &Self, buffer: &mut [u8]) {
-        emit_attrs(&value.attrs, buffer);
+        emit_whole(&value.attrs, &value.leftover, buffer);
     }
-    fn get(attr: &'static str, bytes: &[u8]) -> Result<Self, WireError> {
+    fn get(_: &'static str, bytes: &[u8]) -> Result<Self, WireError> {
+        let (attrs, leftover) = parse_whole(bytes);
         Ok(Self {
-            attrs: parse_attrs(attr, bytes)?,
+            attrs,
             flagged: false,
+            leftover,
         })
     }
     fn flags(value: &Self) -> u16 {
@@ -253,40 +258,111 @@ impl<A: Attribute> Encoding for Nest<A> {
     }
 }
 
-/// An attribute of one space, readable from its raw form.
+/// An attribute as it lies in a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RawAttr<'a> {
+    /// Kind with flags.
+    pub(crate) head: u16,
+    pub(crate) value: &'a [u8],
+}
+
+impl RawAttr<'_> {
+    /// The kind without flags.
+    #[inline]
+    pub(crate) const fn kind(&self) -> u16 {
+        self.head & NLA_TYPE_MASK
+    }
+
+    pub(crate) const fn is_nested(&self) -> bool {
+        self.head & NLA_F_NESTED != 0
+    }
+}
+
+/// An attribute of one space.
 pub(crate) trait Attribute: Nla + Sized {
-    /// Reads one attribute; an unknown kind is kept as it is.
-    fn parse(raw: &NlaBuffer<&[u8]>) -> Result<Self, WireError>;
+    /// Reads the value; a longer one than today's by its prefix. An unknown kind is kept as it is.
+    fn read(raw: &RawAttr<'_>) -> Result<Self, WireError>;
+    /// Keeps an attribute byte for byte, whatever its kind and value.
+    fn opaque(raw: &RawAttr<'_>) -> Self;
+
+    /// The value if writing it gives the same bytes, else the bytes.
+    fn keep(raw: &RawAttr<'_>) -> Self {
+        match Self::read(raw) {
+            Ok(attr) if attr.value_len() == raw.value.len() && attr.kind() == raw.head => attr,
+            _ => Self::opaque(raw),
+        }
+    }
 }
 
-/// Reads all attributes of a nest.
-pub(crate) fn parse_attrs<A: Attribute>(
-    within: &'static str,
-    bytes: &[u8],
-) -> Result<Vec<A>, WireError> {
-    raw_attrs(within, bytes)
-        .map(|raw| A::parse(&raw?))
-        .collect()
+/// The attributes of a nest, and what is left behind the last whole one.
+pub(crate) struct RawAttrs<'a> {
+    rest: &'a [u8],
 }
 
-/// The raw attributes of a nest; ends after the first broken one.
-pub(crate) fn raw_attrs<'a>(
+impl<'a> Iterator for RawAttrs<'a> {
+    type Item = RawAttr<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<RawAttr<'a>> {
+        let [a, b, c, d] = *self.rest.first_chunk()?;
+        let length = usize::from(u16::from_ne_bytes([a, b]));
+        let value = self.rest.get(4..length)?;
+        self.rest = self
+            .rest
+            .get(length.next_multiple_of(4)..)
+            .unwrap_or_default();
+        Some(RawAttr {
+            head: u16::from_ne_bytes([c, d]),
+            value,
+        })
+    }
+}
+
+impl<'a> RawAttrs<'a> {
+    pub(crate) const fn new(bytes: &'a [u8]) -> Self {
+        Self { rest: bytes }
+    }
+}
+
+/// Gives every attribute of a nest to `each`; anything else in it is an error.
+#[inline]
+pub(crate) fn for_each_raw<'a, E: From<WireError>>(
     within: &'static str,
     bytes: &'a [u8],
-) -> impl Iterator<Item = Result<NlaBuffer<&'a [u8]>, WireError>> {
-    NlasIterator::new(bytes).map(move |raw| match raw {
-        Ok(raw) => Ok(raw),
-        Err(_) => Err(WireError::BrokenAttribute { within }),
-    })
+    mut each: impl FnMut(RawAttr<'a>) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut attrs = RawAttrs::new(bytes);
+    for raw in &mut attrs {
+        each(raw)?;
+    }
+    if attrs.rest.is_empty() {
+        Ok(())
+    } else {
+        Err(WireError::BrokenAttribute { within }.into())
+    }
 }
 
-pub(crate) fn attrs_len<A: Nla>(attrs: &[A]) -> usize {
-    netlink_packet_core::Emitable::buffer_len(&attrs)
+/// The attributes and what is left.
+pub(crate) fn parse_whole<A: Attribute>(bytes: &[u8]) -> (Vec<A>, Vec<u8>) {
+    let mut raw = RawAttrs::new(bytes);
+    let attrs = (&mut raw).map(|raw| A::keep(&raw)).collect();
+    (attrs, raw.rest.to_vec())
+}
+
+pub(crate) fn whole_len<A: Nla>(attrs: &[A], leftover: &[u8]) -> usize {
+    netlink_packet_core::Emitable::buffer_len(&attrs).saturating_add(leftover.len())
+}
+
+pub(crate) fn emit_whole<A: Nla>(attrs: &[A], leftover: &[u8], buffer: &mut [u8]) {
+    let at = buffer.len().saturating_sub(leftover.len());
+    let (front, back) = buffer.split_at_mut(at);
+    emit_attrs(attrs, front);
+    copy(back, leftover);
 }
 
 /// Writes attributes one behind the other. What `Emitable` does, but it loses `NLA_F_NET_BYTEORDER` where
 /// `NLA_F_NESTED` is set too, which no sane sender does and a lossless layer keeps.
-pub(crate) fn emit_attrs<A: Nla>(attrs: &[A], mut buffer: &mut [u8]) {
+fn emit_attrs<A: Nla>(attrs: &[A], mut buffer: &mut [u8]) {
     for attr in attrs {
         let size = attr.value_len();
         let whole = size.next_multiple_of(4).saturating_add(4).min(buffer.len());

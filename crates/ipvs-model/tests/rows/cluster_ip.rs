@@ -57,7 +57,7 @@ fn row_032_sctp() {
     let node = Node::with([s(
         r#""clusterIP": "10.96.0.10", "ports": [{"port": 7, "protocol": "SCTP"}]"#,
     )]);
-    assert!(node.service(Protocol(132), "10.96.0.10", 7).is_some());
+    assert!(node.service(Protocol::SCTP, "10.96.0.10", 7).is_some());
     assert_eq!(node.members("KUBE-CLUSTER-IP"), ["10.96.0.10,sctp:7"]);
 }
 
