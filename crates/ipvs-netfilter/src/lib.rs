@@ -10,5 +10,7 @@
     )
 )]
 
+pub mod conntrack;
 pub mod ipset;
 pub mod iptables;
+mod wire;

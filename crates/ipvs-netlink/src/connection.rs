@@ -1,39 +1,29 @@
-use std::io::{self, ErrorKind};
-use std::os::fd::AsFd as _;
+use std::io;
 use std::time::Duration;
 
-use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST};
-use netlink_sys::protocols::NETLINK_ROUTE;
-use netlink_sys::{Socket, SocketAddr};
+use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NLMSG_NOOP};
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, sockopt};
 
-use crate::error::Cause;
+use crate::error::{Cause, EPERM};
+use crate::namespace::NetworkNamespace;
 use crate::reply::{Frame, Meaning, frames};
+use crate::transport::{NetlinkSocket, Transport};
 
 /// The kernel's answer to one request of a batch.
 pub type Outcome = Result<(), Cause>;
 
-/// Messages that are sent at once. The default receive buffer holds the errors of 277 messages, should all fail.
-const WINDOW_MESSAGES: usize = 100;
-/// Bytes that are sent at once; the default send buffer holds about 208 KiB.
-const WINDOW_BYTES: usize = 64 * 1024;
 /// One dump chunk is at most 32 KiB, and only that large if the buffer is.
 const RECEIVE_BYTES: usize = 64 * 1024;
 /// Nothing that is asked here takes seconds; loading a scheduler's module may take some.
 const WAIT: Duration = Duration::from_secs(30);
 
-/// With it `recv` returns the true length of a datagram, whatever fits the buffer.
-const MSG_TRUNC: i32 = RecvFlags::TRUNC.bits().cast_signed();
-
-/// A blocking netlink socket that sends many requests at once and matches every answer to its request.
+/// A blocking netlink connection that sends many requests at once and matches every answer to its request.
 ///
-/// Only the last message of a window asks for an acknowledgement: the kernel reports errors for every message anyway,
-/// and works through them in order. Waiting is bounded; nothing is lost silently.
+/// Only a fence behind each window asks for an acknowledgement: the kernel reports errors for every message anyway, and
+/// works through them in order. Waiting is bounded; nothing is lost silently.
 #[derive(Debug)]
-pub(crate) struct Connection {
-    protocol: isize,
-    socket: Socket,
+pub(crate) struct Connection<T = NetlinkSocket> {
+    transport: T,
     sequence: u32,
     send: Vec<u8>,
     receive: Vec<u8>,
@@ -46,6 +36,16 @@ pub(crate) struct DumpShape {
     pub(crate) chunks: usize,
     /// The kernel itself says that the table changed meanwhile.
     pub(crate) interrupted: bool,
+}
+
+/// One datagram of a dump.
+#[derive(Debug, Default)]
+struct Chunk {
+    data: bool,
+    done: bool,
+    interrupted: bool,
+    /// The first object that could not be read.
+    failed: Option<Cause>,
 }
 
 /// Netlink type and flags of a request that was just written.
@@ -61,45 +61,59 @@ impl Head {
     }
 }
 
+/// A message that does nothing and is always acknowledged. The messages of a window are not: netlink leaves out the
+/// answer, good or bad, to one that ends with `EINTR`, as stopping an IPVS daemon that has not run yet does.
+const FENCE: Head = Head {
+    kind: NLMSG_NOOP,
+    flags: NLM_F_ACK,
+};
+
 impl Connection {
-    /// Opens a socket of a netlink protocol in this thread's network namespace. The socket is closed on exec.
+    /// Opens a socket of a netlink protocol in a network namespace, or in that of this thread.
     ///
     /// # Errors
     /// [`Cause::Io`] when the system refuses, for example `EPROTONOSUPPORT` where a module is missing.
-    pub(crate) fn open(protocol: isize) -> Result<Self, Cause> {
-        Ok(Self {
-            protocol,
-            socket: open_socket(protocol)?,
-            sequence: 0,
-            send: Vec::with_capacity(WINDOW_BYTES.saturating_mul(2)),
+    pub(crate) fn open(
+        protocol: isize,
+        namespace: Option<&NetworkNamespace>,
+    ) -> Result<Self, Cause> {
+        NetlinkSocket::open(protocol, namespace, WAIT).map(Self::over)
+    }
+}
+
+impl<T: Transport> Connection<T> {
+    pub(crate) fn over(transport: T) -> Self {
+        Self {
+            send: Vec::with_capacity(transport.window().bytes.saturating_mul(2)),
             receive: Vec::with_capacity(RECEIVE_BYTES),
-        })
+            transport,
+            sequence: 0,
+        }
     }
 
     /// Sends every item as one request and returns one outcome for each, in order. `write` appends the payload and
     /// returns the head. A window whose answers are lost leaves those outcomes unknown, as errors; the next windows
     /// are sent all the same.
-    pub(crate) fn batch<T>(
+    pub(crate) fn batch<I>(
         &mut self,
-        items: &[T],
-        mut write: impl FnMut(&T, &mut Vec<u8>) -> Head,
+        items: &[I],
+        mut write: impl FnMut(&I, &mut Vec<u8>) -> Head,
     ) -> Vec<Outcome> {
+        let limits = self.transport.window();
         let mut outcomes = Vec::with_capacity(items.len());
         let mut rest = items;
         while !rest.is_empty() {
             let first = self.sequence.wrapping_add(1);
             self.send.clear();
             let mut count: usize = 0;
-            let mut last = 0;
-            for item in rest.iter().take(WINDOW_MESSAGES) {
-                if self.send.len() >= WINDOW_BYTES {
+            for item in rest.iter().take(limits.messages) {
+                if self.send.len() >= limits.bytes {
                     break;
                 }
-                last = self.send.len();
                 self.push(|out| write(item, out));
                 count = count.saturating_add(1);
             }
-            set_ack(&mut self.send, last);
+            self.push(|_| FENCE);
             let start = outcomes.len();
             outcomes.extend((0..count).map(|_| Ok(())));
             let window = outcomes.get_mut(start..).unwrap_or_default();
@@ -119,8 +133,13 @@ impl Connection {
         read: impl FnMut(&[u8]) -> Result<(), Cause>,
     ) -> Result<(), Cause> {
         self.send.clear();
-        self.push(write);
-        set_ack(&mut self.send, 0);
+        self.push(|out| {
+            let head = write(out);
+            Head {
+                flags: head.flags | NLM_F_ACK,
+                ..head
+            }
+        });
         let answer = self.read_answer(read);
         self.reopen_after(answer)
     }
@@ -171,44 +190,85 @@ impl Connection {
         mut read: impl FnMut(&[u8]) -> Result<(), Cause>,
     ) -> Result<DumpShape, Cause> {
         self.send_all()?;
-        let wanted = self.sequence;
         let mut shape = DumpShape {
             chunks: 0,
             interrupted: false,
         };
         let mut failed = None;
         loop {
-            self.receive_datagram()?;
-            let mut data = false;
-            for frame in frames(&self.receive) {
-                let frame: Frame<'_> = frame?;
-                if frame.sequence != wanted {
-                    continue;
-                }
-                shape.interrupted |= frame.interrupted();
-                match frame.meaning()? {
-                    Meaning::Data(object) => {
-                        data = true;
-                        if let Err(cause) = read(object) {
-                            failed.get_or_insert(cause);
-                        }
-                    }
-                    Meaning::Done => {
-                        shape.chunks = shape.chunks.saturating_add(usize::from(data));
-                        return failed.map_or(Ok(shape), Err);
-                    }
-                    Meaning::Refused(error) => return Err(Cause::Kernel(error)),
-                }
+            let chunk = self.read_chunk(&mut read)?;
+            shape.chunks = shape.chunks.saturating_add(usize::from(chunk.data));
+            shape.interrupted |= chunk.interrupted;
+            failed = failed.or(chunk.failed);
+            if chunk.done {
+                return failed.map_or(Ok(shape), Err);
             }
-            shape.chunks = shape.chunks.saturating_add(usize::from(data));
         }
+    }
+
+    /// Sends a dump request whose answer is taken chunk by chunk. Nothing else may be sent on this connection before
+    /// it is complete.
+    pub(crate) fn begin_dump(
+        &mut self,
+        write: impl FnOnce(&mut Vec<u8>) -> Head,
+    ) -> Result<(), Cause> {
+        self.send.clear();
+        self.push(|out| {
+            let head = write(out);
+            Head {
+                flags: head.flags | NLM_F_DUMP,
+                ..head
+            }
+        });
+        let sent = self.send_all();
+        self.reopen_after(sent)
+    }
+
+    /// Gives each object of the next chunk of the dump that was begun to `read`; whether it was the last.
+    pub(crate) fn next_chunk(
+        &mut self,
+        read: impl FnMut(&[u8]) -> Result<(), Cause>,
+    ) -> Result<bool, Cause> {
+        let chunk = self.read_chunk(read).and_then(|chunk| match chunk.failed {
+            Some(cause) => Err(cause),
+            None => Ok(chunk.done),
+        });
+        self.reopen_after(chunk)
+    }
+
+    /// Reads one datagram of the dump that was requested last.
+    fn read_chunk(
+        &mut self,
+        mut read: impl FnMut(&[u8]) -> Result<(), Cause>,
+    ) -> Result<Chunk, Cause> {
+        let wanted = self.sequence;
+        self.receive_datagram()?;
+        let mut chunk = Chunk::default();
+        for frame in frames(&self.receive) {
+            let frame: Frame<'_> = frame?;
+            if frame.sequence != wanted {
+                continue;
+            }
+            chunk.interrupted |= frame.interrupted();
+            match frame.meaning()? {
+                Meaning::Data(object) => {
+                    chunk.data = true;
+                    if let Err(cause) = read(object) {
+                        chunk.failed.get_or_insert(cause);
+                    }
+                }
+                Meaning::Done => chunk.done = true,
+                Meaning::Refused(error) => return Err(Cause::Kernel(error)),
+            }
+        }
+        Ok(chunk)
     }
 
     /// After an answer that was lost or broken the socket may hold the rest of it, or a dump that would make the next
     /// one fail with `EBUSY`: start over with a fresh one.
-    fn reopen_after<T>(&mut self, answer: Result<T, Cause>) -> Result<T, Cause> {
+    fn reopen_after<A>(&mut self, answer: Result<A, Cause>) -> Result<A, Cause> {
         if matches!(&answer, Err(cause) if cause.errno().is_none()) {
-            self.socket = open_socket(self.protocol)?;
+            self.transport.reopen()?;
         }
         answer
     }
@@ -219,36 +279,40 @@ impl Connection {
         push_message(&mut self.send, self.sequence, write);
     }
 
-    /// Sends the window and reads until its last message is acknowledged.
+    /// Sends the window and reads until the fence behind it is acknowledged.
     fn exchange(&mut self, first: u32, outcomes: &mut [Outcome]) -> Result<(), Cause> {
         self.send_all()?;
-        let last = self.sequence;
+        let fence = self.sequence;
         loop {
             self.receive_datagram()?;
             for frame in frames(&self.receive) {
                 let frame = frame?;
-                let index =
-                    usize::try_from(frame.sequence.wrapping_sub(first)).unwrap_or(usize::MAX);
+                if frame.sequence == fence {
+                    return Ok(());
+                }
+                let index = frame.sequence.wrapping_sub(first);
+                let index = usize::try_from(index).unwrap_or(usize::MAX);
                 let Some(outcome) = outcomes.get_mut(index) else {
                     continue;
                 };
-                match frame.meaning()? {
-                    Meaning::Data(_) => continue,
-                    Meaning::Done => {}
-                    Meaning::Refused(error) => *outcome = Err(Cause::Kernel(error)),
-                }
-                if frame.sequence == last {
-                    return Ok(());
+                if let Meaning::Refused(error) = frame.meaning()? {
+                    // nfnetlink drops all that came with a message that was not permitted, and answers nothing more.
+                    if index == 0 && error.errno == EPERM {
+                        let all = || Err(Cause::Kernel(error.clone()));
+                        outcomes.fill_with(all);
+                        return Ok(());
+                    }
+                    *outcome = Err(Cause::Kernel(error));
                 }
             }
         }
     }
 
-    fn send_all(&self) -> Result<(), Cause> {
+    fn send_all(&mut self) -> Result<(), Cause> {
         loop {
-            match self.socket.send(&self.send, 0) {
-                Ok(_) => return Ok(()),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            match self.transport.send(&self.send) {
+                Ok(()) => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error.into()),
             }
         }
@@ -257,7 +321,8 @@ impl Connection {
     fn receive_datagram(&mut self) -> Result<(), Cause> {
         loop {
             self.receive.clear();
-            match self.socket.recv(&mut self.receive, MSG_TRUNC) {
+            match self.transport.receive(&mut self.receive) {
+                Ok(0) => return Err(Cause::Closed),
                 Ok(length) if length > self.receive.len() => return Err(Cause::Truncated),
                 Ok(_) => return Ok(()),
                 Err(error) => match Errno::from_io_error(&error) {
@@ -269,21 +334,6 @@ impl Connection {
             }
         }
     }
-}
-
-fn open_socket(protocol: isize) -> Result<Socket, Cause> {
-    let mut socket = Socket::new(protocol)?;
-    socket.bind_auto()?;
-    socket.connect(&SocketAddr::new(0, 0))?;
-    // Old kernels know neither option; what they give is an error's text and shorter errors.
-    let _ = (socket.set_ext_ack(true), socket.set_cap_ack(true));
-    if protocol == NETLINK_ROUTE {
-        // Lets the kernel (5.0) leave out of a dump what the request does not ask for. Older ones send everything.
-        let _ = socket.set_netlink_get_strict_chk(true);
-    }
-    sockopt::set_socket_timeout(socket.as_fd(), sockopt::Timeout::Recv, Some(WAIT))
-        .map_err(io::Error::from)?;
-    Ok(socket)
 }
 
 /// Appends a netlink header and what `write` appends behind it.
@@ -308,17 +358,6 @@ fn push_message(out: &mut Vec<u8>, sequence: u32, write: impl FnOnce(&mut Vec<u8
     }
 }
 
-/// Makes the message at `start` ask for an acknowledgement.
-fn set_ack(out: &mut [u8], start: usize) {
-    let flags = out
-        .get_mut(start..)
-        .and_then(|message| message.get_mut(6..8))
-        .and_then(|flags| flags.first_chunk_mut());
-    if let Some(flags) = flags {
-        *flags = (u16::from_ne_bytes(*flags) | NLM_F_ACK).to_ne_bytes();
-    }
-}
-
 /// The requests of a window whose answers did not come: those without an answer are unknown.
 fn mark_unknown(outcomes: &mut [Outcome], cause: Cause) {
     let mut cause = Some(cause);
@@ -326,3 +365,6 @@ fn mark_unknown(outcomes: &mut [Outcome], cause: Cause) {
         *outcome = Err(cause.take().unwrap_or(Cause::Lost));
     }
 }
+
+#[cfg(test)]
+mod tests;

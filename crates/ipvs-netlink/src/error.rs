@@ -16,6 +16,9 @@ pub enum Cause {
     /// The kernel's answers did not fit the receive buffer (`ENOBUFS`): what happened is unknown, observe again.
     #[error("answers were lost (ENOBUFS): the state must be read again")]
     Lost,
+    /// The socket was closed from the other side.
+    #[error("the netlink socket was closed")]
+    Closed,
     /// No answer came in time.
     #[error("no answer within {} s", .0.as_secs())]
     TimedOut(std::time::Duration),
@@ -28,6 +31,9 @@ pub enum Cause {
     /// The kernel has no such generic netlink family and could not load it.
     #[error("the kernel has no generic netlink family {0}: load the module with `modprobe ip_vs`")]
     NoFamily(&'static str),
+    /// The kernel does not speak what is spoken here.
+    #[error("not supported: {0}")]
+    Unsupported(String),
     /// Bytes that are no answer to what was asked.
     #[error("an answer that does not parse: {0}")]
     Malformed(String),

@@ -1,10 +1,15 @@
-use ipvs_netfilter::ipset::{Entry, Listing, Request, SetName, SetSpec, parse_revision};
+use std::ops::RangeInclusive;
+
+use ipvs_netfilter::ipset::{
+    Entry, Listing, PROTOCOL_VERSION, Request, SetName, SetSpec, parse_protocol, parse_revision,
+};
 use netlink_packet_core::NLM_F_CREATE;
 use netlink_sys::protocols::NETLINK_NETFILTER;
 
 use crate::connection::{Connection, Head, Outcome};
 use crate::error::{Cause, Error};
 use crate::ipvs::malformed;
+use crate::namespace::NetworkNamespace;
 
 /// The ipsets of the network namespace of the thread that opened it.
 ///
@@ -32,12 +37,53 @@ impl IpSets {
     /// # Errors
     /// [`Cause::Io`] when the socket cannot be opened.
     pub fn open() -> Result<Self, Error> {
-        let connection =
-            Connection::open(NETLINK_NETFILTER).map_err(|cause| Error::new("open ipset", cause))?;
+        Self::open_at(None)
+    }
+
+    /// Opens a connection in another network namespace.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), and [`Cause::Io`] with `EPERM` without `CAP_SYS_ADMIN`, which entering it takes.
+    pub fn open_in(namespace: &NetworkNamespace) -> Result<Self, Error> {
+        Self::open_at(Some(namespace))
+    }
+
+    fn open_at(namespace: Option<&NetworkNamespace>) -> Result<Self, Error> {
+        let connection = Connection::open(NETLINK_NETFILTER, namespace)
+            .map_err(|cause| Error::new("open ipset", cause))?;
         Ok(Self {
             connection,
             revisions: Vec::new(),
         })
+    }
+
+    /// Asks the kernel which protocol versions it speaks, which makes it load `ip_set`, and checks that it understands
+    /// what is sent here.
+    ///
+    /// # Errors
+    /// [`Cause::Unsupported`] when it does not; `EINVAL` without the module.
+    pub fn negotiate(&mut self) -> Result<RangeInclusive<u8>, Error> {
+        self.spoken()
+            .map_err(|cause| Error::new("agree on the ipset protocol", cause))
+    }
+
+    fn spoken(&mut self) -> Result<RangeInclusive<u8>, Cause> {
+        let mut spoken = None;
+        self.connection.request(
+            |out| write(&Request::Protocol, out),
+            |message| {
+                spoken = Some(parse_protocol(message).map_err(malformed)?);
+                Ok(())
+            },
+        )?;
+        let spoken = spoken.ok_or_else(|| malformed("no version"))?;
+        if spoken.contains(&PROTOCOL_VERSION) {
+            return Ok(spoken);
+        }
+        let (oldest, newest) = (spoken.start(), spoken.end());
+        Err(Cause::Unsupported(format!(
+            "ipset protocol {PROTOCOL_VERSION}: the kernel speaks {oldest} to {newest}"
+        )))
     }
 
     /// Creates a set, of the newest revision of its type that the kernel has. A set that is there already with the
@@ -62,6 +108,9 @@ impl IpSets {
             |known: &SetSpec| (known.set_type, known.family) == (set.set_type, set.family);
         if let Some((_, revision)) = self.revisions.iter().find(|(known, _)| same_type(known)) {
             return Ok(*revision);
+        }
+        if self.revisions.is_empty() {
+            self.spoken()?;
         }
         let mut revision = 0;
         let request = Request::TypeRevision(set);

@@ -1,8 +1,5 @@
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
-
 use ipvs_codec::{
-    FAMILY_NAME, Info, ObservedDestination, ObservedService, Request, Service, ServiceKey,
+    Daemon, FAMILY_NAME, Info, ObservedDestination, ObservedService, Request, Service, ServiceKey,
     Timeouts, parse_destination, parse_service,
 };
 use netlink_packet_core::NlasIterator;
@@ -10,13 +7,13 @@ use netlink_sys::protocols::NETLINK_GENERIC;
 
 use crate::connection::{Connection, DumpShape, Head, Outcome};
 use crate::error::{Cause, ENOENT, Error};
+use crate::listing::stable;
+use crate::namespace::NetworkNamespace;
 
 const GENL_ID_CTRL: u16 = 16;
 const CTRL_CMD_GETFAMILY: u8 = 3;
 const CTRL_ATTR_FAMILY_ID: u16 = 1;
 const CTRL_ATTR_FAMILY_NAME: u16 = 2;
-/// A dump that took several chunks is read again until two agree, at most this often.
-const DUMP_ATTEMPTS: usize = 8;
 
 /// IPVS in the network namespace of the thread that opened it.
 ///
@@ -43,8 +40,20 @@ impl Ipvs {
     /// # Errors
     /// [`Cause::NoFamily`] without IPVS in the kernel, [`Cause::Io`] when the socket cannot be opened.
     pub fn open() -> Result<Self, Error> {
+        Self::open_at(None)
+    }
+
+    /// Opens a connection in another network namespace.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), and [`Cause::Io`] with `EPERM` without `CAP_SYS_ADMIN`, which entering it takes.
+    pub fn open_in(namespace: &NetworkNamespace) -> Result<Self, Error> {
+        Self::open_at(Some(namespace))
+    }
+
+    fn open_at(namespace: Option<&NetworkNamespace>) -> Result<Self, Error> {
         let open = || {
-            let mut connection = Connection::open(NETLINK_GENERIC)?;
+            let mut connection = Connection::open(NETLINK_GENERIC, namespace)?;
             let family = resolve(&mut connection)?;
             Ok(Self { connection, family })
         };
@@ -152,6 +161,20 @@ impl Ipvs {
         Ok(timeouts)
     }
 
+    /// The connection synchronisation daemons that run, the master first.
+    ///
+    /// # Errors
+    /// `EPERM` without `CAP_NET_ADMIN` in the initial user namespace.
+    pub fn daemons(&mut self) -> Result<Vec<Daemon>, Error> {
+        let mut daemons = Vec::new();
+        self.get(Request::DumpDaemons, |message| {
+            daemons.push(Daemon::parse(message).map_err(malformed)?);
+            Ok(())
+        })
+        .map_err(|cause| Error::new("list synchronisation daemons", cause))?;
+        Ok(daemons)
+    }
+
     /// One service; `None` if there is none.
     ///
     /// # Errors
@@ -170,66 +193,70 @@ impl Ipvs {
         }
     }
 
-    /// All services, each once. A dump is resumed by index and the kernel does not say when the table changed
-    /// meanwhile, so one that took several chunks is read again until two in a row agree.
+    /// All services, each once, in the order of their keys. A dump is resumed by index and the kernel does not say when
+    /// the table changed meanwhile, so one that took several chunks is read again until two in a row agree.
     ///
     /// # Errors
     /// [`Cause::Unstable`] when none agree; whatever the kernel refuses.
     pub fn services(&mut self) -> Result<Vec<ObservedService>, Error> {
-        let read = |ipvs: &mut Self, found: &mut BTreeMap<ServiceKey, ObservedService>| {
-            ipvs.get(Request::DumpServices, |message| {
-                let observed = parse_service(message).map_err(malformed)?;
-                found.insert(observed.service.key, observed);
-                Ok(())
-            })
-        };
-        let same = |a: &ObservedService, b: &ObservedService| a.service == b.service;
-        self.stable(read, same)
-            .map_err(|cause| Error::new("list virtual servers", cause))
+        stable(
+            |found| self.dump_services(found),
+            |observed| observed.service.key,
+            |a, b| a.service == b.service,
+        )
+        .map_err(|cause| Error::new("list virtual servers", cause))
     }
 
-    /// The destinations of a service, each once; stable as [`services`](Self::services). None for a service that is
-    /// not there: the kernel does not tell it from an empty one.
+    pub(crate) fn dump_services(
+        &mut self,
+        found: &mut Vec<ObservedService>,
+    ) -> Result<DumpShape, Cause> {
+        self.get(Request::DumpServices, |message| {
+            found.push(parse_service(message).map_err(malformed)?);
+            Ok(())
+        })
+    }
+
+    /// The destinations of a service, each once, in the order of their addresses; stable as
+    /// [`services`](Self::services). None for a service that is not there: the kernel does not tell it from an empty
+    /// one.
     ///
     /// # Errors
     /// [`Cause::Unstable`] when no two dumps agree; whatever the kernel refuses.
     pub fn destinations(&mut self, key: &ServiceKey) -> Result<Vec<ObservedDestination>, Error> {
         let family = key.family();
-        let read = |ipvs: &mut Self, found: &mut BTreeMap<SocketAddr, ObservedDestination>| {
-            ipvs.get(Request::DumpDests(key), |message| {
-                let observed = parse_destination(message, family).map_err(malformed)?;
-                found.insert(observed.destination.addr, observed);
-                Ok(())
-            })
-        };
-        let same =
-            |a: &ObservedDestination, b: &ObservedDestination| a.destination == b.destination;
-        self.stable(read, same)
-            .map_err(|cause| Error::new(format!("list real servers of {key}"), cause))
+        stable(
+            |found| {
+                self.get(Request::DumpDests(key), |message| {
+                    found.push(parse_destination(message, family).map_err(malformed)?);
+                    Ok(())
+                })
+            },
+            |observed| observed.destination.addr,
+            |a, b| a.destination == b.destination,
+        )
+        .map_err(|cause| Error::new(format!("list real servers of {key}"), cause))
     }
 
-    fn stable<K: Ord, V>(
-        &mut self,
-        mut read: impl FnMut(&mut Self, &mut BTreeMap<K, V>) -> Result<DumpShape, Cause>,
-        same: impl Fn(&V, &V) -> bool,
-    ) -> Result<Vec<V>, Cause> {
-        let mut before: Option<BTreeMap<K, V>> = None;
-        for _ in 0..DUMP_ATTEMPTS {
-            let mut found = BTreeMap::new();
-            let shape = read(self, &mut found)?;
-            let agrees = |before: &BTreeMap<K, V>| {
-                before.len() == found.len()
-                    && before
-                        .iter()
-                        .zip(&found)
-                        .all(|((k, v), (l, w))| k == l && same(v, w))
-            };
-            if !shape.interrupted && (shape.chunks <= 1 || before.as_ref().is_some_and(agrees)) {
-                return Ok(found.into_values().collect());
-            }
-            before = Some(found);
+    /// Sends the request for a dump of all services, to be read by [`next_chunk`](Self::next_chunk).
+    pub(crate) fn begin_listing(&mut self) -> Result<(), Cause> {
+        let head = Head::new(self.family);
+        self.connection.begin_dump(|out| {
+            Request::DumpServices.emit(out);
+            head
+        })
+    }
+
+    /// Reads the next chunk of the services; whether it was the last. After an old family number it can be begun again.
+    pub(crate) fn next_chunk(&mut self, found: &mut Vec<ObservedService>) -> Result<bool, Cause> {
+        let done = self.connection.next_chunk(|message| {
+            found.push(parse_service(message).map_err(malformed)?);
+            Ok(())
+        });
+        if matches!(&done, Err(cause) if cause.errno() == Some(ENOENT)) {
+            self.family_changed();
         }
-        Err(Cause::Unstable(DUMP_ATTEMPTS))
+        done
     }
 
     /// Makes a service and removes it again, which loads its scheduler's module: shows that IPVS is usable.

@@ -11,14 +11,26 @@
 )]
 
 mod connection;
+mod conntrack;
 mod error;
 mod ipsets;
 mod ipvs;
 mod links;
+mod listing;
+mod namespace;
+#[cfg(feature = "tokio")]
+mod on_thread;
+mod reader;
 mod reply;
+mod transport;
 
 pub use connection::Outcome;
+pub use conntrack::Conntrack;
 pub use error::{Cause, Error, KernelError};
 pub use ipsets::IpSets;
 pub use ipvs::Ipvs;
 pub use links::{Binding, Link, LinkIndex, Links};
+pub use namespace::NetworkNamespace;
+#[cfg(feature = "tokio")]
+pub use on_thread::OnThread;
+pub use reader::{IpvsReader, ObservedVirtualServer, Slice};

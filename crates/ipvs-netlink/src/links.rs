@@ -12,6 +12,7 @@ use netlink_sys::protocols::NETLINK_ROUTE;
 use crate::connection::{Connection, Head, Outcome};
 use crate::error::{Cause, Error};
 use crate::ipvs::malformed;
+use crate::namespace::NetworkNamespace;
 
 /// `RT_TABLE_LOCAL`.
 const TABLE_LOCAL: u8 = 255;
@@ -62,8 +63,20 @@ impl Links {
     /// # Errors
     /// [`Cause::Io`] when the socket cannot be opened.
     pub fn open() -> Result<Self, Error> {
-        let connection =
-            Connection::open(NETLINK_ROUTE).map_err(|cause| Error::new("open rtnetlink", cause))?;
+        Self::open_at(None)
+    }
+
+    /// Opens a connection in another network namespace.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), and [`Cause::Io`] with `EPERM` without `CAP_SYS_ADMIN`, which entering it takes.
+    pub fn open_in(namespace: &NetworkNamespace) -> Result<Self, Error> {
+        Self::open_at(Some(namespace))
+    }
+
+    fn open_at(namespace: Option<&NetworkNamespace>) -> Result<Self, Error> {
+        let connection = Connection::open(NETLINK_ROUTE, namespace)
+            .map_err(|cause| Error::new("open rtnetlink", cause))?;
         Ok(Self { connection })
     }
 

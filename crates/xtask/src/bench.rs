@@ -12,11 +12,13 @@ use crate::workspace::{root, target};
 #[derive(Debug, Subcommand)]
 pub(crate) enum Bench {
     /// Load a generated cluster into an empty kernel, beside the replay of the same messages: a JSON line for each size.
-    Load(LoadOptions),
+    Load(SizeOptions),
+    /// Read a generated table back, beside a loop that receives the same and parses nothing: a JSON line for each size.
+    Dump(SizeOptions),
 }
 
 #[derive(Debug, Clone, Args)]
-pub(crate) struct LoadOptions {
+pub(crate) struct SizeOptions {
     /// Numbers of services.
     #[arg(long, value_delimiter = ',', default_value = "1000,10000")]
     services: Vec<u32>,
@@ -30,9 +32,12 @@ pub(crate) struct LoadOptions {
 }
 
 pub(crate) fn run(bench: &Bench) -> Result<u8> {
-    let Bench::Load(options) = bench;
+    let (program, options) = match bench {
+        Bench::Load(options) => ("bench-load", options),
+        Bench::Dump(options) => ("bench-dump", options),
+    };
     lab::require(&options.lab)?;
-    let program = build_load()?;
+    let program = build(program)?;
     // One boot for each size: the kernel remembers removed real servers for minutes.
     for services in &options.services {
         let arguments = [
@@ -52,7 +57,7 @@ pub(crate) fn run(bench: &Bench) -> Result<u8> {
     Ok(0)
 }
 
-fn build_load() -> Result<OsString> {
+fn build(program: &str) -> Result<OsString> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command
@@ -63,11 +68,11 @@ fn build_load() -> Result<OsString> {
             "--package",
             "benches",
             "--bin",
-            "bench-load",
+            program,
         ])
         .current_dir(root());
     if !command.status().context("cannot run cargo")?.success() {
         bail!("the bench does not build");
     }
-    Ok(target().join("release/bench-load").into_os_string())
+    Ok(target().join("release").join(program).into_os_string())
 }

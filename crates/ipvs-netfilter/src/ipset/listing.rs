@@ -1,9 +1,11 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::RangeInclusive;
 
 use ipnet::IpNet;
 
-use super::wire::{address, attrs, data, message};
+use super::wire::{address, data, message};
 use super::{Entry, EntryProtocol, SetFamily, SetName, SetSpec, SetType};
+use crate::wire::{BrokenAttribute, attrs};
 
 /// Bytes that are no answer of ipset.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -26,6 +28,12 @@ pub enum ListingError {
         /// Its type.
         set_type: String,
     },
+}
+
+impl From<BrokenAttribute> for ListingError {
+    fn from(_: BrokenAttribute) -> Self {
+        Self::BrokenAttribute
+    }
 }
 
 /// A set's listing. A large set comes in several messages, and only the first says what set it is.
@@ -54,12 +62,12 @@ impl Listing {
             .ok_or(ListingError::NoHeader)?;
         let (mut name, mut type_name, mut family, mut members) = (&[][..], None, None, &[][..]);
         for attr in attrs(body) {
-            let attr = attr?;
-            match attr.kind() {
-                message::SET_NAME => name = string(value(attr)),
-                message::TYPE_NAME => type_name = Some(string(value(attr))),
-                message::FAMILY => family = attr.value().first().copied(),
-                message::ADT => members = value(attr),
+            let (kind, value) = attr?;
+            match kind {
+                message::SET_NAME => name = string(value),
+                message::TYPE_NAME => type_name = Some(string(value)),
+                message::FAMILY => family = value.first().copied(),
+                message::ADT => members = value,
                 _ => {}
             }
         }
@@ -70,7 +78,7 @@ impl Listing {
             .set
             .ok_or(ListingError::Missing("IPSET_ATTR_TYPENAME"))?;
         for member in attrs(members) {
-            self.entries.push(entry(set, value(member?))?);
+            self.entries.push(entry(set, member?.1)?);
         }
         Ok(())
     }
@@ -101,30 +109,36 @@ fn head(name: &[u8], type_name: &[u8], family: Option<u8>) -> Result<SetSpec, Li
 /// # Errors
 /// [`ListingError`] when the bytes hold no revision.
 pub fn parse_revision(bytes: &[u8]) -> Result<u8, ListingError> {
+    byte(bytes, message::REVISION)?.ok_or(ListingError::Missing("IPSET_ATTR_REVISION"))
+}
+
+/// The protocol versions that the kernel speaks, the oldest and the newest: the answer to
+/// [`Request::Protocol`](super::Request::Protocol), read from the bytes behind the netlink header.
+///
+/// # Errors
+/// [`ListingError`] when the bytes hold no version.
+pub fn parse_protocol(bytes: &[u8]) -> Result<RangeInclusive<u8>, ListingError> {
+    let newest =
+        byte(bytes, message::PROTOCOL)?.ok_or(ListingError::Missing("IPSET_ATTR_PROTOCOL"))?;
+    Ok(byte(bytes, message::PROTOCOL_MIN)?.unwrap_or(newest)..=newest)
+}
+
+/// The one-byte value of an attribute of a message.
+fn byte(bytes: &[u8], wanted: u16) -> Result<Option<u8>, ListingError> {
     let (_header, body) = bytes
         .split_first_chunk::<4>()
         .ok_or(ListingError::NoHeader)?;
     for attr in attrs(body) {
-        let attr = attr?;
-        if attr.kind() == message::REVISION {
-            return attr
-                .value()
-                .first()
-                .copied()
-                .ok_or(ListingError::Missing("IPSET_ATTR_REVISION"));
+        let (kind, value) = attr?;
+        if kind == wanted {
+            return Ok(value.first().copied());
         }
     }
-    Err(ListingError::Missing("IPSET_ATTR_REVISION"))
+    Ok(None)
 }
 
 fn string(bytes: &[u8]) -> &[u8] {
     bytes.split(|byte| *byte == 0).next().unwrap_or_default()
-}
-
-/// The value of a checked attribute, with the lifetime of the message.
-fn value(attr: netlink_packet_core::NlaBuffer<&[u8]>) -> &[u8] {
-    let length = usize::from(attr.length());
-    attr.into_inner().get(4..length).unwrap_or_default()
 }
 
 #[derive(Default)]
@@ -139,9 +153,8 @@ struct Fields {
 fn entry(set: SetSpec, bytes: &[u8]) -> Result<Entry, ListingError> {
     let mut fields = Fields::default();
     for attr in attrs(bytes) {
-        let attr = attr?;
-        let bytes = attr.value();
-        match attr.kind() {
+        let (kind, bytes) = attr?;
+        match kind {
             data::IP => fields.ip = ip(bytes)?,
             data::IP2 => fields.second = ip(bytes)?,
             data::PORT => fields.port = bytes.first_chunk().copied().map(u16::from_be_bytes),
@@ -177,9 +190,8 @@ fn entry(set: SetSpec, bytes: &[u8]) -> Result<Entry, ListingError> {
 
 fn ip(nest: &[u8]) -> Result<Option<IpAddr>, ListingError> {
     for attr in attrs(nest) {
-        let attr = attr?;
-        let bytes = attr.value();
-        match attr.kind() {
+        let (kind, bytes) = attr?;
+        match kind {
             address::IPV4 => {
                 return Ok(bytes
                     .first_chunk::<4>()

@@ -7,9 +7,12 @@ mod set;
 mod wire;
 
 pub use entry::{Entry, EntryProtocol};
-pub use listing::{Listing, ListingError, parse_revision};
+pub use listing::{Listing, ListingError, parse_protocol, parse_revision};
 pub use request::Request;
 pub use set::{InvalidSetName, SetFamily, SetName, SetSpec, SetType};
+
+/// The protocol version of every request.
+pub const PROTOCOL_VERSION: u8 = wire::PROTOCOL;
 
 /// Error number of a hash set that holds its `maxelem` entries (`IPSET_ERR_HASH_FULL`).
 pub const HASH_FULL: i32 = 4352;

@@ -1,7 +1,8 @@
 use std::net::IpAddr;
 
-use super::wire::{PROTOCOL, SUBSYSTEM, address, data, message, nest, put, put_be, put_str};
+use super::wire::{PROTOCOL, SUBSYSTEM, address, data, message};
 use super::{Entry, SetName, SetSpec, SetType};
+use crate::wire::{nest, put, put_be, put_str};
 
 /// A request to ipset. Creating what exists, adding what is a member and deleting what is none succeed, as with
 /// `ipset -exist`.
@@ -17,6 +18,9 @@ use super::{Entry, SetName, SetSpec, SetType};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Request<'a> {
+    /// Ask which protocol versions the kernel speaks; answered by [`parse_protocol`](super::parse_protocol). Needs
+    /// to contain [`PROTOCOL_VERSION`](super::PROTOCOL_VERSION).
+    Protocol,
     /// Ask for the newest revision of a type that the kernel has; answered by [`parse_revision`](super::parse_revision).
     TypeRevision(&'a SetSpec),
     /// Create a set of this revision of its type. A set of the same name and another type: `EEXIST`.
@@ -39,6 +43,7 @@ impl Request<'_> {
     #[must_use]
     pub const fn message_type(&self) -> u16 {
         let command = match self {
+            Self::Protocol => 1,
             Self::Create(..) => 2,
             Self::Destroy(_) => 3,
             Self::Flush(_) => 4,
@@ -65,6 +70,7 @@ impl Request<'_> {
         out.extend([family, 0, 0, 0]);
         put(out, message::PROTOCOL, &[PROTOCOL]);
         match self {
+            Self::Protocol => {}
             Self::TypeRevision(set) => {
                 put_str(out, message::TYPE_NAME, set.set_type.name());
                 put(out, message::FAMILY, &[set.family.number()]);

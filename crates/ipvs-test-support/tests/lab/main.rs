@@ -1,8 +1,10 @@
 //! Tests on a real IPVS kernel. `cargo xtask test` runs them in the lab; each makes its own network namespaces.
 
 mod differential;
+mod flows;
 mod golden;
 mod netlink;
 mod packets;
 mod process;
 mod state;
+mod table;

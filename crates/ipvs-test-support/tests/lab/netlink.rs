@@ -160,6 +160,7 @@ fn a_full_set_is_an_error_of_its_own() {
                 set_type: SetType::HashIp,
                 family: SetFamily::Inet,
             };
+            assert!(sets.negotiate().unwrap().contains(&6));
             sets.create(&set).unwrap();
             sets.create(&set).unwrap(); // again: nothing
             let other = SetSpec {

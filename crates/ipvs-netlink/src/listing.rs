@@ -1,0 +1,94 @@
+use crate::connection::DumpShape;
+use crate::error::Cause;
+
+/// A dump that took several chunks is read again until two agree, at most this often.
+pub(crate) const ATTEMPTS: usize = 8;
+
+/// The objects of a dump, each once, in the order of their keys. A dump is resumed by index and IPVS does not say when
+/// the table changed meanwhile, so one that took several chunks is read again until two in a row agree.
+pub(crate) fn stable<V, K: Ord>(
+    mut read: impl FnMut(&mut Vec<V>) -> Result<DumpShape, Cause>,
+    key: impl Fn(&V) -> K,
+    same: impl Fn(&V, &V) -> bool,
+) -> Result<Vec<V>, Cause> {
+    let mut before: Option<Vec<V>> = None;
+    for _ in 0..ATTEMPTS {
+        let (found, shape) = once(&mut read, &key)?;
+        let agrees = |before: &Vec<V>| {
+            let mut pairs = before.iter().zip(&found);
+            before.len() == found.len() && pairs.all(|(a, b)| key(a) == key(b) && same(a, b))
+        };
+        if !shape.interrupted && (shape.chunks <= 1 || before.as_ref().is_some_and(agrees)) {
+            return Ok(found);
+        }
+        before = Some(found);
+    }
+    Err(Cause::Unstable(ATTEMPTS))
+}
+
+/// The objects of one dump, each once, in the order of their keys.
+pub(crate) fn once<V, K: Ord>(
+    read: impl FnOnce(&mut Vec<V>) -> Result<DumpShape, Cause>,
+    key: impl Fn(&V) -> K,
+) -> Result<(Vec<V>, DumpShape), Cause> {
+    let mut found = Vec::new();
+    let shape = read(&mut found)?;
+    found.sort_by_key(&key);
+    found.dedup_by(|later, earlier| key(later) == key(earlier));
+    Ok((found, shape))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listed(dumps: &[(&[u8], usize)]) -> (Result<Vec<u8>, Cause>, usize) {
+        let mut taken = 0;
+        let result = stable(
+            |found| {
+                let (objects, chunks) = dumps[taken.min(dumps.len() - 1)];
+                taken += 1;
+                found.extend(objects);
+                let interrupted = objects.contains(&0);
+                Ok(DumpShape {
+                    chunks,
+                    interrupted,
+                })
+            },
+            |object| *object,
+            |a, b| a == b,
+        );
+        (result, taken)
+    }
+
+    #[test]
+    fn one_chunk_is_taken_as_it_is() {
+        let (found, reads) = listed(&[(&[3, 1, 2], 1)]);
+        assert_eq!((found.unwrap(), reads), (vec![1, 2, 3], 1));
+    }
+
+    #[test]
+    fn s8_an_object_that_comes_twice_counts_once_and_the_dump_is_read_again() {
+        let (found, reads) = listed(&[(&[1, 2, 2, 3], 2), (&[1, 2, 3], 2)]);
+        assert_eq!((found.unwrap(), reads), (vec![1, 2, 3], 2));
+    }
+
+    #[test]
+    fn s8_an_object_that_is_passed_over_shows_in_the_next_dump() {
+        let (found, reads) = listed(&[(&[1, 3], 2), (&[1, 2, 3], 2), (&[1, 2, 3], 2)]);
+        assert_eq!((found.unwrap(), reads), (vec![1, 2, 3], 3));
+    }
+
+    #[test]
+    fn what_the_kernel_calls_interrupted_is_read_again() {
+        let (found, reads) = listed(&[(&[0, 1], 1), (&[1], 1)]);
+        assert_eq!((found.unwrap(), reads), (vec![1], 2));
+    }
+
+    #[test]
+    fn a_table_that_never_stands_still_is_an_error() {
+        let dumps: Vec<Vec<u8>> = (1..20).map(|last| vec![1, last]).collect();
+        let dumps: Vec<(&[u8], usize)> = dumps.iter().map(|dump| (&dump[..], 2)).collect();
+        assert!(matches!(listed(&dumps).0, Err(Cause::Unstable(ATTEMPTS))));
+    }
+}
