@@ -193,7 +193,7 @@ impl Ipvs {
         }
     }
 
-    /// All services, each once, in the order of their keys. A dump is resumed by index and the kernel does not say when
+    /// All services, each once, in the kernel's order. A dump is resumed by index and the kernel does not say when
     /// the table changed meanwhile, so one that took several chunks is read again until two in a row agree.
     ///
     /// # Errors
@@ -217,7 +217,7 @@ impl Ipvs {
         })
     }
 
-    /// The destinations of a service, each once, in the order of their addresses; stable as
+    /// The destinations of a service, each once, in the kernel's order, the newest first; stable as
     /// [`services`](Self::services). None for a service that is not there: the kernel does not tell it from an empty
     /// one.
     ///

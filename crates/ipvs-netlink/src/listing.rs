@@ -1,11 +1,13 @@
+use std::collections::BTreeSet;
+
 use crate::connection::DumpShape;
 use crate::error::Cause;
 
 /// A dump that took several chunks is read again until two agree, at most this often.
 pub(crate) const ATTEMPTS: usize = 8;
 
-/// The objects of a dump, each once, in the order of their keys. A dump is resumed by index and IPVS does not say when
-/// the table changed meanwhile, so one that took several chunks is read again until two in a row agree.
+/// The objects of a dump, each once, in the kernel's order. A dump is resumed by index and IPVS does not say when the
+/// table changed meanwhile, so one that took several chunks is read again until two in a row agree.
 pub(crate) fn stable<V, K: Ord>(
     mut read: impl FnMut(&mut Vec<V>) -> Result<DumpShape, Cause>,
     key: impl Fn(&V) -> K,
@@ -14,10 +16,7 @@ pub(crate) fn stable<V, K: Ord>(
     let mut before: Option<Vec<V>> = None;
     for _ in 0..ATTEMPTS {
         let (found, shape) = once(&mut read, &key)?;
-        let agrees = |before: &Vec<V>| {
-            let mut pairs = before.iter().zip(&found);
-            before.len() == found.len() && pairs.all(|(a, b)| key(a) == key(b) && same(a, b))
-        };
+        let agrees = |before: &Vec<V>| agree(before, &found, &key, &same);
         if !shape.interrupted && (shape.chunks <= 1 || before.as_ref().is_some_and(agrees)) {
             return Ok(found);
         }
@@ -26,16 +25,35 @@ pub(crate) fn stable<V, K: Ord>(
     Err(Cause::Unstable(ATTEMPTS))
 }
 
-/// The objects of one dump, each once, in the order of their keys.
+/// The objects of one dump, each once, in the kernel's order.
 pub(crate) fn once<V, K: Ord>(
     read: impl FnOnce(&mut Vec<V>) -> Result<DumpShape, Cause>,
     key: impl Fn(&V) -> K,
 ) -> Result<(Vec<V>, DumpShape), Cause> {
     let mut found = Vec::new();
     let shape = read(&mut found)?;
-    found.sort_by_key(&key);
-    found.dedup_by(|later, earlier| key(later) == key(earlier));
+    if shape.chunks > 1 {
+        // What stood at the border of two chunks when the table shifted comes twice.
+        let mut seen = BTreeSet::new();
+        found.retain(|object| seen.insert(key(object)));
+    }
     Ok((found, shape))
+}
+
+/// Whether two lists hold the same objects, whatever their order.
+pub(crate) fn agree<V, K: Ord>(
+    a: &[V],
+    b: &[V],
+    key: impl Fn(&V) -> K,
+    same: impl Fn(&V, &V) -> bool,
+) -> bool {
+    let sorted = |list| {
+        let mut sorted: Vec<&V> = Vec::from_iter(list);
+        sorted.sort_unstable_by_key(|object| key(object));
+        sorted
+    };
+    let mut pairs = sorted(a).into_iter().zip(sorted(b));
+    a.len() == b.len() && pairs.all(|(a, b)| key(a) == key(b) && same(a, b))
 }
 
 #[cfg(test)]
@@ -64,13 +82,13 @@ mod tests {
     #[test]
     fn one_chunk_is_taken_as_it_is() {
         let (found, reads) = listed(&[(&[3, 1, 2], 1)]);
-        assert_eq!((found.unwrap(), reads), (vec![1, 2, 3], 1));
+        assert_eq!((found.unwrap(), reads), (vec![3, 1, 2], 1));
     }
 
     #[test]
     fn s8_an_object_that_comes_twice_counts_once_and_the_dump_is_read_again() {
-        let (found, reads) = listed(&[(&[1, 2, 2, 3], 2), (&[1, 2, 3], 2)]);
-        assert_eq!((found.unwrap(), reads), (vec![1, 2, 3], 2));
+        let (found, reads) = listed(&[(&[1, 2, 2, 3], 2), (&[3, 1, 2], 2)]);
+        assert_eq!((found.unwrap(), reads), (vec![3, 1, 2], 2));
     }
 
     #[test]

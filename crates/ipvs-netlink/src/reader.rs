@@ -4,7 +4,7 @@ use ipvs_codec::{ObservedDestination, ObservedService};
 
 use crate::error::{Cause, Error};
 use crate::ipvs::Ipvs;
-use crate::listing::{ATTEMPTS, once};
+use crate::listing::{ATTEMPTS, agree, once};
 use crate::namespace::NetworkNamespace;
 
 /// A service with its destinations, as the kernel reports them.
@@ -12,7 +12,7 @@ use crate::namespace::NetworkNamespace;
 pub struct ObservedVirtualServer {
     /// The service.
     pub service: ObservedService,
-    /// Its destinations with their connection counts, in the order of their addresses.
+    /// Its destinations with their connection counts, in the kernel's order, the newest first.
     pub destinations: Vec<ObservedDestination>,
 }
 
@@ -151,23 +151,22 @@ impl Ipvs {
     /// [`Cause::Unstable`] when the services keep changing; whatever the kernel refuses.
     pub fn snapshot(&mut self) -> Result<Vec<ObservedVirtualServer>, Error> {
         let key = |observed: &ObservedService| observed.service.key;
+        let same = |a: &ObservedService, b: &ObservedService| a.service == b.service;
         for _ in 0..ATTEMPTS {
             let (services, _) = once(|found| self.dump_services(found), key).map_err(listing)?;
-            let mut servers = Vec::with_capacity(services.len());
-            for service in services {
-                let destinations = self.destinations(&service.service.key)?;
-                servers.push(ObservedVirtualServer {
-                    service,
-                    destinations,
-                });
+            let mut destinations = Vec::with_capacity(services.len());
+            for service in &services {
+                destinations.push(self.destinations(&service.service.key)?);
             }
             let (again, shape) = once(|found| self.dump_services(found), key).map_err(listing)?;
-            let same = |(before, after): (&ObservedVirtualServer, &ObservedService)| {
-                before.service.service == after.service
-            };
-            let agree = again.len() == servers.len() && servers.iter().zip(&again).all(same);
-            if agree && !shape.interrupted {
-                return Ok(servers);
+            if !shape.interrupted && agree(&services, &again, key, same) {
+                let servers = services.into_iter().zip(destinations);
+                return Ok(servers
+                    .map(|(service, destinations)| ObservedVirtualServer {
+                        service,
+                        destinations,
+                    })
+                    .collect());
             }
         }
         Err(listing(Cause::Unstable(ATTEMPTS)))
