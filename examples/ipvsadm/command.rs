@@ -191,7 +191,7 @@ fn service_of(settings: &Settings, key: ServiceKey) -> Result<Service, Failure> 
     let unknown = || Failure::refused("Scheduler or persistence engine not found");
     let scheduler = match settings.scheduler.as_str() {
         "" => Scheduler::WLC,
-        name => name.parse().or_else(|_| Err(unknown()))?,
+        name => name.parse().map_err(|_ignored| unknown())?,
     };
     Ok(Service {
         flags: settings.flags,
@@ -199,7 +199,7 @@ fn service_of(settings: &Settings, key: ServiceKey) -> Result<Service, Failure> 
         netmask: settings.netmask,
         pe: match settings.persistence_engine.as_str() {
             "" => None,
-            name => Some(name.parse().or_else(|_| Err(unknown()))?),
+            name => Some(name.parse().map_err(|_ignored| unknown())?),
         },
         ..Service::new(key, scheduler)
     })
@@ -310,7 +310,7 @@ fn sync_daemon(settings: &Settings, state: Option<DaemonState>) -> Result<Daemon
     };
     let interface = interface
         .parse()
-        .or_else(|_| Err(Failure::refused("No such device")))?;
+        .map_err(|_ignored| Failure::refused("No such device"))?;
     let state = state.unwrap_or(DaemonState::Master);
     Ok(Daemon {
         max_length: settings.sync_max_length,

@@ -13,7 +13,7 @@ const FILE: &str = "/proc/thread-self/net/ip_vs_conn";
 /// Prints the connections.
 pub(crate) fn list(given: Given, names: &mut Names) -> Result<(), Failure> {
     let text = std::fs::read_to_string(FILE)
-        .or_else(|_| Err(Failure::unread("cannot open file /proc/net/ip_vs_conn")))?;
+        .map_err(|_ignored| Failure::unread("cannot open file /proc/net/ip_vs_conn"))?;
     let engines = given.has(Opt::PersistentConn);
     println!("IPVS connection entries");
     let (state, source, own, far) = ("state", "source", "virtual", "destination");

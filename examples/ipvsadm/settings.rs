@@ -124,7 +124,9 @@ impl Settings {
                     _ => ForwardMethod::DIRECT,
                 }
             }
-            Opt::Weight => self.weight = number(text, 0..=i32::MAX.into(), "illegal weight specified")?,
+            Opt::Weight => {
+                self.weight = number(text, 0..=i32::MAX.into(), "illegal weight specified")?
+            }
             Opt::UpperThreshold => {
                 self.upper_threshold =
                     number(text, 0..=i32::MAX.into(), "illegal u_threshold specified")?;

@@ -1,9 +1,15 @@
 //! What is fuzzed: everything that reads bytes or text from outside. The targets are functions, so that `cargo test` runs
 //! them on the corpus and on bent copies of it, without the fuzzer.
 
+use arbitrary::Unstructured;
+use ipvs_codec::reply::frames;
 use ipvs_codec::wire::IpvsMessage;
-use ipvs_codec::{Family, Info, Timeouts, parse_destination, parse_service};
-use ipvs_netfilter::ipset::{Listing, parse_revision};
+use ipvs_codec::{
+    Daemon, Destination, Family, FamilyNumber, Info, Request, SavedLine, Service, ServiceKey, Timeouts, destinations,
+    parse_destination, parse_service, services,
+};
+use ipvs_netfilter::conntrack::Flow;
+use ipvs_netfilter::ipset::{Listing, parse_protocol, parse_revision};
 use ipvs_netfilter::iptables::SavedRules;
 use ipvs_proxier::Manifests;
 use netlink_packet_core::Emitable as _;
@@ -16,8 +22,49 @@ pub fn ipvs_message(bytes: &[u8]) {
         message.emit(&mut emitted[4..]);
         assert_eq!(IpvsMessage::parse(&emitted).as_ref(), Ok(&message));
     }
-    let _ = (parse_service(bytes), Info::parse(bytes), Timeouts::parse(bytes));
+    let _ = (parse_service(bytes), Info::parse(bytes), Timeouts::parse(bytes), Daemon::parse(bytes));
     let _ = (parse_destination(bytes, Family::Ipv4), parse_destination(bytes, Family::Ipv6));
+}
+
+/// Any typed objects: written, read back, as bytes and as text.
+pub fn typed_objects(bytes: &[u8]) {
+    let mut source = Unstructured::new(bytes);
+    let Ok((service, destination, daemon)) = source.arbitrary::<(Service, Destination, Daemon)>() else { return };
+    let emitted = |request: Request<'_>| {
+        let mut bytes = Vec::new();
+        request.emit(&mut bytes);
+        bytes
+    };
+    let written = emitted(Request::NewService(&service));
+    assert_eq!(parse_service(&written).map(|observed| observed.service), Ok(service));
+    let written = emitted(Request::NewDest(&service.key, &destination));
+    assert_eq!(parse_destination(&written, Family::Ipv4).map(|observed| observed.destination), Ok(destination));
+    assert_eq!(Daemon::parse(&emitted(Request::NewDaemon(&daemon))), Ok(daemon));
+    for line in [SavedLine::Service(service), SavedLine::Destination(service.key, destination)] {
+        // What cannot be said in a line is not read back; what is read is said the same way again.
+        if let Ok(read) = line.to_string().parse::<SavedLine>() {
+            assert_eq!(read.to_string().parse(), Ok(read));
+        }
+    }
+}
+
+/// Answers of the controller, and datagrams of any netlink family: errors with and without the kernel's words.
+pub fn netlink_reply(bytes: &[u8]) {
+    for frame in frames(bytes).flatten() {
+        let _ = (frame.interrupted(), frame.meaning(), FamilyNumber::parse(frame.payload));
+    }
+    let _ = (FamilyNumber::parse(bytes), services(bytes).count(), destinations(bytes, Family::Ipv4).count());
+    let _ = Flow::parse(bytes);
+}
+
+/// Lines of `ipvsadm -S -n`.
+pub fn saved_line(bytes: &[u8]) {
+    for line in String::from_utf8_lossy(bytes).lines() {
+        if let Ok(read) = line.parse::<SavedLine>() {
+            assert_eq!(read.to_string().parse(), Ok(read));
+        }
+        let _ = (line.parse::<ServiceKey>(), line.parse::<Destination>());
+    }
 }
 
 /// The first byte splits the rest into two messages of one listing.
@@ -25,7 +72,7 @@ pub fn ipset_listing(bytes: &[u8]) {
     let Some((at, rest)) = bytes.split_first() else { return };
     let (first, second) = rest.split_at(usize::from(*at).min(rest.len()));
     let mut listing = Listing::default();
-    let _ = (listing.read(first), listing.read(second), parse_revision(rest));
+    let _ = (listing.read(first), listing.read(second), parse_revision(rest), parse_protocol(rest));
 }
 
 /// Any output of `iptables-save`.
@@ -73,6 +120,21 @@ mod tests {
     #[test]
     fn ipvs_message() {
         each("ipvs_message", super::ipvs_message);
+    }
+
+    #[test]
+    fn typed_objects() {
+        each("typed_objects", super::typed_objects);
+    }
+
+    #[test]
+    fn netlink_reply() {
+        each("netlink_reply", super::netlink_reply);
+    }
+
+    #[test]
+    fn saved_line() {
+        each("saved_line", super::saved_line);
     }
 
     #[test]

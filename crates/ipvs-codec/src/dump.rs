@@ -1,4 +1,5 @@
 use crate::error::{SemanticError, WireError};
+use crate::reply::{Meaning, frames};
 use crate::types::{Family, ObservedDestination, ObservedService};
 use crate::wire::{IpvsCmd, for_each_raw};
 
@@ -61,23 +62,15 @@ pub fn destinations(
         .map(move |message| parse_destination(message, service_family))
 }
 
-const NETLINK_HEADER: usize = 16;
-/// Message types below are netlink's own.
-const NLMSG_MIN_TYPE: u16 = 16;
-
 /// What stands behind the netlink header of the messages with a command. A broken header ends the datagram.
-fn objects(mut datagram: &[u8], command: IpvsCmd) -> impl Iterator<Item = &[u8]> {
-    std::iter::from_fn(move || {
-        let [a, b, c, d, kind_a, kind_b, ..] = *datagram.first_chunk::<NETLINK_HEADER>()?;
-        let length = usize::try_from(u32::from_ne_bytes([a, b, c, d])).ok()?;
-        let message = datagram.get(NETLINK_HEADER..length)?;
-        datagram = datagram
-            .get(length.next_multiple_of(4)..)
-            .unwrap_or_default();
-        Some((u16::from_ne_bytes([kind_a, kind_b]), message))
-    })
-    .filter(move |(kind, message)| *kind >= NLMSG_MIN_TYPE && message.first() == Some(&command.0))
-    .map(|(_, message)| message)
+fn objects(datagram: &[u8], command: IpvsCmd) -> impl Iterator<Item = &[u8]> {
+    frames(datagram)
+        .map_while(Result::ok)
+        .filter_map(|frame| match frame.meaning() {
+            Ok(Meaning::Data(object)) => Some(object),
+            _ => None,
+        })
+        .filter(move |object| object.first() == Some(&command.0))
 }
 
 pub(crate) fn find<'a>(

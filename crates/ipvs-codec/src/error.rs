@@ -38,6 +38,9 @@ pub enum WireError {
         /// The nest that the attribute stands in.
         within: &'static str,
     },
+    /// A netlink header that lies about its length, or an error message without an error number.
+    #[error("broken netlink message")]
+    BrokenFrame,
     /// The generic netlink header is missing.
     #[error("generic netlink header: need 4 bytes, got {got}")]
     NoHeader {

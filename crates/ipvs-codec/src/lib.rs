@@ -12,6 +12,8 @@
 
 mod dump;
 mod error;
+mod family;
+pub mod reply;
 mod request;
 mod text;
 mod types;
@@ -19,6 +21,7 @@ pub mod wire;
 
 pub use dump::{destinations, parse_destination, parse_service, services};
 pub use error::{InvalidValue, SemanticError, TextError, WireError};
+pub use family::FamilyNumber;
 pub use request::Request;
 pub use text::SavedLine;
 pub use types::{

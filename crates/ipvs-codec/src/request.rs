@@ -154,7 +154,7 @@ fn push_key(out: &mut Vec<u8>, key: &ServiceKey) {
 }
 
 #[inline]
-fn push(out: &mut Vec<u8>, attr: &impl Nla) {
+pub(crate) fn push(out: &mut Vec<u8>, attr: &impl Nla) {
     let size = attr.value_len();
     let start = out.len();
     out.resize(

@@ -1,12 +1,12 @@
 use std::io;
 use std::time::Duration;
 
+use ipvs_codec::reply::{Frame, Meaning, frames};
 use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NLMSG_NOOP};
 use rustix::io::Errno;
 
 use crate::error::{Cause, EPERM};
 use crate::namespace::NetworkNamespace;
-use crate::reply::{Frame, Meaning, frames};
 use crate::transport::{NetlinkSocket, Transport};
 
 /// The kernel's answer to one request of a batch.
@@ -160,7 +160,7 @@ impl<T: Transport> Connection<T> {
                 match frame.meaning()? {
                     Meaning::Data(object) => read(object)?,
                     Meaning::Done => return Ok(()),
-                    Meaning::Refused(error) => return Err(Cause::Kernel(error)),
+                    Meaning::Refused(error) => return Err(error.into()),
                 }
             }
         }
@@ -258,7 +258,7 @@ impl<T: Transport> Connection<T> {
                     }
                 }
                 Meaning::Done => chunk.done = true,
-                Meaning::Refused(error) => return Err(Cause::Kernel(error)),
+                Meaning::Refused(error) => return Err(error.into()),
             }
         }
         Ok(chunk)
@@ -298,11 +298,11 @@ impl<T: Transport> Connection<T> {
                 if let Meaning::Refused(error) = frame.meaning()? {
                     // nfnetlink drops all that came with a message that was not permitted, and answers nothing more.
                     if index == 0 && error.errno == EPERM {
-                        let all = || Err(Cause::Kernel(error.clone()));
+                        let all = || Err(error.clone().into());
                         outcomes.fill_with(all);
                         return Ok(());
                     }
-                    *outcome = Err(Cause::Kernel(error));
+                    *outcome = Err(error.into());
                 }
             }
         }

@@ -1,6 +1,8 @@
 use std::fmt;
 use std::io;
 
+use ipvs_codec::WireError;
+use ipvs_codec::reply::Refusal;
 use ipvs_netfilter::ipset;
 
 /// Why a request failed.
@@ -61,6 +63,19 @@ impl fmt::Display for KernelError {
             f.write_str(": needs CAP_NET_ADMIN in the initial user namespace")?;
         }
         Ok(())
+    }
+}
+
+impl From<Refusal> for Cause {
+    fn from(refusal: Refusal) -> Self {
+        let Refusal { errno, text } = refusal;
+        Self::Kernel(KernelError { errno, text })
+    }
+}
+
+impl From<WireError> for Cause {
+    fn from(error: WireError) -> Self {
+        Self::Malformed(error.to_string())
     }
 }
 

@@ -1,19 +1,13 @@
 use ipvs_codec::{
-    Daemon, FAMILY_NAME, Info, ObservedDestination, ObservedService, Request, Service, ServiceKey,
-    Timeouts, parse_destination, parse_service,
+    Daemon, FAMILY_NAME, FamilyNumber, Info, ObservedDestination, ObservedService, Request,
+    Service, ServiceKey, Timeouts, parse_destination, parse_service,
 };
-use netlink_packet_core::NlasIterator;
 use netlink_sys::protocols::NETLINK_GENERIC;
 
 use crate::connection::{Connection, DumpShape, Head, Outcome};
 use crate::error::{Cause, ENOENT, Error};
 use crate::listing::stable;
 use crate::namespace::NetworkNamespace;
-
-const GENL_ID_CTRL: u16 = 16;
-const CTRL_CMD_GETFAMILY: u8 = 3;
-const CTRL_ATTR_FAMILY_ID: u16 = 1;
-const CTRL_ATTR_FAMILY_NAME: u16 = 2;
 
 /// IPVS in the network namespace of the thread that opened it.
 ///
@@ -298,32 +292,24 @@ pub(crate) fn malformed(error: impl std::fmt::Display) -> Cause {
     Cause::Malformed(error.to_string())
 }
 
-/// Asks the controller for the family's number. Two attributes are all that is needed of its answer; the rest has
-/// nests that other parsers trip over.
+/// Asks the controller for the family's number.
 fn resolve(connection: &mut Connection) -> Result<u16, Cause> {
-    let mut id = None;
+    let mut number = None;
     let answer = connection.request(
         |out| {
-            out.extend([CTRL_CMD_GETFAMILY, 1, 0, 0]);
-            let length = u16::try_from(FAMILY_NAME.len().saturating_add(5)).unwrap_or(u16::MAX);
-            out.extend(length.to_ne_bytes());
-            out.extend(CTRL_ATTR_FAMILY_NAME.to_ne_bytes());
-            out.extend(FAMILY_NAME.as_bytes());
-            out.push(0);
-            Head::new(GENL_ID_CTRL)
+            FamilyNumber::emit_request(out);
+            Head::new(FamilyNumber::CONTROLLER)
         },
         |message| {
-            let attrs = message.get(4..).unwrap_or_default();
-            id = NlasIterator::new(attrs)
-                .map_while(Result::ok)
-                .find(|attr| attr.kind() == CTRL_ATTR_FAMILY_ID)
-                .and_then(|attr| attr.value().first_chunk().copied().map(u16::from_ne_bytes));
+            number = FamilyNumber::parse(message);
             Ok(())
         },
     );
     match answer {
         Err(cause) if cause.errno() == Some(ENOENT) => Err(Cause::NoFamily(FAMILY_NAME)),
         Err(cause) => Err(cause),
-        Ok(()) => id.ok_or_else(|| Cause::Malformed("family answer without a number".into())),
+        Ok(()) => number
+            .map(|FamilyNumber(number)| number)
+            .ok_or_else(|| malformed("a family answer without a number")),
     }
 }

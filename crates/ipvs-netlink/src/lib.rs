@@ -21,7 +21,6 @@ mod namespace;
 #[cfg(feature = "tokio")]
 mod on_thread;
 mod reader;
-mod reply;
 mod transport;
 
 pub use connection::Outcome;

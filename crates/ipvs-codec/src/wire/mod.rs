@@ -10,5 +10,5 @@ mod value;
 pub use attrs::{CmdAttr, DaemonAttr, DestAttr, InfoAttr, ServiceAttr, Stats64Attr, StatsAttr};
 pub(crate) use attrs::{DAEMON_NEST, DEST_NEST, SERVICE_NEST};
 pub use message::{IpvsCmd, IpvsMessage, IpvsPayload};
-pub(crate) use value::{Attribute, RawAttr, for_each_raw, write_attr};
+pub(crate) use value::{Attribute, RawAttr, RawAttrs, for_each_raw, write_attr};
 pub use value::{Name, Nest, RawFlags};

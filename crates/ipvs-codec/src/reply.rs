@@ -1,47 +1,66 @@
-//! The frames of a datagram, and what the kernel says about a request.
+//! The netlink messages of a datagram, and what the kernel says about a request: what is not IPVS's own, and every
+//! client needs.
 
-use netlink_packet_core::{
-    NLM_F_ACK_TLVS, NLM_F_CAPPED, NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR, NlasIterator,
-};
+use netlink_packet_core::{NLM_F_ACK_TLVS, NLM_F_CAPPED, NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR};
 
-use crate::error::{Cause, KernelError};
+use crate::error::WireError;
+use crate::wire::RawAttrs;
 
 const HEADER: usize = 16;
 const NLMSGERR_ATTR_MSG: u16 = 1;
 
 /// One netlink message of a datagram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Frame<'a> {
-    pub(crate) kind: u16,
-    pub(crate) flags: u16,
-    pub(crate) sequence: u32,
-    pub(crate) payload: &'a [u8],
+pub struct Frame<'a> {
+    /// Message type: below 16 netlink's own, above a family's.
+    pub kind: u16,
+    /// `NLM_F_…`.
+    pub flags: u16,
+    /// Sequence number of the request that it answers.
+    pub sequence: u32,
+    /// What stands behind the netlink header.
+    pub payload: &'a [u8],
 }
 
 /// What a frame means.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Meaning<'a> {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Meaning<'a> {
     /// An object.
     Data(&'a [u8]),
     /// The request succeeded, or the dump is complete.
     Done,
     /// The kernel refused.
-    Refused(KernelError),
+    Refused(Refusal),
 }
 
-/// The frames of a datagram; a broken one ends it with an error.
-pub(crate) fn frames(mut datagram: &[u8]) -> impl Iterator<Item = Result<Frame<'_>, Cause>> {
+/// An error number of the kernel, with its own words where it gave some.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The positive error number.
+    pub errno: i32,
+    /// The text of the extended acknowledgement (`NLMSGERR_ATTR_MSG`).
+    pub text: Option<String>,
+}
+
+/// The messages of a datagram; a broken one ends it with an error.
+///
+/// ```
+/// use ipvs_codec::reply::{Meaning, frames};
+///
+/// let mut datagram = [0_u8; 20]; // type 2 is NLMSG_ERROR; error 0 is an acknowledgement
+/// datagram[..4].copy_from_slice(&20_u32.to_ne_bytes());
+/// datagram[4..6].copy_from_slice(&2_u16.to_ne_bytes());
+/// let frame = frames(&datagram).next().unwrap().unwrap();
+/// assert_eq!(frame.meaning(), Ok(Meaning::Done));
+/// ```
+pub fn frames(mut datagram: &[u8]) -> impl Iterator<Item = Result<Frame<'_>, WireError>> {
     std::iter::from_fn(move || {
         if datagram.is_empty() {
             return None;
         }
         let parsed = split(datagram);
         datagram = parsed.as_ref().map_or(&[][..], |(_, rest)| rest);
-        Some(
-            parsed
-                .map(|(frame, _)| frame)
-                .ok_or_else(|| Cause::Malformed("broken netlink header".into())),
-        )
+        Some(parsed.map(|(frame, _)| frame).ok_or(WireError::BrokenFrame))
     })
 }
 
@@ -75,22 +94,27 @@ fn split(datagram: &[u8]) -> Option<(Frame<'_>, &[u8])> {
 
 impl<'a> Frame<'a> {
     /// Whether the kernel noticed that the table changed during the dump. IPVS never does.
-    pub(crate) const fn interrupted(&self) -> bool {
+    #[must_use]
+    pub const fn interrupted(&self) -> bool {
         self.flags & NLM_F_DUMP_INTR != 0
     }
 
-    pub(crate) fn meaning(&self) -> Result<Meaning<'a>, Cause> {
+    /// What it says about the request that it answers.
+    ///
+    /// # Errors
+    /// [`WireError::BrokenFrame`] for an error message without an error number.
+    pub fn meaning(&self) -> Result<Meaning<'a>, WireError> {
         let code = || {
             let code = self
                 .payload
                 .first_chunk()
                 .map(|bytes| i32::from_ne_bytes(*bytes));
-            code.ok_or_else(|| Cause::Malformed("error message without a code".into()))
+            code.ok_or(WireError::BrokenFrame)
         };
         Ok(match self.kind {
             NLMSG_DONE | NLMSG_ERROR => match code()? {
                 0 => Meaning::Done,
-                negative => Meaning::Refused(KernelError {
+                negative => Meaning::Refused(Refusal {
                     errno: negative.checked_neg().unwrap_or(i32::MAX),
                     text: self.extended_text(),
                 }),
@@ -112,10 +136,9 @@ impl<'a> Frame<'a> {
                 .next_multiple_of(4),
             _ => HEADER,
         };
-        let text = NlasIterator::new(echo.get(echoed..)?)
-            .map_while(Result::ok)
-            .find(|attr| attr.kind() == NLMSGERR_ATTR_MSG)?;
-        let text = text.value().split(|byte| *byte == 0).next()?;
+        let text =
+            RawAttrs::new(echo.get(echoed..)?).find(|attr| attr.kind() == NLMSGERR_ATTR_MSG)?;
+        let text = text.value.split(|byte| *byte == 0).next()?;
         Some(String::from_utf8_lossy(text).into_owned())
     }
 }
@@ -147,7 +170,7 @@ mod tests {
         let text = Some("Attribute failed policy validation".to_owned());
         assert_eq!(
             frame.meaning().unwrap(),
-            Meaning::Refused(KernelError { errno: 34, text })
+            Meaning::Refused(Refusal { errno: 34, text })
         );
         let datagram = bytes(WARNED);
         let frame = frames(&datagram).next().unwrap().unwrap();
@@ -175,10 +198,7 @@ mod tests {
             let mut datagram = length.to_ne_bytes().to_vec();
             datagram.resize(16, 0);
             let read: Vec<_> = frames(&datagram).collect();
-            assert!(
-                matches!(read.as_slice(), [Err(Cause::Malformed(_))]),
-                "{length}"
-            );
+            assert!(read == [Err(WireError::BrokenFrame)], "{length}");
         }
     }
 }
