@@ -10,4 +10,4 @@ mod proxier;
 pub use cluster::{Cluster, Pod, TCP_PORTS, UDP_PORT};
 pub use netns::NetNs;
 pub use pod::{Answer, ask_tcp, ask_udp, serve_tcp, serve_udp};
-pub use proxier::{RunningProxier, eventually, kube_proxy, run_kube_proxy, workspace};
+pub use proxier::{RunningProxier, eventually, example, kube_proxy, run_kube_proxy, workspace};

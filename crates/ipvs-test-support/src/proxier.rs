@@ -7,11 +7,19 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::NetNs;
 
-/// The reference proxier's program: `$KUBE_PROXY`, else what `cargo build --example kube-proxy` makes.
+/// The program of an example: in `$IPVS_EXAMPLES`, else where `cargo build --examples` puts it.
+#[must_use]
+pub fn example(name: &str) -> PathBuf {
+    let built = || workspace().join("target/debug/examples");
+    std::env::var_os("IPVS_EXAMPLES")
+        .map_or_else(built, PathBuf::from)
+        .join(name)
+}
+
+/// The reference proxier's program.
 #[must_use]
 pub fn kube_proxy() -> PathBuf {
-    let built = || workspace().join("target/debug/examples/kube-proxy");
-    std::env::var_os("KUBE_PROXY").map_or_else(built, PathBuf::from)
+    example("kube-proxy")
 }
 
 /// The repository.

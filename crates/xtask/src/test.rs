@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use cargo_metadata::Message;
 use clap::Args;
 
-use crate::demo::{build_kube_proxy, kube_proxy_variable};
+use crate::demo::{build_examples, examples_variable};
 use crate::lab::{self, LabOptions};
 use crate::workspace::{find_program, root};
 
@@ -193,11 +193,11 @@ fn dependencies() -> Result<Outcome> {
 /// Builds the tests that need the lab and runs them there.
 fn in_lab(options: &LabOptions, filter: Option<&str>) -> Result<Outcome> {
     lab::require(options)?;
-    let proxier = build_kube_proxy(false)?;
+    let examples = build_examples(false, &[])?;
     let test = build_lab_tests()?;
     let command = [
         OsString::from("env"),
-        kube_proxy_variable(&proxier),
+        examples_variable(&examples),
         test.into(),
     ];
     let arguments = ["--test-threads=1"]

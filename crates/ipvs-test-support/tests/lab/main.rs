@@ -3,6 +3,7 @@
 mod differential;
 mod flows;
 mod golden;
+mod ipvsadm;
 mod netlink;
 mod packets;
 mod process;

@@ -28,45 +28,46 @@ pub(crate) fn run(options: &DemoOptions) -> Result<u8> {
         return inside::run().map(|()| 0);
     }
     lab::require(&options.lab)?;
-    let proxier = build_kube_proxy(true)?;
+    println!("building the reference proxier");
+    let examples = build_examples(true, &["kube-proxy"])?;
     println!("booting the lab");
     let itself = std::env::current_exe().context("where is this program?")?;
     let command = [itself.into_os_string(), "demo".into(), "--inside".into()];
-    let with_proxier = [OsString::from("env"), kube_proxy_variable(&proxier)]
+    let with_proxier = [OsString::from("env"), examples_variable(&examples)]
         .into_iter()
         .chain(command);
     lab::run(&options.lab, &with_proxier.collect::<Vec<_>>())
 }
 
-/// `KUBE_PROXY=PATH`, by which the tests and the demo find the program.
-pub(crate) fn kube_proxy_variable(path: &std::path::Path) -> OsString {
-    let mut variable = OsString::from("KUBE_PROXY=");
-    variable.push(path);
+/// `IPVS_EXAMPLES=FOLDER`, by which the tests and the demo find the programs.
+pub(crate) fn examples_variable(folder: &std::path::Path) -> OsString {
+    let mut variable = OsString::from("IPVS_EXAMPLES=");
+    variable.push(folder);
     variable
 }
 
-/// Builds the reference proxier; returns where it is.
-pub(crate) fn build_kube_proxy(release: bool) -> Result<std::path::PathBuf> {
+/// Builds examples, all of them if none is named; returns the folder that they are in.
+pub(crate) fn build_examples(release: bool, names: &[&str]) -> Result<std::path::PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command
-        .args([
-            "build",
-            "--quiet",
-            "--package",
-            "examples",
-            "--example",
-            "kube-proxy",
-        ])
+        .args(["build", "--quiet", "--package", "examples"])
         .current_dir(root());
+    match names {
+        [] => {
+            command.arg("--examples");
+        }
+        names => {
+            command.args(names.iter().flat_map(|name| ["--example", name]));
+        }
+    }
     if release {
         command.arg("--release");
     }
-    println!("building the reference proxier");
     if !command.status().context("cannot run cargo")?.success() {
-        bail!("the reference proxier does not build");
+        bail!("the examples do not build");
     }
     Ok(target()
         .join(if release { "release" } else { "debug" })
-        .join("examples/kube-proxy"))
+        .join("examples"))
 }
