@@ -1,6 +1,7 @@
 //! Developer commands, all of them started as `cargo xtask COMMAND`.
 
 mod bench;
+mod capture;
 mod demo;
 mod install;
 mod lab;
@@ -14,6 +15,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::bench::Bench;
+use crate::capture::CaptureOptions;
 use crate::demo::DemoOptions;
 use crate::lab::LabOptions;
 use crate::test::TestOptions;
@@ -34,6 +36,8 @@ enum Command {
     /// Measure in a real kernel.
     #[command(subcommand)]
     Bench(Bench),
+    /// Record what ipvsadm and the kernel say to each other, for the codec's tests.
+    Capture(CaptureOptions),
     /// Run a command in a real IPVS kernel, with the repository at its own path; a shell if there is none.
     Lab {
         #[command(flatten)]
@@ -59,6 +63,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Demo(options) => Ok(ExitCode::from(demo::run(&options)?)),
         Command::Test(options) => Ok(ExitCode::from(test::run(&options)?)),
         Command::Bench(bench) => Ok(ExitCode::from(bench::run(&bench)?)),
+        Command::Capture(options) => Ok(ExitCode::from(capture::run(&options)?)),
         Command::Lab { options, command } => {
             lab::require(&options)?;
             Ok(ExitCode::from(lab::run(&options, &command)?))
