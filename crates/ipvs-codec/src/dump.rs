@@ -1,5 +1,5 @@
 use crate::error::{SemanticError, WireError};
-use crate::reply::{Meaning, frames};
+use crate::reply::frames;
 use crate::types::{Family, ObservedDestination, ObservedService};
 use crate::wire::{IpvsCmd, for_each_raw};
 
@@ -62,15 +62,17 @@ pub fn destinations(
         .map(move |message| parse_destination(message, service_family))
 }
 
+/// Message types below are netlink's own.
+const NLMSG_MIN_TYPE: u16 = 16;
+
 /// What stands behind the netlink header of the messages with a command. A broken header ends the datagram.
 fn objects(datagram: &[u8], command: IpvsCmd) -> impl Iterator<Item = &[u8]> {
     frames(datagram)
         .map_while(Result::ok)
-        .filter_map(|frame| match frame.meaning() {
-            Ok(Meaning::Data(object)) => Some(object),
-            _ => None,
+        .filter(move |frame| {
+            frame.kind >= NLMSG_MIN_TYPE && frame.payload.first() == Some(&command.0)
         })
-        .filter(move |object| object.first() == Some(&command.0))
+        .map(|frame| frame.payload)
 }
 
 pub(crate) fn find<'a>(

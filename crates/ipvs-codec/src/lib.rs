@@ -11,6 +11,7 @@
 )]
 
 mod dump;
+mod encode;
 mod error;
 mod family;
 pub mod reply;

@@ -2,11 +2,10 @@ use std::net::SocketAddr;
 
 use netlink_packet_core::Nla;
 
-use crate::types::{
-    Daemon, DaemonState, Destination, Service, ServiceFlags, ServiceKey, Timeouts, addr_attrs,
-    key_attrs,
-};
-use crate::wire::{DAEMON_NEST, DEST_NEST, DaemonAttr, IpvsCmd, SERVICE_NEST, write_attr};
+use crate::encode;
+use crate::types::{Daemon, DaemonState, Destination, Service, ServiceFlags, ServiceKey, Timeouts};
+use crate::wire::kinds::DAEMON_NEST;
+use crate::wire::{DaemonAttr, IpvsCmd, write_attr};
 
 /// A request to IPVS, written straight from the typed layer.
 ///
@@ -96,61 +95,45 @@ impl Request<'_> {
 
     /// Appends generic netlink header and attributes. Allocates nothing but the growth of `out`.
     pub fn emit(&self, out: &mut Vec<u8>) {
-        out.extend([self.command().0, 1, 0, 0]);
+        let command = self.command();
+        let header = |out: &mut Vec<u8>| out.extend_from_slice(&[command.0, 1, 0, 0]);
         match self {
             Self::NewService(service) | Self::SetService(service) => {
-                nest(out, SERVICE_NEST, |out| {
-                    service.for_each_attr(ServiceFlags::all(), |attr| push(out, &attr))
-                });
+                encode::service(command, service, ServiceFlags::all(), out);
             }
-            Self::SetServiceMasked(service, mask) => {
-                nest(out, SERVICE_NEST, |out| {
-                    service.for_each_attr(*mask, |attr| push(out, &attr))
-                });
+            Self::SetServiceMasked(service, mask) => encode::service(command, service, *mask, out),
+            Self::DelService(key)
+            | Self::GetService(key)
+            | Self::DumpDests(key)
+            | Self::Zero(Some(key)) => encode::about_service(command, key, out),
+            Self::NewDest(key, destination) | Self::SetDest(key, destination) => {
+                encode::destination(command, key, destination, out);
             }
+            Self::DelDest(key, addr) => encode::about_destination(command, key, *addr, out),
             Self::NewDaemon(daemon) => {
+                header(out);
                 nest(out, DAEMON_NEST, |out| {
                     daemon.for_each_attr(|attr| push(out, &attr))
                 });
             }
             Self::DelDaemon(state) => {
+                header(out);
                 nest(out, DAEMON_NEST, |out| {
                     push(out, &DaemonAttr::State(state.number()))
                 });
             }
-            Self::DelService(key)
-            | Self::GetService(key)
-            | Self::DumpDests(key)
-            | Self::Zero(Some(key)) => {
-                push_key(out, key);
+            Self::SetConfig(timeouts) => {
+                header(out);
+                timeouts.for_each_attr(|attr| push(out, &attr));
             }
-            Self::NewDest(key, destination) | Self::SetDest(key, destination) => {
-                push_key(out, key);
-                nest(out, DEST_NEST, |out| {
-                    destination.for_each_attr(|attr| push(out, &attr))
-                });
-            }
-            Self::DelDest(key, addr) => {
-                push_key(out, key);
-                nest(out, DEST_NEST, |out| {
-                    addr_attrs(*addr, |attr| push(out, &attr))
-                });
-            }
-            Self::SetConfig(timeouts) => timeouts.for_each_attr(|attr| push(out, &attr)),
             Self::DumpServices
             | Self::DumpDaemons
             | Self::GetConfig
             | Self::GetInfo
             | Self::Zero(None)
-            | Self::Flush => {}
+            | Self::Flush => header(out),
         }
     }
-}
-
-fn push_key(out: &mut Vec<u8>, key: &ServiceKey) {
-    nest(out, SERVICE_NEST, |out| {
-        key_attrs(key, |attr| push(out, &attr))
-    });
 }
 
 #[inline]

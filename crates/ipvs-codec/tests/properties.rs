@@ -301,6 +301,13 @@ fn what_the_kernel_mangles_is_refused() {
 }
 
 #[test]
+fn a_mask_without_persistence_means_nothing() {
+    let line: SavedLine = "-A -u [2001:db8::1]:53 -s rr -M 64 -o".parse().unwrap();
+    assert_eq!(line.to_string(), "-A -u [2001:db8::1]:53 -s rr -o");
+    assert_eq!(line.to_string().parse(), Ok(line));
+}
+
+#[test]
 fn a_wrong_line_says_what_is_wrong() {
     let error = |line: &str| line.parse::<SavedLine>().unwrap_err().to_string();
     assert_eq!(error(""), "-A or -a is missing");

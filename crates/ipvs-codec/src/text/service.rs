@@ -181,6 +181,10 @@ pub(super) fn read(mut options: Options<'_>) -> Result<Service, TextError> {
             other => return Err(TextError::Unexpected(other.to_owned())),
         }
     }
+    // Without persistence it means nothing, and is not written.
+    if !service.flags.contains(ServiceFlags::PERSISTENT) {
+        service.netmask = Netmask::host(key.family());
+    }
     // Their names depend on the scheduler, which may stand behind them.
     for name in flags.into_iter().flat_map(|names| names.split(',')) {
         service.flags |=

@@ -1,10 +1,19 @@
 use std::fmt;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 
-use super::key::union_bytes;
-use super::{Family, Stats, Tunnel};
+use super::stats::StatsNests;
+use super::{Family, ServiceKey, Stats, Tunnel};
 use crate::error::{InvalidValue, SemanticError};
-use crate::wire::{Attribute as _, DestAttr, RawAttr, for_each_raw};
+use crate::request::Request;
+use crate::wire::kinds::{
+    DEST_ACTIVE_CONNS, DEST_ADDR, DEST_ADDR_FAMILY, DEST_FWD_METHOD, DEST_INACT_CONNS,
+    DEST_L_THRESH, DEST_PERSIST_CONNS, DEST_PORT, DEST_STATS, DEST_STATS64, DEST_TUN_FLAGS,
+    DEST_TUN_PORT, DEST_TUN_TYPE, DEST_U_THRESH, DEST_WEIGHT,
+};
+use crate::wire::{
+    Address, DestAttr, Encoding as _, RawAttr, U8, U16, U16Be, U32, for_each_raw, parse_whole,
+};
 
 /// How packets reach a destination (`IPVS_DEST_ATTR_FWD_METHOD`). The kernel keeps the low three bits; 5 to 7 are
 /// accepted and kept.
@@ -129,33 +138,18 @@ impl Destination {
         Ok(self)
     }
 
-    /// Calls `each` with the attributes in the order of libipvs.
-    pub(crate) fn for_each_attr(&self, mut each: impl FnMut(DestAttr)) {
-        addr_attrs(self.addr, &mut each);
-        each(DestAttr::FwdMethod(self.forward.number()));
-        each(DestAttr::Weight(self.weight));
-        let (kind, port, flags) = self.tunnel.to_wire();
-        each(DestAttr::TunType(kind));
-        each(DestAttr::TunPort(port));
-        each(DestAttr::TunFlags(flags));
-        each(DestAttr::UpperThreshold(self.upper_threshold));
-        each(DestAttr::LowerThreshold(self.lower_threshold));
-    }
-
     /// The attributes of a request that makes or changes the destination.
     #[must_use]
     pub fn to_attrs(&self) -> Vec<DestAttr> {
-        let mut attrs = Vec::with_capacity(10);
-        self.for_each_attr(|attr| attrs.push(attr));
-        attrs
+        let mark = ServiceKey::Fwmark {
+            family: Family::of(self.addr.ip()),
+            mark: NonZeroU32::MIN,
+        };
+        let mut bytes = Vec::new();
+        Request::NewDest(&mark, self).emit(&mut bytes);
+        // Behind the message's header, the nest of a service with a mark, and the head of the destination's.
+        parse_whole(bytes.get(28..).unwrap_or_default()).0
     }
-}
-
-/// The attributes that identify a destination.
-pub(crate) fn addr_attrs(addr: SocketAddr, mut each: impl FnMut(DestAttr)) {
-    each(DestAttr::Family(Family::of(addr.ip()).number()));
-    each(DestAttr::Addr(union_bytes(addr.ip())));
-    each(DestAttr::Port(addr.port()));
 }
 
 /// A destination as the kernel reports it.
@@ -174,9 +168,6 @@ pub struct ObservedDestination {
     pub stats: Stats,
 }
 
-const STATS: u16 = 10;
-const STATS64: u16 = 12;
-
 impl ObservedDestination {
     /// Reads the value of an `IPVS_CMD_ATTR_DEST` nest without allocating. A kernel before 3.18 does not say the
     /// family: it is then that of the service, `service_family`. Everything but the identity is optional.
@@ -191,7 +182,7 @@ impl ObservedDestination {
 }
 
 #[derive(Default)]
-struct Fields {
+struct Fields<'a> {
     family: u16,
     addr: Option<[u8; 16]>,
     port: Option<u16>,
@@ -203,31 +194,32 @@ struct Fields {
     active: u32,
     inactive: u32,
     persistent: u32,
-    stats: Option<Stats>,
-    stats64: Option<Stats>,
+    stats: StatsNests<'a>,
 }
 
-impl Fields {
-    fn read(&mut self, raw: &RawAttr<'_>) -> Result<(), SemanticError> {
+impl<'a> Fields<'a> {
+    #[inline]
+    fn read(&mut self, raw: &RawAttr<'a>) -> Result<(), SemanticError> {
+        let bytes = raw.value;
         match raw.kind() {
-            STATS => self.stats = Some(Stats::parse(raw.value)?),
-            STATS64 => self.stats64 = Some(Stats::parse64(raw.value)?),
-            _ => match DestAttr::read(raw)? {
-                DestAttr::Family(family) => self.family = family,
-                DestAttr::Addr(addr) => self.addr = Some(addr),
-                DestAttr::Port(port) => self.port = Some(port),
-                DestAttr::FwdMethod(number) => self.forward = number,
-                DestAttr::Weight(weight) => self.weight = weight,
-                DestAttr::UpperThreshold(limit) => self.upper = limit,
-                DestAttr::LowerThreshold(limit) => self.lower = limit,
-                DestAttr::TunType(kind) => self.tunnel.0 = kind,
-                DestAttr::TunPort(port) => self.tunnel.1 = port,
-                DestAttr::TunFlags(flags) => self.tunnel.2 = flags,
-                DestAttr::ActiveConns(count) => self.active = count,
-                DestAttr::InactConns(count) => self.inactive = count,
-                DestAttr::PersistConns(count) => self.persistent = count,
-                DestAttr::Stats(_) | DestAttr::Stats64(_) | DestAttr::Other(_) => {}
-            },
+            DEST_ADDR => self.addr = Some(Address::get("IPVS_DEST_ATTR_ADDR", bytes)?),
+            DEST_PORT => self.port = Some(U16Be::get("IPVS_DEST_ATTR_PORT", bytes)?),
+            DEST_FWD_METHOD => self.forward = U32::get("IPVS_DEST_ATTR_FWD_METHOD", bytes)?,
+            DEST_WEIGHT => self.weight = U32::get("IPVS_DEST_ATTR_WEIGHT", bytes)?,
+            DEST_U_THRESH => self.upper = U32::get("IPVS_DEST_ATTR_U_THRESH", bytes)?,
+            DEST_L_THRESH => self.lower = U32::get("IPVS_DEST_ATTR_L_THRESH", bytes)?,
+            DEST_ACTIVE_CONNS => self.active = U32::get("IPVS_DEST_ATTR_ACTIVE_CONNS", bytes)?,
+            DEST_INACT_CONNS => self.inactive = U32::get("IPVS_DEST_ATTR_INACT_CONNS", bytes)?,
+            DEST_PERSIST_CONNS => {
+                self.persistent = U32::get("IPVS_DEST_ATTR_PERSIST_CONNS", bytes)?;
+            }
+            DEST_STATS => self.stats.narrow = Some(bytes),
+            DEST_ADDR_FAMILY => self.family = U16::get("IPVS_DEST_ATTR_ADDR_FAMILY", bytes)?,
+            DEST_STATS64 => self.stats.wide = Some(bytes),
+            DEST_TUN_TYPE => self.tunnel.0 = U8::get("IPVS_DEST_ATTR_TUN_TYPE", bytes)?,
+            DEST_TUN_PORT => self.tunnel.1 = U16Be::get("IPVS_DEST_ATTR_TUN_PORT", bytes)?,
+            DEST_TUN_FLAGS => self.tunnel.2 = U16::get("IPVS_DEST_ATTR_TUN_FLAGS", bytes)?,
+            _ => {}
         }
         Ok(())
     }
@@ -259,7 +251,7 @@ impl Fields {
             active_connections: self.active,
             inactive_connections: self.inactive,
             persistent_connections: self.persistent,
-            stats: self.stats64.or(self.stats).unwrap_or_default(),
+            stats: self.stats.read()?,
         })
     }
 }

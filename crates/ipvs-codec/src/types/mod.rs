@@ -15,11 +15,9 @@ mod tunnel;
 
 pub use config::{Info, Timeouts};
 pub use daemon::{Daemon, DaemonState};
-pub(crate) use destination::addr_attrs;
 pub use destination::{Destination, ForwardMethod, ObservedDestination};
 pub use key::{Family, Protocol, ServiceKey};
 pub use scheduler::{InterfaceName, PeName, Scheduler};
-pub(crate) use service::key_attrs;
 pub use service::{Netmask, ObservedService, Service, ServiceFlags};
 pub use stats::Stats;
 pub use tunnel::{Tunnel, TunnelFlags};

@@ -1,10 +1,18 @@
 use std::net::Ipv4Addr;
 use std::num::NonZeroU32;
 
-use super::key::union_bytes;
+use super::stats::StatsNests;
 use super::{Family, PeName, Protocol, Scheduler, ServiceKey, Stats};
 use crate::error::{InvalidValue, SemanticError};
-use crate::wire::{Attribute as _, RawAttr, RawFlags, ServiceAttr, for_each_raw};
+use crate::request::Request;
+use crate::wire::kinds::{
+    SVC_ADDR, SVC_AF, SVC_FLAGS, SVC_FWMARK, SVC_NETMASK, SVC_PE_NAME, SVC_PORT, SVC_PROTOCOL,
+    SVC_SCHED_NAME, SVC_STATS, SVC_STATS64, SVC_TIMEOUT,
+};
+use crate::wire::{
+    Address, Encoding as _, FlagsAndMask, Name, RawAttr, ServiceAttr, U16, U16Be, U32,
+    for_each_raw, parse_whole,
+};
 
 bitflags::bitflags! {
     /// Flags of a service (`IPVS_SVC_ATTR_FLAGS`). Unknown bits are kept.
@@ -79,10 +87,10 @@ impl Netmask {
         }
     }
 
-    fn to_wire(self) -> u32 {
+    pub(crate) const fn to_wire(self) -> u32 {
         match self {
             Self::Ipv4(mask) => u32::from_ne_bytes(mask.octets()),
-            Self::Ipv6(length) => u32::from(length),
+            Self::Ipv6(length) => length as u32,
         }
     }
 
@@ -168,44 +176,13 @@ impl Service {
             } == *other
     }
 
-    /// Calls `each` with the attributes in the order of libipvs.
-    pub(crate) fn for_each_attr(&self, mask: ServiceFlags, mut each: impl FnMut(ServiceAttr)) {
-        key_attrs(&self.key, &mut each);
-        each(ServiceAttr::SchedName(self.scheduler.0));
-        if let Some(pe) = self.pe {
-            each(ServiceAttr::PeName(pe.0));
-        }
-        each(ServiceAttr::Flags(RawFlags {
-            flags: self.flags.bits(),
-            mask: mask.bits(),
-        }));
-        each(ServiceAttr::Timeout(self.timeout));
-        each(ServiceAttr::Netmask(self.netmask.to_wire()));
-    }
-
     /// The attributes of a request that makes or changes the service.
     #[must_use]
     pub fn to_attrs(&self) -> Vec<ServiceAttr> {
-        let mut attrs = Vec::with_capacity(9);
-        self.for_each_attr(ServiceFlags::all(), |attr| attrs.push(attr));
-        attrs
-    }
-}
-
-/// The attributes that identify a service.
-pub(crate) fn key_attrs(key: &ServiceKey, mut each: impl FnMut(ServiceAttr)) {
-    each(ServiceAttr::Family(key.family().number()));
-    match key {
-        ServiceKey::Endpoint {
-            protocol,
-            addr,
-            port,
-        } => {
-            each(ServiceAttr::Protocol(protocol.number()));
-            each(ServiceAttr::Addr(union_bytes(*addr)));
-            each(ServiceAttr::Port(*port));
-        }
-        ServiceKey::Fwmark { mark, .. } => each(ServiceAttr::Fwmark(mark.get())),
+        let mut bytes = Vec::new();
+        Request::NewService(self).emit(&mut bytes);
+        // Behind the message's header and that of its nest.
+        parse_whole(bytes.get(8..).unwrap_or_default()).0
     }
 }
 
@@ -220,7 +197,7 @@ pub struct ObservedService {
 }
 
 #[derive(Default)]
-struct Fields {
+struct Fields<'a> {
     family: Option<u16>,
     protocol: Option<u16>,
     addr: Option<[u8; 16]>,
@@ -231,8 +208,7 @@ struct Fields {
     timeout: u32,
     netmask: Option<u32>,
     pe: Option<PeName>,
-    stats: Option<Stats>,
-    stats64: Option<Stats>,
+    stats: StatsNests<'a>,
 }
 
 impl ObservedService {
@@ -248,29 +224,30 @@ impl ObservedService {
     }
 }
 
-const STATS: u16 = 10;
-const STATS64: u16 = 12;
-
-impl Fields {
-    fn read(&mut self, raw: &RawAttr<'_>) -> Result<(), SemanticError> {
+impl<'a> Fields<'a> {
+    #[inline]
+    fn read(&mut self, raw: &RawAttr<'a>) -> Result<(), SemanticError> {
+        let bytes = raw.value;
         match raw.kind() {
-            STATS => self.stats = Some(Stats::parse(raw.value)?),
-            STATS64 => self.stats64 = Some(Stats::parse64(raw.value)?),
-            _ => match ServiceAttr::read(raw)? {
-                ServiceAttr::Family(family) => self.family = Some(family),
-                ServiceAttr::Protocol(protocol) => self.protocol = Some(protocol),
-                ServiceAttr::Addr(addr) => self.addr = Some(addr),
-                ServiceAttr::Port(port) => self.port = Some(port),
-                ServiceAttr::Fwmark(mark) => self.fwmark = Some(mark),
-                ServiceAttr::SchedName(name) => self.scheduler = Some(Scheduler(name)),
-                ServiceAttr::Flags(flags) => self.flags = flags.flags,
-                ServiceAttr::Timeout(seconds) => self.timeout = seconds,
-                ServiceAttr::Netmask(netmask) => self.netmask = Some(netmask),
-                ServiceAttr::PeName(name) => {
-                    self.pe = (!name.as_bytes().is_empty()).then_some(PeName(name))
-                }
-                ServiceAttr::Stats(_) | ServiceAttr::Stats64(_) | ServiceAttr::Other(_) => {}
-            },
+            SVC_AF => self.family = Some(U16::get("IPVS_SVC_ATTR_AF", bytes)?),
+            SVC_PROTOCOL => self.protocol = Some(U16::get("IPVS_SVC_ATTR_PROTOCOL", bytes)?),
+            SVC_ADDR => self.addr = Some(Address::get("IPVS_SVC_ATTR_ADDR", bytes)?),
+            SVC_PORT => self.port = Some(U16Be::get("IPVS_SVC_ATTR_PORT", bytes)?),
+            SVC_FWMARK => self.fwmark = Some(U32::get("IPVS_SVC_ATTR_FWMARK", bytes)?),
+            SVC_SCHED_NAME => {
+                let name = Name::get("IPVS_SVC_ATTR_SCHED_NAME", bytes)?;
+                self.scheduler = Some(Scheduler(name));
+            }
+            SVC_FLAGS => self.flags = FlagsAndMask::get("IPVS_SVC_ATTR_FLAGS", bytes)?.flags,
+            SVC_TIMEOUT => self.timeout = U32::get("IPVS_SVC_ATTR_TIMEOUT", bytes)?,
+            SVC_NETMASK => self.netmask = Some(U32::get("IPVS_SVC_ATTR_NETMASK", bytes)?),
+            SVC_PE_NAME => {
+                let name = Name::get("IPVS_SVC_ATTR_PE_NAME", bytes)?;
+                self.pe = (!name.as_bytes().is_empty()).then_some(PeName(name));
+            }
+            SVC_STATS => self.stats.narrow = Some(bytes),
+            SVC_STATS64 => self.stats.wide = Some(bytes),
+            _ => {}
         }
         Ok(())
     }
@@ -293,9 +270,7 @@ impl Fields {
         };
         let service = Service {
             key,
-            scheduler: self
-                .scheduler
-                .unwrap_or(Scheduler(crate::wire::Name::EMPTY)),
+            scheduler: self.scheduler.unwrap_or(Scheduler(Name::EMPTY)),
             flags: ServiceFlags::from_bits_retain(self.flags),
             timeout: self.timeout,
             netmask: self.netmask.map_or_else(
@@ -306,7 +281,7 @@ impl Fields {
         };
         Ok(ObservedService {
             service,
-            stats: self.stats64.or(self.stats).unwrap_or_default(),
+            stats: self.stats.read()?,
         })
     }
 }

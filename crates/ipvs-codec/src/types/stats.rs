@@ -52,14 +52,73 @@ macro_rules! read {
     }};
 }
 
+/// The two nests of counters as they lie in an answer; only the better one is read.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct StatsNests<'a> {
+    pub(crate) narrow: Option<&'a [u8]>,
+    pub(crate) wide: Option<&'a [u8]>,
+}
+
+impl StatsNests<'_> {
+    /// The counters of 64 bits where the kernel has them (4.1), else those of 32 bits.
+    pub(crate) fn read(self) -> Result<Stats, WireError> {
+        match (self.wide, self.narrow) {
+            (Some(nest), _) => Stats::parse64(nest),
+            (None, Some(nest)) => Stats::parse(nest),
+            (None, None) => Ok(Stats::default()),
+        }
+    }
+}
+
 impl Stats {
     /// Reads an `IPVS_*_ATTR_STATS` nest.
-    pub(crate) fn parse(nest: &[u8]) -> Result<Self, WireError> {
+    fn parse(nest: &[u8]) -> Result<Self, WireError> {
         read!(StatsAttr, nest)
     }
 
     /// Reads an `IPVS_*_ATTR_STATS64` nest.
-    pub(crate) fn parse64(nest: &[u8]) -> Result<Self, WireError> {
-        read!(Stats64Attr, nest)
+    fn parse64(nest: &[u8]) -> Result<Self, WireError> {
+        match Self::in_order(nest) {
+            Some(stats) => Ok(stats),
+            None => read!(Stats64Attr, nest),
+        }
+    }
+
+    /// The ten counters if they stand as most kernels send them: in their order and without padding.
+    fn in_order(nest: &[u8]) -> Option<Self> {
+        let whole: &[u8; 120] = nest.try_into().ok()?;
+        let mut values = [0; 10];
+        let counters = whole.chunks_exact(12).zip(&mut values).zip(1_u16..);
+        for ((counter, value), kind) in counters {
+            let [a, b, c, d, number @ ..] = *counter.first_chunk::<12>()?;
+            if u16::from_ne_bytes([a, b]) != 12 || u16::from_ne_bytes([c, d]) != kind {
+                return None;
+            }
+            *value = u64::from_ne_bytes(number);
+        }
+        let [
+            connections,
+            in_packets,
+            out_packets,
+            in_bytes,
+            out_bytes,
+            connections_per_second,
+            in_packets_per_second,
+            out_packets_per_second,
+            in_bytes_per_second,
+            out_bytes_per_second,
+        ] = values;
+        Some(Self {
+            connections,
+            in_packets,
+            out_packets,
+            in_bytes,
+            out_bytes,
+            connections_per_second,
+            in_packets_per_second,
+            out_packets_per_second,
+            in_bytes_per_second,
+            out_bytes_per_second,
+        })
     }
 }

@@ -1,7 +1,8 @@
 //! The attribute spaces, one table each: `Variant(type): encoding = number "kernel name"`.
 
-use netlink_packet_core::{DefaultNla, NLA_F_NESTED, Nla};
+use netlink_packet_core::{DefaultNla, Nla};
 
+use super::kinds::*;
 use super::value::{
     Address, Attribute, Bytes4, Encoding, FlagsAndMask, Name, Nest, RawAttr, RawFlags, U8, U16,
     U16Be, U32, U64,
@@ -10,7 +11,7 @@ use crate::error::WireError;
 
 macro_rules! attributes {
     ($($(#[$doc:meta])* pub enum $space:ident {
-        $($(#[$variant_doc:meta])* $variant:ident($value:ty): $encoding:ty = $number:literal $name:literal,)*
+        $($(#[$variant_doc:meta])* $variant:ident($value:ty): $encoding:ty = $number:tt $name:literal,)*
     })*) => {$(
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,63 +113,63 @@ attributes! {
     /// A virtual server: `enum ip_vs_svc_attr`.
     pub enum ServiceAttr {
         /// 2 or 10.
-        Family(u16): U16 = 1 "IPVS_SVC_ATTR_AF",
+        Family(u16): U16 = SVC_AF "IPVS_SVC_ATTR_AF",
         /// IP protocol number; the kernel does not check it.
-        Protocol(u16): U16 = 2 "IPVS_SVC_ATTR_PROTOCOL",
+        Protocol(u16): U16 = SVC_PROTOCOL "IPVS_SVC_ATTR_PROTOCOL",
         /// Network order, an IPv4 address in the first four bytes.
-        Addr([u8; 16]): Address = 3 "IPVS_SVC_ATTR_ADDR",
+        Addr([u8; 16]): Address = SVC_ADDR "IPVS_SVC_ATTR_ADDR",
         /// The port (network byte order on the wire).
-        Port(u16): U16Be = 4 "IPVS_SVC_ATTR_PORT",
+        Port(u16): U16Be = SVC_PORT "IPVS_SVC_ATTR_PORT",
         /// Firewall mark; wins over protocol, address and port.
-        Fwmark(u32): U32 = 5 "IPVS_SVC_ATTR_FWMARK",
+        Fwmark(u32): U32 = SVC_FWMARK "IPVS_SVC_ATTR_FWMARK",
         /// Scheduler.
-        SchedName(Name<15>): Name<15> = 6 "IPVS_SVC_ATTR_SCHED_NAME",
+        SchedName(Name<15>): Name<15> = SVC_SCHED_NAME "IPVS_SVC_ATTR_SCHED_NAME",
         /// Flags and the mask of those that take effect.
-        Flags(RawFlags): FlagsAndMask = 7 "IPVS_SVC_ATTR_FLAGS",
+        Flags(RawFlags): FlagsAndMask = SVC_FLAGS "IPVS_SVC_ATTR_FLAGS",
         /// Persistence timeout in seconds.
-        Timeout(u32): U32 = 8 "IPVS_SVC_ATTR_TIMEOUT",
+        Timeout(u32): U32 = SVC_TIMEOUT "IPVS_SVC_ATTR_TIMEOUT",
         /// IPv4: a mask in network order, read here as it lies; IPv6: a prefix length in host order.
-        Netmask(u32): U32 = 9 "IPVS_SVC_ATTR_NETMASK",
+        Netmask(u32): U32 = SVC_NETMASK "IPVS_SVC_ATTR_NETMASK",
         /// 32-bit counters.
-        Stats(Nest<StatsAttr>): Nest<StatsAttr> = 10 "IPVS_SVC_ATTR_STATS",
+        Stats(Nest<StatsAttr>): Nest<StatsAttr> = SVC_STATS "IPVS_SVC_ATTR_STATS",
         /// Persistence engine.
-        PeName(Name<16>): Name<16> = 11 "IPVS_SVC_ATTR_PE_NAME",
+        PeName(Name<16>): Name<16> = SVC_PE_NAME "IPVS_SVC_ATTR_PE_NAME",
         /// 64-bit counters, since Linux 4.1.
-        Stats64(Nest<Stats64Attr>): Nest<Stats64Attr> = 12 "IPVS_SVC_ATTR_STATS64",
+        Stats64(Nest<Stats64Attr>): Nest<Stats64Attr> = SVC_STATS64 "IPVS_SVC_ATTR_STATS64",
     }
 
     /// A real server: `enum ip_vs_dest_attr`.
     pub enum DestAttr {
         /// Network order, an IPv4 address in the first four bytes.
-        Addr([u8; 16]): Address = 1 "IPVS_DEST_ATTR_ADDR",
+        Addr([u8; 16]): Address = DEST_ADDR "IPVS_DEST_ATTR_ADDR",
         /// The port (network byte order on the wire).
-        Port(u16): U16Be = 2 "IPVS_DEST_ATTR_PORT",
+        Port(u16): U16Be = DEST_PORT "IPVS_DEST_ATTR_PORT",
         /// Forwarding method; the kernel keeps the low three bits.
-        FwdMethod(u32): U32 = 3 "IPVS_DEST_ATTR_FWD_METHOD",
+        FwdMethod(u32): U32 = DEST_FWD_METHOD "IPVS_DEST_ATTR_FWD_METHOD",
         /// 0 to 2147483647.
-        Weight(u32): U32 = 4 "IPVS_DEST_ATTR_WEIGHT",
+        Weight(u32): U32 = DEST_WEIGHT "IPVS_DEST_ATTR_WEIGHT",
         /// Upper connection threshold.
-        UpperThreshold(u32): U32 = 5 "IPVS_DEST_ATTR_U_THRESH",
+        UpperThreshold(u32): U32 = DEST_U_THRESH "IPVS_DEST_ATTR_U_THRESH",
         /// Lower connection threshold.
-        LowerThreshold(u32): U32 = 6 "IPVS_DEST_ATTR_L_THRESH",
+        LowerThreshold(u32): U32 = DEST_L_THRESH "IPVS_DEST_ATTR_L_THRESH",
         /// Active connections.
-        ActiveConns(u32): U32 = 7 "IPVS_DEST_ATTR_ACTIVE_CONNS",
+        ActiveConns(u32): U32 = DEST_ACTIVE_CONNS "IPVS_DEST_ATTR_ACTIVE_CONNS",
         /// Inactive connections.
-        InactConns(u32): U32 = 8 "IPVS_DEST_ATTR_INACT_CONNS",
+        InactConns(u32): U32 = DEST_INACT_CONNS "IPVS_DEST_ATTR_INACT_CONNS",
         /// Persistence templates.
-        PersistConns(u32): U32 = 9 "IPVS_DEST_ATTR_PERSIST_CONNS",
+        PersistConns(u32): U32 = DEST_PERSIST_CONNS "IPVS_DEST_ATTR_PERSIST_CONNS",
         /// 32-bit counters.
-        Stats(Nest<StatsAttr>): Nest<StatsAttr> = 10 "IPVS_DEST_ATTR_STATS",
+        Stats(Nest<StatsAttr>): Nest<StatsAttr> = DEST_STATS "IPVS_DEST_ATTR_STATS",
         /// 2 or 10, since Linux 3.18; without it the service's family.
-        Family(u16): U16 = 11 "IPVS_DEST_ATTR_ADDR_FAMILY",
+        Family(u16): U16 = DEST_ADDR_FAMILY "IPVS_DEST_ATTR_ADDR_FAMILY",
         /// 64-bit counters, since Linux 4.1.
-        Stats64(Nest<Stats64Attr>): Nest<Stats64Attr> = 12 "IPVS_DEST_ATTR_STATS64",
+        Stats64(Nest<Stats64Attr>): Nest<Stats64Attr> = DEST_STATS64 "IPVS_DEST_ATTR_STATS64",
         /// 0 IPIP, 1 GUE, 2 GRE; since Linux 5.2.
-        TunType(u8): U8 = 13 "IPVS_DEST_ATTR_TUN_TYPE",
+        TunType(u8): U8 = DEST_TUN_TYPE "IPVS_DEST_ATTR_TUN_TYPE",
         /// GUE port (network byte order on the wire).
-        TunPort(u16): U16Be = 14 "IPVS_DEST_ATTR_TUN_PORT",
+        TunPort(u16): U16Be = DEST_TUN_PORT "IPVS_DEST_ATTR_TUN_PORT",
         /// 1 checksum, 2 remote checksum; since Linux 5.3.
-        TunFlags(u16): U16 = 15 "IPVS_DEST_ATTR_TUN_FLAGS",
+        TunFlags(u16): U16 = DEST_TUN_FLAGS "IPVS_DEST_ATTR_TUN_FLAGS",
     }
 
     /// A synchronisation daemon: `enum ip_vs_daemon_attr`.
@@ -239,10 +240,3 @@ attributes! {
         OutBps(u64): U64 = 10 "IPVS_STATS_ATTR_OUTBPS",
     }
 }
-
-/// Kind of the `IPVS_CMD_ATTR_SERVICE` nest as libipvs sends it.
-pub(crate) const SERVICE_NEST: u16 = 1 | NLA_F_NESTED;
-/// Kind of the `IPVS_CMD_ATTR_DEST` nest as libipvs sends it.
-pub(crate) const DEST_NEST: u16 = 2 | NLA_F_NESTED;
-/// Kind of the `IPVS_CMD_ATTR_DAEMON` nest as libipvs sends it.
-pub(crate) const DAEMON_NEST: u16 = 3 | NLA_F_NESTED;

@@ -4,11 +4,14 @@
 //! tolerates: values that are short or long, bytes behind the last attribute. Those stand as `Other` and `leftover`.
 
 mod attrs;
+pub(crate) mod kinds;
 mod message;
 mod value;
 
 pub use attrs::{CmdAttr, DaemonAttr, DestAttr, InfoAttr, ServiceAttr, Stats64Attr, StatsAttr};
-pub(crate) use attrs::{DAEMON_NEST, DEST_NEST, SERVICE_NEST};
 pub use message::{IpvsCmd, IpvsMessage, IpvsPayload};
-pub(crate) use value::{Attribute, RawAttr, RawAttrs, for_each_raw, write_attr};
+pub(crate) use value::{
+    Address, Attribute, Encoding, FlagsAndMask, RawAttr, RawAttrs, U8, U16, U16Be, U32,
+    for_each_raw, parse_whole, write_attr,
+};
 pub use value::{Name, Nest, RawFlags};

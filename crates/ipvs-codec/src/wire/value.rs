@@ -51,6 +51,7 @@ macro_rules! integers {
             fn put(value: &$int, buffer: &mut [u8]) {
                 copy(buffer, &value.$put());
             }
+            #[inline]
             fn get(attr: &'static str, bytes: &[u8]) -> Result<$int, WireError> {
                 prefix(attr, bytes).map(<$int>::$get)
             }
@@ -143,16 +144,17 @@ pub struct RawFlags {
     pub mask: u32,
 }
 
-/// A NUL-terminated string of at most `MAX` bytes, kept in place: `MAX` is 15 for schedulers and interfaces and
+/// A NUL-terminated string of at most `MAX` bytes (16 or fewer), kept in place: `MAX` is 15 for schedulers and interfaces and
 /// 16 for persistence engines. Any bytes are possible; the kernel does not promise UTF-8.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Name<const MAX: usize> {
-    bytes: [u8; MAX],
+    /// Zeros behind the name.
+    bytes: [u8; 16],
 }
 
 impl<const MAX: usize> Name<MAX> {
     /// The empty name.
-    pub const EMPTY: Self = Self { bytes: [0; MAX] };
+    pub const EMPTY: Self = Self { bytes: [0; 16] };
 
     /// A name, or `None` if it is longer than `MAX` bytes or holds a NUL.
     ///
@@ -163,7 +165,7 @@ impl<const MAX: usize> Name<MAX> {
     /// ```
     #[must_use]
     pub const fn new(name: &[u8]) -> Option<Self> {
-        let mut bytes = [0; MAX];
+        let mut bytes = [0; 16];
         if name.len() > MAX {
             return None;
         }
@@ -182,8 +184,15 @@ impl<const MAX: usize> Name<MAX> {
     /// The bytes of the name, without NUL.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
-        let end = self.bytes.iter().position(|byte| *byte == 0).unwrap_or(MAX);
-        self.bytes.get(..end).unwrap_or_default()
+        self.bytes.get(..self.padded().1).unwrap_or_default()
+    }
+
+    /// The name with zeros behind it, and its length.
+    #[inline]
+    pub(crate) fn padded(&self) -> ([u8; 16], usize) {
+        // A name holds no NUL: the zeros behind it are its highest bytes in this order.
+        let zeros = u128::from_le_bytes(self.bytes).leading_zeros() / 8;
+        (self.bytes, 16_usize.wrapping_sub(zeros as usize))
     }
 }
 
@@ -202,17 +211,21 @@ impl<const MAX: usize> Encoding for Name<MAX> {
         buffer.fill(0);
         copy(buffer, value.as_bytes());
     }
+    #[inline]
     fn get(attr: &'static str, bytes: &[u8]) -> Result<Self, WireError> {
         let end = bytes
             .iter()
             .position(|byte| *byte == 0)
             .ok_or(WireError::Unterminated { attr })?;
-        let name = bytes.get(..end).unwrap_or_default();
-        Self::new(name).ok_or(WireError::Long {
+        let mut name = Self::EMPTY;
+        let within = name.bytes.get_mut(..MAX).unwrap_or_default();
+        let place = within.get_mut(..end).ok_or(WireError::Long {
             attr,
             most: MAX.saturating_add(1),
             got: bytes.len(),
-        })
+        })?;
+        place.copy_from_slice(bytes.get(..end).unwrap_or_default());
+        Ok(name)
     }
 }
 
@@ -307,10 +320,8 @@ impl<'a> Iterator for RawAttrs<'a> {
         let [a, b, c, d] = *self.rest.first_chunk()?;
         let length = usize::from(u16::from_ne_bytes([a, b]));
         let value = self.rest.get(4..length)?;
-        self.rest = self
-            .rest
-            .get(length.next_multiple_of(4)..)
-            .unwrap_or_default();
+        let padded = length.wrapping_add(3) & !3;
+        self.rest = self.rest.get(padded..).unwrap_or_default();
         Some(RawAttr {
             head: u16::from_ne_bytes([c, d]),
             value,
