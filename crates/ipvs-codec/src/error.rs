@@ -90,9 +90,15 @@ pub enum InvalidValue {
     /// The kernel keeps weights in 31 bits and refuses more with `ERANGE`.
     #[error("weight {0}: at most 2147483647")]
     Weight(u32),
-    /// The kernel multiplies by HZ (up to 1000) in 32 bits and wraps silently.
-    #[error("timeout {0} s: at most 2147483 s")]
-    Timeout(u32),
+    /// The kernel multiplies by HZ, up to 1000, in 32 bits: it wraps persistence timeouts silently, and refuses others
+    /// with `EINVAL`.
+    #[error("timeout {seconds} s: at most {most} s")]
+    Timeout {
+        /// The refused timeout.
+        seconds: u32,
+        /// The longest that every kernel takes.
+        most: u32,
+    },
     /// A prefix length of another family.
     #[error("prefix length {0}: at most {1}")]
     Prefix(u8, u8),

@@ -209,13 +209,16 @@ proptest! {
     fn no_line_panics(words in proptest::collection::vec(
         prop_oneof![
             prop::sample::select(vec![
-                "-A", "-a", "-t", "-u", "-f", "-6", "-s", "-p", "-M", "-b", "-r", "-w", "-x", "--pe", "--tun-type",
-                "gue", "--tun-port", "10.0.0.1:80", "[::1]:80", "1", "300", "-1", "sh", "sh-port", "255.255.0.0", "rr",
+                "-A", "-a", "-t", "-u", "-f", "-6", "-s", "-p", "-M", "-b", "-o", "-r", "-m", "-i", "-g", "-w", "-x", "-y", "--pe",
+                "sip", "--tun-type", "gue", "gre", "--tun-port", "--tun-csum", "--tun-remcsum", "--tun-nocsum", "10.0.0.1:80",
+                "[::1]:80", "1", "300", "-1", "sh", "sh-port", "flag-3", "255.255.0.0", "64", "rr",
             ]).prop_map(str::to_owned),
             ".{0,8}",
         ],
         0..12,
-    )) {
+    ), start in 0..3_usize) {
+        let start = ["", "-A -t 10.0.0.1:80 ", "-a -u [::2]:53 -r 10.1.0.1:80 "][start];
+        let words = [start.to_owned() + &words.join(" ")];
         if let Ok(line) = words.join(" ").parse::<SavedLine>() {
             prop_assert_eq!(line.to_string().parse::<SavedLine>(), Ok(line));
         }
@@ -268,11 +271,17 @@ fn what_the_kernel_mangles_is_refused() {
     let error = |error: InvalidValue| error.to_string();
     assert_eq!(
         Service::new(key, Scheduler::RR).persistent(u32::MAX),
-        Err(InvalidValue::Timeout(u32::MAX))
+        Err(InvalidValue::Timeout {
+            seconds: u32::MAX,
+            most: 4_294_967
+        })
     );
     assert_eq!(
         Timeouts::new(1, 2, 3_000_000),
-        Err(InvalidValue::Timeout(3_000_000))
+        Err(InvalidValue::Timeout {
+            seconds: 3_000_000,
+            most: 2_147_483
+        })
     );
     assert_eq!(
         Netmask::prefix(Family::Ipv6, 0),
@@ -324,6 +333,8 @@ fn a_wrong_line_says_what_is_wrong() {
         gue.parse::<SavedLine>(),
         Err(TextError::Missing("--tun-port"))
     );
+    let masked = "-a -t 10.0.0.1:80 -r 10.1.0.1:80 -m --tun-type gre";
+    assert_eq!(error(masked), "unexpected \"--tun-type\"");
     let heavy = "-a -t 10.0.0.1:80 -r 10.1.0.1:80 -w 4294967295";
     assert_eq!(error(heavy), "weight 4294967295: at most 2147483647");
 }

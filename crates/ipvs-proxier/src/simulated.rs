@@ -1,8 +1,10 @@
 //! A kernel in memory that obeys the rules of the real one, error numbers included.
 
+mod ipvs;
+
 use std::net::IpAddr;
 
-use ipvs_codec::{Destination, Family, ServiceKey};
+use ipvs_codec::{Family, ServiceKey};
 use ipvs_model::{Known, Member, Operation, Vip};
 use ipvs_netfilter::ipset::SetSpec;
 use ipvs_netlink::{Cause, KernelError};
@@ -91,44 +93,6 @@ impl Simulated {
         let allow = |allowed: bool, errno: i32| if allowed { Ok(()) } else { Err(errno) };
         let state = &self.state;
         match operation {
-            Operation::AddVirtualServer { service } => {
-                allow(!state.virtual_servers.contains_key(&service.key), EEXIST)?;
-                allow(!service.scheduler.to_string().is_empty(), ENOENT)?;
-            }
-            Operation::SetVirtualServer { service } => {
-                allow(state.virtual_servers.contains_key(&service.key), ESRCH)?;
-            }
-            Operation::RemoveVirtualServer { virtual_server } => {
-                allow(state.virtual_servers.contains_key(virtual_server), ESRCH)?;
-            }
-            Operation::AddRealServer {
-                virtual_server,
-                real_server,
-            } => {
-                let there = self.real_server(virtual_server, real_server)?;
-                in_range(real_server)?;
-                allow(!there, EEXIST)?;
-                allow(is_unicast(real_server.addr.ip()), EINVAL)?;
-            }
-            Operation::SetRealServer {
-                virtual_server,
-                real_server,
-            }
-            | Operation::DrainRealServer {
-                virtual_server,
-                real_server,
-            } => {
-                let there = self.real_server(virtual_server, real_server)?;
-                in_range(real_server)?;
-                allow(there, ENOENT)?;
-            }
-            Operation::RemoveRealServer {
-                virtual_server,
-                address,
-            } => {
-                let there = self.real_server(virtual_server, &Destination::new(*address))?;
-                allow(there, ENOENT)?;
-            }
             Operation::AddMember { member } => self.can_add(member)?,
             Operation::RemoveMember { member } => {
                 allow(state.sets.contains(&(member.set, member.family)), ENOENT)?
@@ -168,7 +132,7 @@ impl Simulated {
                     IPSET_BUSY,
                 )?;
             }
-            _ => {}
+            operation => ipvs::check(state, operation)?,
         }
         Ok(())
     }
@@ -178,11 +142,6 @@ impl Simulated {
             .rules
             .get(&family)
             .is_some_and(|rules| rules.has_chains("KUBE-"))
-    }
-
-    fn real_server(&self, key: &ServiceKey, real_server: &Destination) -> Result<bool, i32> {
-        let server = self.state.virtual_servers.get(key).ok_or(ESRCH)?;
-        Ok(server.real_server(real_server.addr).is_some())
     }
 
     fn can_add(&self, member: &Member) -> Result<(), i32> {
@@ -201,21 +160,6 @@ impl Simulated {
         } else {
             Ok(())
         }
-    }
-}
-
-fn in_range(real_server: &Destination) -> Result<(), i32> {
-    let too_heavy = real_server.weight > i32::MAX.cast_unsigned();
-    if too_heavy || real_server.lower_threshold > real_server.upper_threshold {
-        return Err(ERANGE);
-    }
-    Ok(())
-}
-
-const fn is_unicast(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(v4) => !v4.is_unspecified() && !v4.is_multicast() && !v4.is_broadcast(),
-        IpAddr::V6(v6) => !v6.is_unspecified() && !v6.is_multicast() && !v6.is_unicast_link_local(),
     }
 }
 

@@ -68,7 +68,11 @@ pub(super) fn read(mut options: Options<'_>) -> Result<Destination, TextError> {
     destination.forward = ForwardMethod::DIRECT;
     let (mut kind, mut port, mut flags) = ("ipip", None, TunnelFlags::empty());
     let (mut upper, mut lower) = (0, 0);
+    let mut of_tunnel = None;
     while let Some(option) = options.next() {
+        if option.starts_with("--tun-") {
+            of_tunnel = Some(option);
+        }
         match option {
             "-m" => destination.forward = ForwardMethod::MASQUERADE,
             "-i" => destination.forward = ForwardMethod::TUNNEL,
@@ -83,6 +87,9 @@ pub(super) fn read(mut options: Options<'_>) -> Result<Destination, TextError> {
             "--tun-remcsum" => flags |= TunnelFlags::REMOTE_CHECKSUM,
             other => return Err(TextError::Unexpected(other.to_owned())),
         }
+    }
+    if let Some(option) = of_tunnel.filter(|_| destination.forward != ForwardMethod::TUNNEL) {
+        return Err(TextError::Unexpected(option.to_owned()));
     }
     destination.tunnel = match (kind, port) {
         ("ipip", None) => Tunnel::Ipip,

@@ -166,8 +166,7 @@ pub(super) fn read(mut options: Options<'_>) -> Result<Service, TextError> {
                     Some(text) => options::read(option, text)?,
                     None => PERSISTENT,
                 };
-                service.flags |= ServiceFlags::PERSISTENT;
-                service.timeout = seconds;
+                service = service.persistent(seconds)?;
             }
             "-M" => {
                 service.netmask = match key.family() {

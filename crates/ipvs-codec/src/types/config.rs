@@ -1,4 +1,3 @@
-use super::service::MAX_TIMEOUT;
 use crate::dump::attributes;
 use crate::error::{InvalidValue, WireError};
 use crate::wire::{Attribute as _, CmdAttr, InfoAttr, for_each_raw};
@@ -15,6 +14,9 @@ pub struct Timeouts {
     /// UDP flows, seconds.
     pub udp: u32,
 }
+
+/// `INT_MAX` jiffies, at up to 1000 a second.
+const MAX_TIMEOUT: u32 = 2_147_483;
 
 impl Timeouts {
     /// Reads the answer to `GET_CONFIG` from the bytes behind the netlink header.
@@ -43,7 +45,10 @@ impl Timeouts {
     pub const fn new(tcp: u32, tcp_fin: u32, udp: u32) -> Result<Self, InvalidValue> {
         let longest = longer(tcp, longer(tcp_fin, udp));
         if longest > MAX_TIMEOUT {
-            return Err(InvalidValue::Timeout(longest));
+            return Err(InvalidValue::Timeout {
+                seconds: longest,
+                most: MAX_TIMEOUT,
+            });
         }
         Ok(Self { tcp, tcp_fin, udp })
     }

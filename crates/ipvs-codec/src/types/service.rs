@@ -128,8 +128,8 @@ pub struct Service {
     pub pe: Option<PeName>,
 }
 
-/// The kernel keeps timeouts in jiffies of 32 bits, at up to 1000 a second, and wraps silently.
-pub(crate) const MAX_TIMEOUT: u32 = 2_147_483;
+/// The kernel keeps persistence timeouts in jiffies of 32 bits, at up to 1000 a second, and wraps silently.
+const MAX_TIMEOUT: u32 = u32::MAX / 1000;
 
 impl Service {
     /// A service without flags and persistence.
@@ -158,7 +158,10 @@ impl Service {
     /// [`InvalidValue::Timeout`] for what the kernel would wrap silently.
     pub const fn persistent(mut self, seconds: u32) -> Result<Self, InvalidValue> {
         if seconds > MAX_TIMEOUT {
-            return Err(InvalidValue::Timeout(seconds));
+            return Err(InvalidValue::Timeout {
+                seconds,
+                most: MAX_TIMEOUT,
+            });
         }
         self.flags = self.flags.union(ServiceFlags::PERSISTENT);
         self.timeout = seconds;

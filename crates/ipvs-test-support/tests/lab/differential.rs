@@ -1,8 +1,12 @@
 //! The same random operations through the simulated and the real kernel: the same errors, the same final state.
 
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU16;
 
-use ipvs_codec::{Destination, Family, Protocol, Scheduler, Service, ServiceFlags, ServiceKey};
+use ipvs_codec::{
+    Destination, Family, ForwardMethod, Netmask, Protocol, Service, ServiceFlags, ServiceKey,
+    Tunnel, TunnelFlags,
+};
 use ipvs_model::{Known, KubeSet, Member, Operation, Vip};
 use ipvs_netfilter::ipset::{Entry, EntryProtocol};
 use ipvs_proxier::{DataPlane as _, IptablesBackend, Linux, Simulated};
@@ -18,35 +22,94 @@ fn key() -> impl Strategy<Value = ServiceKey> {
         Just(Protocol::UDP),
         Just(Protocol::SCTP)
     ];
-    (addr, protocol)
-        .prop_map(|(addr, protocol)| ServiceKey::endpoint(protocol, addr.parse().unwrap(), 80))
+    let endpoint = (addr, protocol)
+        .prop_map(|(addr, protocol)| ServiceKey::endpoint(protocol, addr.parse().unwrap(), 80));
+    let mark = prop_oneof![Just(Family::Ipv4), Just(Family::Ipv6)]
+        .prop_map(|family| ServiceKey::fwmark(family, 7).unwrap());
+    prop_oneof![5 => endpoint, 1 => mark]
 }
 
 fn service() -> impl Strategy<Value = Service> {
-    let scheduler = prop_oneof![Just(Scheduler::RR), Just(Scheduler::WLC)];
-    (key(), scheduler, any::<bool>()).prop_map(|(key, scheduler, persistent)| {
-        let service = Service::new(key, scheduler);
-        if persistent {
-            service.persistent(60).unwrap()
-        } else {
+    let scheduler = prop::sample::select(&["rr", "wlc", "sh", "none", "twos", "nosuch"][..]);
+    let engine = prop::sample::select(&[None, None, None, Some("sip"), Some("nosuch")][..]);
+    let prefix = prop::sample::select(&[128_u8, 128, 64, 1, 0, 129][..]);
+    (key(), scheduler, any::<bool>(), engine, prefix).prop_map(
+        |(key, scheduler, persistent, engine, prefix)| {
+            let mut service = Service::new(key, scheduler.parse().unwrap());
+            if persistent {
+                service = service.persistent(60).unwrap();
+            }
+            service.pe = engine.map(|name| name.parse().unwrap());
+            if key.family() == Family::Ipv6 {
+                service.netmask = Netmask::Ipv6(prefix);
+            }
             service
-        }
-    })
+        },
+    )
 }
 
 fn real_server(family: Family) -> impl Strategy<Value = Destination> {
-    let addrs = match family {
-        Family::Ipv4 => ["10.244.0.1", "10.244.0.2", "224.0.0.1", "0.0.0.0"],
-        Family::Ipv6 => ["fd00:244::1", "fd00:244::2", "ff02::1", "::"],
+    const IPV4: &[&str] = &[
+        "10.244.0.1",
+        "10.244.0.1",
+        "10.244.0.2",
+        "224.0.0.1",
+        "0.0.0.0",
+        "0.1.2.3",
+        "240.0.0.1",
+        "255.255.255.255",
+    ];
+    const IPV6: &[&str] = &[
+        "fd00:244::1",
+        "fd00:244::1",
+        "fd00:244::2",
+        "ff02::1",
+        "::",
+        "fe80::1",
+        "::ffff:10.0.0.1",
+        "::10.0.0.1",
+    ];
+    let (own, other) = match family {
+        Family::Ipv4 => (IPV4, IPV6),
+        Family::Ipv6 => (IPV6, IPV4),
     };
-    let weight = prop_oneof![Just(0_u32), Just(1), Just(u32::MAX)];
-    let thresholds = prop_oneof![Just((0, 0)), Just((10, 5)), Just((1, 2))];
-    (0..addrs.len(), weight, thresholds).prop_map(move |(at, weight, (upper, lower))| Destination {
-        weight,
-        upper_threshold: upper,
-        lower_threshold: lower,
-        ..Destination::new(SocketAddr::new(addrs[at].parse().unwrap(), 8080))
-    })
+    let addr = prop_oneof![4 => prop::sample::select(own), 1 => prop::sample::select(other)];
+    let weight = prop_oneof![
+        Just(0_u32),
+        Just(1),
+        Just(i32::MAX as u32),
+        Just(1 << 31),
+        Just(u32::MAX)
+    ];
+    let thresholds = prop_oneof![Just((0, 0)), Just((10, 5)), Just((1, 2)), Just((0, 1))];
+    let port = NonZeroU16::new(6080).unwrap();
+    let flags = TunnelFlags::CHECKSUM;
+    let tunnel = prop::sample::select(vec![
+        Tunnel::Ipip,
+        Tunnel::Ipip,
+        Tunnel::Gue { port, flags },
+        Tunnel::Gre { flags },
+        Tunnel::Other {
+            kind: 1,
+            port: 0,
+            flags,
+        },
+        Tunnel::Other {
+            kind: 3,
+            port: 9,
+            flags,
+        },
+    ]);
+    (addr, weight, thresholds, 0..6_u32, tunnel).prop_map(
+        |(addr, weight, (upper, lower), forward, tunnel)| Destination {
+            weight,
+            upper_threshold: upper,
+            lower_threshold: lower,
+            forward: ForwardMethod::from_number(forward),
+            tunnel,
+            ..Destination::new(SocketAddr::new(addr.parse().unwrap(), 8080))
+        },
+    )
 }
 
 fn server_operation() -> impl Strategy<Value = Operation> {
@@ -137,6 +200,10 @@ fn operation() -> impl Strategy<Value = Operation> {
 /// What both can know, in one form: the kernel's own flag left out, and the rules, which no operation here touches.
 fn normal(mut known: Known) -> Known {
     known.rules.clear();
+    // A proxier does not look at services with marks: they are not its own.
+    known
+        .virtual_servers
+        .retain(|key, _| key.protocol().is_some());
     for server in known.virtual_servers.values_mut() {
         std::sync::Arc::make_mut(server)
             .service
