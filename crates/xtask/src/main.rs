@@ -3,6 +3,7 @@
 mod bench;
 mod capture;
 mod demo;
+mod fuzz;
 mod install;
 mod lab;
 mod test;

@@ -11,6 +11,7 @@ use cargo_metadata::Message;
 use clap::Args;
 
 use crate::demo::{build_examples, examples_variable};
+use crate::fuzz;
 use crate::lab::{self, LabOptions};
 use crate::workspace::{find_program, root};
 
@@ -111,6 +112,9 @@ pub(crate) fn run(options: &TestOptions) -> Result<u8> {
     step("fuzz targets", &|| {
         cargo_test(&["--manifest-path", "fuzz/Cargo.toml"], filter)
     });
+    if filter.is_none() {
+        step("fuzzing", &fuzzing);
+    }
     if options.quick {
         step("lab and packets", &|| Ok(Outcome::Skipped("--quick")));
     } else {
@@ -188,6 +192,16 @@ fn dependencies() -> Result<Outcome> {
         "bans",
         "sources",
     ])
+}
+
+fn fuzzing() -> Result<Outcome> {
+    if let Some(problem) = fuzz::problem() {
+        return Ok(Outcome::Skipped(problem));
+    }
+    Ok(match fuzz::run()? {
+        None => Outcome::Passed,
+        Some(target) => Outcome::Failed(target),
+    })
 }
 
 /// Builds the tests that need the lab and runs them there.
