@@ -1,7 +1,7 @@
-//! The attributes of services and destinations, written in the order of libipvs.
+//! The requests about services and destinations, in the order of libipvs.
 //!
-//! This is the hot path of a proxy: a message is put together in place, in pieces whose sizes the compiler knows, and
-//! appended at once.
+//! This is the hot path of a proxy: the heads of the attributes are the same in every message, so they are copied as a
+//! whole, and the values are set where they belong.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -14,185 +14,186 @@ use crate::wire::kinds::{
 };
 use crate::wire::{IpvsCmd, Name};
 
-/// The generic netlink header.
-const HEADER: usize = 4;
-/// The head of a nest, family, protocol, address and port.
-const KEY: usize = 4 + 8 + 8 + 20 + 8;
-/// A key, the scheduler's name at its longest, flags, timeout and mask. The compiler copies up to 128 bytes in place.
-const SERVICE: usize = KEY + 24 + 12 + 8 + 8;
-/// The name of a persistence engine at its longest.
-const ENGINE: usize = 24;
-/// The head of a nest, family, address and port.
-const ADDRESS: usize = 4 + 8 + 20 + 8;
-/// An address and seven attributes of up to four bytes.
-const DESTINATION: usize = ADDRESS + 7 * 8;
+/// Header, and the nest of a service with protocol, address and port.
+const ENDPOINT: [u8; 52] = template(
+    4,
+    &[
+        (SERVICE_NEST, 44, true),
+        (SVC_AF, 2, false),
+        (SVC_PROTOCOL, 2, false),
+        (SVC_ADDR, 16, false),
+        (SVC_PORT, 2, false),
+    ],
+);
+/// Header, and the nest of a service with a mark.
+const MARK: [u8; 24] = template(
+    4,
+    &[
+        (SERVICE_NEST, 16, true),
+        (SVC_AF, 2, false),
+        (SVC_FWMARK, 4, false),
+    ],
+);
+/// What stands in the nest of a service behind its names.
+const CONFIGURATION: [u8; 28] = template(
+    0,
+    &[
+        (SVC_FLAGS, 8, false),
+        (SVC_TIMEOUT, 4, false),
+        (SVC_NETMASK, 4, false),
+    ],
+);
+/// The nest that names a destination.
+const ADDRESS: [u8; 40] = template(
+    0,
+    &[
+        (DEST_NEST, 36, true),
+        (DEST_ADDR_FAMILY, 2, false),
+        (DEST_ADDR, 16, false),
+        (DEST_PORT, 2, false),
+    ],
+);
+/// The nest of a destination.
+const DESTINATION: [u8; 96] = template(
+    0,
+    &[
+        (DEST_NEST, 92, true),
+        (DEST_ADDR_FAMILY, 2, false),
+        (DEST_ADDR, 16, false),
+        (DEST_PORT, 2, false),
+        (DEST_FWD_METHOD, 4, false),
+        (DEST_WEIGHT, 4, false),
+        (DEST_TUN_TYPE, 1, false),
+        (DEST_TUN_PORT, 2, false),
+        (DEST_TUN_FLAGS, 2, false),
+        (DEST_U_THRESH, 4, false),
+        (DEST_L_THRESH, 4, false),
+    ],
+);
 
-/// A message, or a part of one, of at most `SIZE` bytes that is put together before it is appended.
-struct Message<const SIZE: usize> {
-    bytes: [u8; SIZE],
-    length: usize,
-}
-
-/// The head of an attribute.
-#[inline(always)]
-const fn head(length: usize, kind: u16) -> [u8; 4] {
-    let [a, b, ..] = length.to_le_bytes();
-    let [a, b] = u16::from_le_bytes([a, b]).to_ne_bytes();
-    let [c, d] = kind.to_ne_bytes();
-    [a, b, c, d]
-}
-
-impl<const SIZE: usize> Message<SIZE> {
-    #[inline(always)]
-    fn new(command: IpvsCmd) -> Self {
-        let mut message = Self::part();
-        message.put([command.0, 1, 0, 0]);
-        message
+/// The heads of attributes with values of these sizes from `at` on, all values zero. What follows a nest stands in it.
+#[allow(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    reason = "evaluated by the compiler, for the constants above"
+)]
+const fn template<const N: usize>(mut at: usize, mut attrs: &[(u16, usize, bool)]) -> [u8; N] {
+    let mut bytes = [0; N];
+    while let [(kind, size, is_nest), rest @ ..] = attrs {
+        [bytes[at], bytes[at + 1]] = ((*size + 4) as u16).to_ne_bytes();
+        [bytes[at + 2], bytes[at + 3]] = kind.to_ne_bytes();
+        at += 4 + if *is_nest {
+            0
+        } else {
+            size.next_multiple_of(4)
+        };
+        attrs = rest;
     }
+    assert!(at == N, "a template is as long as its attributes");
+    bytes
+}
 
+/// Appends a template; the values in it can be set.
+#[inline(always)]
+fn append<'a, const N: usize>(out: &'a mut Vec<u8>, template: &[u8; N]) -> Values<'a, N> {
+    let start = out.len();
+    out.extend_from_slice(template);
+    let bytes = out.get_mut(start..).and_then(<[u8]>::first_chunk_mut);
+    Values { bytes }
+}
+
+/// The values of a template that was just appended.
+struct Values<'a, const N: usize> {
+    bytes: Option<&'a mut [u8; N]>,
+}
+
+impl<const N: usize> Values<'_, N> {
     #[inline(always)]
-    const fn part() -> Self {
-        Self {
-            bytes: [0; SIZE],
-            length: 0,
+    fn set<const SIZE: usize>(&mut self, at: usize, value: [u8; SIZE]) {
+        let place = self.bytes.as_mut().and_then(|bytes| bytes.get_mut(at..));
+        if let Some(place) = place.and_then(<[u8]>::first_chunk_mut) {
+            *place = value;
         }
     }
 
-    /// Writes a nest: what `fill` writes, behind its head.
+    /// `union nf_inet_addr`: 16 bytes, an IPv4 address in the first four.
     #[inline(always)]
-    fn nest(&mut self, kind: u16, fill: impl FnOnce(&mut Self)) {
-        let start = self.length;
-        self.put([0; 4]);
-        fill(self);
-        let length = self.length.wrapping_sub(start);
-        let place = self.bytes.get_mut(start..).unwrap_or_default();
-        if let Some(place) = place.first_chunk_mut() {
-            *place = head(length, kind);
+    fn set_address(&mut self, at: usize, address: IpAddr) {
+        match address {
+            IpAddr::V4(v4) => self.set(at, v4.octets()),
+            IpAddr::V6(v6) => self.set(at, v6.octets()),
         }
     }
-
-    #[inline(always)]
-    fn append(&self, out: &mut Vec<u8>) {
-        let start = out.len();
-        // All of it, as the size is known, and back to what is used.
-        out.extend_from_slice(&self.bytes);
-        out.truncate(start.wrapping_add(self.length));
-    }
-
-    #[inline(always)]
-    fn put<const N: usize>(&mut self, piece: [u8; N]) {
-        let rest = self.bytes.get_mut(self.length..).unwrap_or_default();
-        if let Some(place) = rest.first_chunk_mut() {
-            *place = piece;
-            self.length = self.length.wrapping_add(N);
-        }
-    }
-
-    /// A NUL-terminated string.
-    #[inline(always)]
-    fn put_name<const MAX: usize>(&mut self, kind: u16, name: &Name<MAX>) {
-        let (padded, length) = name.padded();
-        // The head, the name with its NUL, and zeros.
-        let size = length.wrapping_add(5);
-        let start = self.length;
-        self.put(head(size, kind));
-        self.put(padded);
-        self.length = start.wrapping_add(size.wrapping_add(3) & !3);
-    }
 }
 
-/// An attribute of one byte.
-#[inline(always)]
-const fn attr_u8(kind: u16, value: u8) -> [u8; 8] {
-    let [c, d] = kind.to_ne_bytes();
-    let [a, b] = 5_u16.to_ne_bytes();
-    [a, b, c, d, value, 0, 0, 0]
-}
-
-/// An attribute of two bytes, in the byte order that they are in.
-#[inline(always)]
-const fn attr_u16(kind: u16, [x, y]: [u8; 2]) -> [u8; 8] {
-    let [c, d] = kind.to_ne_bytes();
-    let [a, b] = 6_u16.to_ne_bytes();
-    [a, b, c, d, x, y, 0, 0]
-}
-
-#[inline(always)]
-const fn attr_u32(kind: u16, value: u32) -> [u8; 8] {
-    let [c, d] = kind.to_ne_bytes();
-    let [a, b] = 8_u16.to_ne_bytes();
-    let [w, x, y, z] = value.to_ne_bytes();
-    [a, b, c, d, w, x, y, z]
-}
-
-/// `union nf_inet_addr`: 16 bytes, an IPv4 address in the first four.
-#[inline(always)]
-fn attr_address(kind: u16, address: IpAddr) -> [u8; 20] {
-    let mut attr = [0; 20];
-    let [c, d] = kind.to_ne_bytes();
-    let [a, b] = 20_u16.to_ne_bytes();
-    attr[..4].copy_from_slice(&[a, b, c, d]);
-    match address {
-        IpAddr::V4(v4) => attr[4..8].copy_from_slice(&v4.octets()),
-        IpAddr::V6(v6) => attr[4..].copy_from_slice(&v6.octets()),
-    }
-    attr
-}
-
-#[inline(always)]
-fn put_key<const SIZE: usize>(message: &mut Message<SIZE>, key: &ServiceKey) {
-    message.put(attr_u16(SVC_AF, key.family().number().to_ne_bytes()));
+/// A message that names a service.
+#[inline]
+pub(crate) fn about_service(command: IpvsCmd, key: &ServiceKey, out: &mut Vec<u8>) {
+    let header = [command.0, 1];
+    let family = key.family().number().to_ne_bytes();
     match *key {
         ServiceKey::Endpoint {
             protocol,
             addr,
             port,
         } => {
-            message.put(attr_u16(SVC_PROTOCOL, protocol.number().to_ne_bytes()));
-            message.put(attr_address(SVC_ADDR, addr));
-            message.put(attr_u16(SVC_PORT, port.to_be_bytes()));
+            let mut values = append(out, &ENDPOINT);
+            values.set(0, header);
+            values.set(12, family);
+            values.set(20, protocol.number().to_ne_bytes());
+            values.set_address(28, addr);
+            values.set(48, port.to_be_bytes());
         }
-        ServiceKey::Fwmark { mark, .. } => message.put(attr_u32(SVC_FWMARK, mark.get())),
+        ServiceKey::Fwmark { mark, .. } => {
+            let mut values = append(out, &MARK);
+            values.set(0, header);
+            values.set(12, family);
+            values.set(20, mark.get().to_ne_bytes());
+        }
     }
-}
-
-/// A message that names a service.
-pub(crate) fn about_service(command: IpvsCmd, key: &ServiceKey, out: &mut Vec<u8>) {
-    let mut message = Message::<{ HEADER + KEY }>::new(command);
-    message.nest(SERVICE_NEST, |message| put_key(message, key));
-    message.append(out);
 }
 
 /// A message that makes or changes a service.
 pub(crate) fn service(command: IpvsCmd, service: &Service, mask: ServiceFlags, out: &mut Vec<u8>) {
-    if service.pe.is_some() {
-        sized_service::<{ HEADER + SERVICE + ENGINE }>(command, service, mask, out);
-    } else {
-        sized_service::<{ HEADER + SERVICE }>(command, service, mask, out);
+    let start = out.len();
+    about_service(command, &service.key, out);
+    append_name(SVC_SCHED_NAME, &service.scheduler.0, out);
+    if let Some(pe) = &service.pe {
+        append_name(SVC_PE_NAME, &pe.0, out);
+    }
+    let mut values = append(out, &CONFIGURATION);
+    values.set(4, service.flags.bits().to_ne_bytes());
+    values.set(8, mask.bits().to_ne_bytes());
+    values.set(16, service.timeout.to_ne_bytes());
+    values.set(24, service.netmask.to_wire().to_ne_bytes());
+    // The nest is longer than that of the key.
+    let nest = start.wrapping_add(4);
+    let length = length_field(out.len().wrapping_sub(nest));
+    if let Some(place) = out.get_mut(nest..).and_then(<[u8]>::first_chunk_mut) {
+        *place = length;
     }
 }
 
+/// A NUL-terminated string.
 #[inline(always)]
-fn sized_service<const SIZE: usize>(
-    command: IpvsCmd,
-    service: &Service,
-    mask: ServiceFlags,
-    out: &mut Vec<u8>,
-) {
-    let mut message = Message::<SIZE>::new(command);
-    message.nest(SERVICE_NEST, |message| {
-        put_key(message, &service.key);
-        message.put_name(SVC_SCHED_NAME, &service.scheduler.0);
-        if let Some(pe) = &service.pe {
-            message.put_name(SVC_PE_NAME, &pe.0);
-        }
-        message.put(head(12, SVC_FLAGS));
-        message.put(service.flags.bits().to_ne_bytes());
-        message.put(mask.bits().to_ne_bytes());
-        message.put(attr_u32(SVC_TIMEOUT, service.timeout));
-        message.put(attr_u32(SVC_NETMASK, service.netmask.to_wire()));
-    });
-    message.append(out);
+fn append_name<const MAX: usize>(kind: u16, name: &Name<MAX>, out: &mut Vec<u8>) {
+    let (padded, length) = name.padded();
+    // The head, the name with its NUL, and zeros up to the next attribute.
+    let size = length.wrapping_add(5);
+    let start = out.len();
+    let mut values = append(out, &[0; 24]);
+    values.set(0, length_field(size));
+    values.set(2, kind.to_ne_bytes());
+    values.set(4, padded);
+    out.truncate(start.wrapping_add(size.wrapping_add(3) & !3));
+}
+
+/// A length that fits: no request is longer than some hundred bytes.
+#[inline(always)]
+const fn length_field(length: usize) -> [u8; 2] {
+    let [a, b, ..] = length.to_le_bytes();
+    u16::from_le_bytes([a, b]).to_ne_bytes()
 }
 
 /// A message that names a destination.
@@ -203,9 +204,8 @@ pub(crate) fn about_destination(
     out: &mut Vec<u8>,
 ) {
     about_service(command, key, out);
-    let mut part = Message::<ADDRESS>::part();
-    part.nest(DEST_NEST, |part| put_address(part, addr));
-    part.append(out);
+    let mut values = append(out, &ADDRESS);
+    set_socket_address(&mut values, addr);
 }
 
 /// A message that makes or changes a destination.
@@ -216,25 +216,21 @@ pub(crate) fn destination(
     out: &mut Vec<u8>,
 ) {
     about_service(command, key, out);
-    let mut part = Message::<DESTINATION>::part();
-    part.nest(DEST_NEST, |part| {
-        put_address(part, destination.addr);
-        part.put(attr_u32(DEST_FWD_METHOD, destination.forward.number()));
-        part.put(attr_u32(DEST_WEIGHT, destination.weight));
-        let (kind, port, flags) = destination.tunnel.to_wire();
-        part.put(attr_u8(DEST_TUN_TYPE, kind));
-        part.put(attr_u16(DEST_TUN_PORT, port.to_be_bytes()));
-        part.put(attr_u16(DEST_TUN_FLAGS, flags.to_ne_bytes()));
-        part.put(attr_u32(DEST_U_THRESH, destination.upper_threshold));
-        part.put(attr_u32(DEST_L_THRESH, destination.lower_threshold));
-    });
-    part.append(out);
+    let (kind, port, flags) = destination.tunnel.to_wire();
+    let mut values = append(out, &DESTINATION);
+    set_socket_address(&mut values, destination.addr);
+    values.set(44, destination.forward.number().to_ne_bytes());
+    values.set(52, destination.weight.to_ne_bytes());
+    values.set(60, [kind]);
+    values.set(68, port.to_be_bytes());
+    values.set(76, flags.to_ne_bytes());
+    values.set(84, destination.upper_threshold.to_ne_bytes());
+    values.set(92, destination.lower_threshold.to_ne_bytes());
 }
 
 #[inline(always)]
-fn put_address<const SIZE: usize>(message: &mut Message<SIZE>, addr: SocketAddr) {
-    let family = Family::of(addr.ip());
-    message.put(attr_u16(DEST_ADDR_FAMILY, family.number().to_ne_bytes()));
-    message.put(attr_address(DEST_ADDR, addr.ip()));
-    message.put(attr_u16(DEST_PORT, addr.port().to_be_bytes()));
+fn set_socket_address<const N: usize>(values: &mut Values<'_, N>, addr: SocketAddr) {
+    values.set(8, Family::of(addr.ip()).number().to_ne_bytes());
+    values.set_address(16, addr.ip());
+    values.set(36, addr.port().to_be_bytes());
 }

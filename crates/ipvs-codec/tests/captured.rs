@@ -137,6 +137,57 @@ fn no_bent_byte_panics() {
     }
 }
 
+/// S11: attributes that no kernel sends.
+#[test]
+fn odd_attributes_are_kept_and_read_without_panic() {
+    let attr = |kind: u16, value: &[u8]| {
+        let length = u16::try_from(value.len() + 4).unwrap();
+        let mut attr = [&length.to_ne_bytes()[..], &kind.to_ne_bytes(), value].concat();
+        attr.resize(attr.len().next_multiple_of(4), 0);
+        attr
+    };
+    let values: [&[u8]; 9] = [
+        b"",
+        b"rr",
+        b"r\0r\0",
+        b"\xff\xfe\0",
+        &[0; 4],
+        &[0; 8],
+        &[7; 15],
+        &[7; 17],
+        &[0, 0, 0, 64],
+    ];
+    let whole = parse_service(&message("R4")).unwrap().service;
+    let mut seen = 0;
+    for nest in [1_u16, 2, 3, 1 | 0x8000, 2 | 0x8000] {
+        for kind in (0..=60_u16).chain([6 | 0x8000, 6 | 0x4000, 10 | 0xc000]) {
+            for value in values {
+                let odd = attr(kind, value);
+                let inner = [whole_nest(&whole), odd.clone(), attr(kind, &odd)].concat();
+                let bytes = [vec![1, 1, 0, 0], attr(nest, &inner)].concat();
+                let kept = IpvsMessage::parse(&bytes).unwrap();
+                assert_eq!(
+                    emit(&kept),
+                    bytes,
+                    "nest {nest}, attribute {kind}, {value:?}"
+                );
+                let _ = (
+                    parse_service(&bytes),
+                    parse_destination(&bytes, Family::Ipv4),
+                    Daemon::parse(&bytes),
+                );
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen > 2000);
+}
+
+/// The attributes of a service as they travel.
+fn whole_nest(service: &Service) -> Vec<u8> {
+    request(Request::NewService(service))[8..].to_vec()
+}
+
 /// S12: what is read from an answer and sent as a request is read again as the same.
 #[test]
 fn an_answer_that_is_sent_as_a_request_means_the_same() {
