@@ -3,9 +3,9 @@
 use netlink_packet_core::{DefaultNla, Nla};
 
 use super::kinds::*;
+use super::nest::{Attribute, Nest, RawAttr};
 use super::value::{
-    Address, Attribute, Bytes4, Encoding, FlagsAndMask, Name, Nest, RawAttr, RawFlags, U8, U16,
-    U16Be, U32, U64,
+    Address, Bytes4, Encoding, FlagsAndMask, Name, RawFlags, U8, U16, U16Be, U32, U64,
 };
 use crate::error::WireError;
 

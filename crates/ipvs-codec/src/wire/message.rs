@@ -1,10 +1,8 @@
 use netlink_packet_core::{DecodeError, Emitable, ParseableParametrized};
 use netlink_packet_generic::{GenlFamily, GenlHeader};
 
-use super::{
-    attrs::{CmdAttr, InfoAttr},
-    value::{emit_whole, parse_whole, whole_len},
-};
+use super::attrs::{CmdAttr, InfoAttr};
+use super::nest::{emit_whole, parse_whole, whole_len};
 use crate::error::WireError;
 
 /// An IPVS command: `enum ip_vs_cmd` (any number is possible).

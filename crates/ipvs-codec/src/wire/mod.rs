@@ -6,12 +6,12 @@
 mod attrs;
 pub(crate) mod kinds;
 mod message;
+mod nest;
 mod value;
 
 pub use attrs::{CmdAttr, DaemonAttr, DestAttr, InfoAttr, ServiceAttr, Stats64Attr, StatsAttr};
 pub use message::{IpvsCmd, IpvsMessage, IpvsPayload};
-pub(crate) use value::{
-    Address, Attribute, Encoding, FlagsAndMask, RawAttr, RawAttrs, U8, U16, U16Be, U32,
-    for_each_raw, parse_whole, write_attr,
-};
-pub use value::{Name, Nest, RawFlags};
+pub use nest::Nest;
+pub(crate) use nest::{Attribute, RawAttr, RawAttrs, for_each_raw, parse_whole, write_attr};
+pub(crate) use value::{Address, Encoding, FlagsAndMask, U8, U16, U16Be, U32};
+pub use value::{Name, RawFlags};
