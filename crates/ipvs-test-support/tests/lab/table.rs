@@ -4,13 +4,12 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
 
 use ipvs_codec::{
     Daemon, DaemonState, Destination, Protocol, Request, Scheduler, Service, ServiceKey,
 };
 use ipvs_netlink::{Cause, Ipvs, IpvsReader, NetworkNamespace, Slice};
-use ipvs_test_support::{NetNs, eventually};
+use ipvs_test_support::NetNs;
 
 fn key(number: u32) -> ServiceKey {
     let addr = IpAddr::V4(Ipv4Addr::from_bits(0x0a60_0000 + number));
@@ -219,48 +218,4 @@ fn only_the_flags_of_the_mask_change() {
             assert!(read.same_config(&plain.with_flags(ServiceFlags::SCHED_2)));
         })
         .unwrap();
-}
-
-/// Unloads IPVS with all its schedulers, as soon as the namespaces of other tests are gone.
-fn unload() {
-    let modules = std::fs::read_to_string("/proc/modules").unwrap();
-    let names = modules
-        .lines()
-        .filter_map(|line| line.split_whitespace().next());
-    let (core, parts): (Vec<&str>, Vec<&str>) = names
-        .filter(|name| name.starts_with("ip_vs") || name.starts_with("xt_ipvs"))
-        .partition(|name| *name == "ip_vs");
-    let gone = || {
-        let output = std::process::Command::new("rmmod")
-            .args(parts.iter().chain(&core))
-            .output()?;
-        let modules = std::fs::read_to_string("/proc/modules")?;
-        // What was unloaded the first time is an error the second time.
-        anyhow::ensure!(
-            !modules.contains("ip_vs"),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        Ok(())
-    };
-    eventually(Duration::from_secs(60), gone).unwrap();
-}
-
-#[test]
-fn a_module_that_was_loaded_again_has_another_number_and_nothing_is_lost() {
-    let mut ipvs = Ipvs::open().unwrap();
-    let before = ipvs.family();
-    unload();
-    let service = Service::new(key(1), Scheduler::RR);
-    let outcomes = ipvs.batch(&[Request::NewService(&service), Request::DelService(&key(2))]);
-    assert!(outcomes[0].is_ok(), "{outcomes:?}");
-    assert!(outcomes[1].as_ref().is_err_and(Cause::is_not_found));
-    assert_ne!(ipvs.family(), before);
-    assert_eq!(ipvs.services().unwrap().len(), 1);
-    assert!(ipvs.batch(&[Request::Flush])[0].is_ok());
-
-    let mut reader = IpvsReader::open().unwrap();
-    unload();
-    assert!(reader.step(1).is_err(), "its number is old");
-    assert_eq!(in_slices(&mut reader, 1), []);
 }
