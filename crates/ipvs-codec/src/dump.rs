@@ -1,10 +1,8 @@
 use crate::error::{SemanticError, WireError};
 use crate::reply::frames;
 use crate::types::{Family, ObservedDestination, ObservedService};
+use crate::wire::kinds::{CMD_DEST, CMD_SERVICE};
 use crate::wire::{IpvsCmd, for_each_raw};
-
-const SERVICE: u16 = 1;
-const DEST: u16 = 2;
 
 /// The service in an answer to [`GetService`](crate::Request::GetService) or
 /// [`DumpServices`](crate::Request::DumpServices), read from the bytes behind the netlink header without allocating.
@@ -16,7 +14,7 @@ const DEST: u16 = 2;
 /// assert!(ipvs_codec::parse_service(&[1, 1, 0, 0]).is_err()); // NEW_SERVICE without a service
 /// ```
 pub fn parse_service(message: &[u8]) -> Result<ObservedService, SemanticError> {
-    ObservedService::parse(find(message, SERVICE, "IPVS_CMD_ATTR_SERVICE")?)
+    ObservedService::parse(find(message, CMD_SERVICE, "IPVS_CMD_ATTR_SERVICE")?)
 }
 
 /// The destination in an answer to [`DumpDests`](crate::Request::DumpDests), read from the bytes behind the netlink
@@ -33,7 +31,10 @@ pub fn parse_destination(
     message: &[u8],
     service_family: Family,
 ) -> Result<ObservedDestination, SemanticError> {
-    ObservedDestination::parse(find(message, DEST, "IPVS_CMD_ATTR_DEST")?, service_family)
+    ObservedDestination::parse(
+        find(message, CMD_DEST, "IPVS_CMD_ATTR_DEST")?,
+        service_family,
+    )
 }
 
 /// The services in a datagram of a dump, netlink headers included, one after the other without allocating. Messages

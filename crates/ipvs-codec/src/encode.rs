@@ -216,6 +216,12 @@ pub(crate) fn destination(
     out: &mut Vec<u8>,
 ) {
     about_service(command, key, out);
+    destination_nest(destination, out);
+}
+
+/// The nest of a destination.
+#[inline(always)]
+pub(crate) fn destination_nest(destination: &Destination, out: &mut Vec<u8>) {
     let (kind, port, flags) = destination.tunnel.to_wire();
     let mut values = append(out, &DESTINATION);
     set_socket_address(&mut values, destination.addr);

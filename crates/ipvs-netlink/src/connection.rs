@@ -59,6 +59,13 @@ impl Head {
     pub(crate) const fn new(kind: u16) -> Self {
         Self { kind, flags: 0 }
     }
+
+    const fn with(self, flags: u16) -> Self {
+        Self {
+            flags: self.flags | flags,
+            ..self
+        }
+    }
 }
 
 /// A message that does nothing and is always acknowledged. The messages of a window are not: netlink leaves out the
@@ -133,13 +140,7 @@ impl<T: Transport> Connection<T> {
         read: impl FnMut(&[u8]) -> Result<(), Cause>,
     ) -> Result<(), Cause> {
         self.send.clear();
-        self.push(|out| {
-            let head = write(out);
-            Head {
-                flags: head.flags | NLM_F_ACK,
-                ..head
-            }
-        });
+        self.push(|out| write(out).with(NLM_F_ACK));
         let answer = self.read_answer(read);
         self.reopen_after(answer)
     }
@@ -173,14 +174,7 @@ impl<T: Transport> Connection<T> {
         write: impl FnOnce(&mut Vec<u8>) -> Head,
         read: impl FnMut(&[u8]) -> Result<(), Cause>,
     ) -> Result<DumpShape, Cause> {
-        self.send.clear();
-        self.push(|out| {
-            let head = write(out);
-            Head {
-                flags: head.flags | NLM_F_DUMP,
-                ..head
-            }
-        });
+        self.begin_dump(write)?;
         let answer = self.read_dump(read);
         self.reopen_after(answer)
     }
@@ -189,7 +183,6 @@ impl<T: Transport> Connection<T> {
         &mut self,
         mut read: impl FnMut(&[u8]) -> Result<(), Cause>,
     ) -> Result<DumpShape, Cause> {
-        self.send_all()?;
         let mut shape = DumpShape {
             chunks: 0,
             interrupted: false,
@@ -213,13 +206,7 @@ impl<T: Transport> Connection<T> {
         write: impl FnOnce(&mut Vec<u8>) -> Head,
     ) -> Result<(), Cause> {
         self.send.clear();
-        self.push(|out| {
-            let head = write(out);
-            Head {
-                flags: head.flags | NLM_F_DUMP,
-                ..head
-            }
-        });
+        self.push(|out| write(out).with(NLM_F_DUMP));
         let sent = self.send_all();
         self.reopen_after(sent)
     }

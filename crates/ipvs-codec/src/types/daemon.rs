@@ -3,6 +3,7 @@ use std::net::IpAddr;
 use super::{InterfaceName, key::union_bytes};
 use crate::dump::find;
 use crate::error::{InvalidValue, SemanticError};
+use crate::wire::kinds::CMD_DAEMON;
 use crate::wire::{Attribute as _, DaemonAttr, Name, for_each_raw};
 
 /// Which half of connection synchronisation a daemon does. Both may run, each is started and stopped for itself.
@@ -104,22 +105,28 @@ impl Daemon {
         use SemanticError::Missing;
         let (mut state, mut interface) = (None, None);
         let mut daemon = Self::new(DaemonState::Master, InterfaceName(Name::EMPTY), 0);
-        for_each_raw("daemon", find(message, 3, "IPVS_CMD_ATTR_DAEMON")?, |raw| {
-            match DaemonAttr::read(&raw)? {
-                DaemonAttr::State(1) => state = Some(DaemonState::Master),
-                DaemonAttr::State(2) => state = Some(DaemonState::Backup),
-                DaemonAttr::State(other) => return Err(SemanticError::UnknownDaemonState(other)),
-                DaemonAttr::McastIfn(name) => interface = Some(InterfaceName(name)),
-                DaemonAttr::SyncId(id) => daemon.sync_id = id,
-                DaemonAttr::SyncMaxlen(length) => daemon.max_length = length,
-                DaemonAttr::McastGroup(group) => daemon.group = Some(group.into()),
-                DaemonAttr::McastGroup6(group) => daemon.group = Some(group.into()),
-                DaemonAttr::McastPort(port) => daemon.port = port,
-                DaemonAttr::McastTtl(ttl) => daemon.ttl = ttl,
-                DaemonAttr::Other(_) => {}
-            }
-            Ok(())
-        })?;
+        for_each_raw(
+            "daemon",
+            find(message, CMD_DAEMON, "IPVS_CMD_ATTR_DAEMON")?,
+            |raw| {
+                match DaemonAttr::read(&raw)? {
+                    DaemonAttr::State(1) => state = Some(DaemonState::Master),
+                    DaemonAttr::State(2) => state = Some(DaemonState::Backup),
+                    DaemonAttr::State(other) => {
+                        return Err(SemanticError::UnknownDaemonState(other));
+                    }
+                    DaemonAttr::McastIfn(name) => interface = Some(InterfaceName(name)),
+                    DaemonAttr::SyncId(id) => daemon.sync_id = id,
+                    DaemonAttr::SyncMaxlen(length) => daemon.max_length = length,
+                    DaemonAttr::McastGroup(group) => daemon.group = Some(group.into()),
+                    DaemonAttr::McastGroup6(group) => daemon.group = Some(group.into()),
+                    DaemonAttr::McastPort(port) => daemon.port = port,
+                    DaemonAttr::McastTtl(ttl) => daemon.ttl = ttl,
+                    DaemonAttr::Other(_) => {}
+                }
+                Ok(())
+            },
+        )?;
         daemon.state = state.ok_or(Missing("IPVS_DAEMON_ATTR_STATE"))?;
         daemon.interface = interface.ok_or(Missing("IPVS_DAEMON_ATTR_MCAST_IFN"))?;
         Ok(daemon)

@@ -1,11 +1,10 @@
 use std::fmt;
 use std::net::SocketAddr;
-use std::num::NonZeroU32;
 
 use super::stats::StatsNests;
-use super::{Family, ServiceKey, Stats, Tunnel};
+use super::{Family, Stats, Tunnel};
+use crate::encode;
 use crate::error::{InvalidValue, SemanticError};
-use crate::request::Request;
 use crate::wire::kinds::{
     DEST_ACTIVE_CONNS, DEST_ADDR, DEST_ADDR_FAMILY, DEST_FWD_METHOD, DEST_INACT_CONNS,
     DEST_L_THRESH, DEST_PERSIST_CONNS, DEST_PORT, DEST_STATS, DEST_STATS64, DEST_TUN_FLAGS,
@@ -141,14 +140,10 @@ impl Destination {
     /// The attributes of a request that makes or changes the destination.
     #[must_use]
     pub fn to_attrs(&self) -> Vec<DestAttr> {
-        let mark = ServiceKey::Fwmark {
-            family: Family::of(self.addr.ip()),
-            mark: NonZeroU32::MIN,
-        };
-        let mut bytes = Vec::new();
-        Request::NewDest(&mark, self).emit(&mut bytes);
-        // Behind the message's header, the nest of a service with a mark, and the head of the destination's.
-        parse_whole(bytes.get(28..).unwrap_or_default()).0
+        let mut nest = Vec::new();
+        encode::destination_nest(self, &mut nest);
+        // Behind its head.
+        parse_whole(nest.get(4..).unwrap_or_default()).0
     }
 }
 

@@ -96,29 +96,17 @@ impl Stats {
             }
             *value = u64::from_ne_bytes(number);
         }
-        let [
-            connections,
-            in_packets,
-            out_packets,
-            in_bytes,
-            out_bytes,
-            connections_per_second,
-            in_packets_per_second,
-            out_packets_per_second,
-            in_bytes_per_second,
-            out_bytes_per_second,
-        ] = values;
         Some(Self {
-            connections,
-            in_packets,
-            out_packets,
-            in_bytes,
-            out_bytes,
-            connections_per_second,
-            in_packets_per_second,
-            out_packets_per_second,
-            in_bytes_per_second,
-            out_bytes_per_second,
+            connections: values[0],
+            in_packets: values[1],
+            out_packets: values[2],
+            in_bytes: values[3],
+            out_bytes: values[4],
+            connections_per_second: values[5],
+            in_packets_per_second: values[6],
+            out_packets_per_second: values[7],
+            in_bytes_per_second: values[8],
+            out_bytes_per_second: values[9],
         })
     }
 }

@@ -89,11 +89,11 @@ attributes! {
     /// What stands at the top of every message but the answer to `GET_INFO`: `enum ip_vs_cmd_attr`.
     pub enum CmdAttr {
         /// A virtual server.
-        Service(Nest<ServiceAttr>): Nest<ServiceAttr> = 1 "IPVS_CMD_ATTR_SERVICE",
+        Service(Nest<ServiceAttr>): Nest<ServiceAttr> = CMD_SERVICE "IPVS_CMD_ATTR_SERVICE",
         /// A real server.
-        Dest(Nest<DestAttr>): Nest<DestAttr> = 2 "IPVS_CMD_ATTR_DEST",
+        Dest(Nest<DestAttr>): Nest<DestAttr> = CMD_DEST "IPVS_CMD_ATTR_DEST",
         /// A synchronisation daemon.
-        Daemon(Nest<DaemonAttr>): Nest<DaemonAttr> = 3 "IPVS_CMD_ATTR_DAEMON",
+        Daemon(Nest<DaemonAttr>): Nest<DaemonAttr> = CMD_DAEMON "IPVS_CMD_ATTR_DAEMON",
         /// Seconds.
         TimeoutTcp(u32): U32 = 4 "IPVS_CMD_ATTR_TIMEOUT_TCP",
         /// Seconds.

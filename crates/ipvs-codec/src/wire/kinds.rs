@@ -31,9 +31,12 @@ pub(crate) const DEST_TUN_TYPE: u16 = 13;
 pub(crate) const DEST_TUN_PORT: u16 = 14;
 pub(crate) const DEST_TUN_FLAGS: u16 = 15;
 
-/// Kind of the `IPVS_CMD_ATTR_SERVICE` nest as libipvs sends it.
-pub(crate) const SERVICE_NEST: u16 = 1 | NLA_F_NESTED;
-/// Kind of the `IPVS_CMD_ATTR_DEST` nest as libipvs sends it.
-pub(crate) const DEST_NEST: u16 = 2 | NLA_F_NESTED;
-/// Kind of the `IPVS_CMD_ATTR_DAEMON` nest as libipvs sends it.
-pub(crate) const DAEMON_NEST: u16 = 3 | NLA_F_NESTED;
+/// The nests at the top of a message: `enum ip_vs_cmd_attr`.
+pub(crate) const CMD_SERVICE: u16 = 1;
+pub(crate) const CMD_DEST: u16 = 2;
+pub(crate) const CMD_DAEMON: u16 = 3;
+
+/// The same as libipvs sends them.
+pub(crate) const SERVICE_NEST: u16 = CMD_SERVICE | NLA_F_NESTED;
+pub(crate) const DEST_NEST: u16 = CMD_DEST | NLA_F_NESTED;
+pub(crate) const DAEMON_NEST: u16 = CMD_DAEMON | NLA_F_NESTED;
