@@ -5,10 +5,11 @@
 
 use std::io::Read as _;
 use std::net::Ipv4Addr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use clap::Parser;
+use benches::{Size, timed};
+use clap::Parser as _;
 use ipvs_codec::{Destination, Protocol, Request, Scheduler, Service, ServiceKey};
 use ipvs_netlink::{Ipvs, IpvsReader, Slice};
 use ipvs_test_support::NetNs;
@@ -21,19 +22,11 @@ const NLMSG_DONE: u16 = 3;
 /// Services of one slice, as a proxy that verifies between changes would read them.
 const SLICE: usize = 50;
 
-#[derive(Debug, Parser)]
-struct Arguments {
-    #[arg(long)]
-    services: u32,
-    #[arg(long)]
-    endpoints: u32,
-}
-
 fn main() -> Result<()> {
-    let Arguments {
+    let Size {
         services,
         endpoints,
-    } = Arguments::parse();
+    } = Size::parse();
     let namespace = NetNs::new("bench-dump")?;
     let line = namespace.run(|| measure(services, endpoints))??;
     println!("{line}");
@@ -164,12 +157,6 @@ fn slices(keys: &[ServiceKey]) -> Result<Duration> {
     }
     ensure!(seen == keys.len(), "{seen} services in slices");
     Ok(longest)
-}
-
-fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
-    let start = Instant::now();
-    let result = work();
-    (result, start.elapsed())
 }
 
 fn median(mut times: Vec<Duration>) -> Duration {

@@ -6,10 +6,11 @@
 mod cluster;
 mod floor;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use clap::Parser;
+use benches::{Size, timed};
+use clap::Parser as _;
 use ipvs_codec::Family;
 use ipvs_model::{Config, Known, Model, Phase, Plan};
 use ipvs_netlink::{Ipvs, Links};
@@ -24,19 +25,11 @@ const REPETITIONS: usize = 3;
 /// Long enough for the kernel to take a namespace apart.
 const SETTLE: Duration = Duration::from_secs(3);
 
-#[derive(Debug, Parser)]
-struct Arguments {
-    #[arg(long)]
-    services: u32,
-    #[arg(long)]
-    endpoints: u32,
-}
-
 fn main() -> Result<()> {
-    let Arguments {
+    let Size {
         services,
         endpoints,
-    } = Arguments::parse();
+    } = Size::parse();
     let folder = std::env::temp_dir().join("bench-load");
     std::fs::create_dir_all(&folder)?;
     let file = folder.join("cluster.yaml");
@@ -106,12 +99,6 @@ fn main() -> Result<()> {
     });
     println!("{line}");
     Ok(())
-}
-
-fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
-    let start = Instant::now();
-    let result = work();
-    (result, start.elapsed())
 }
 
 /// Makes link, sets and rules in a fresh namespace, and measures there.

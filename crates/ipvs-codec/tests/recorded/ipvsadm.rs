@@ -1,63 +1,31 @@
-//! What ipvsadm and the kernel said to each other, recorded by `cargo xtask capture`: our requests are the same bytes, and
-//! our readers read the answers. The recording is little-endian, and so are these tests.
-#![cfg(target_endian = "little")]
+//! What ipvsadm and the kernel said to each other: our requests are the same bytes, and our readers read the answers.
 
-use ipvs_codec::wire::{CmdAttr, DestAttr, IpvsCmd, IpvsMessage, IpvsPayload};
+use ipvs_codec::wire::{IpvsCmd, IpvsMessage};
 use ipvs_codec::{
     Daemon, Family, Info, Request, SavedLine, Timeouts, parse_destination, parse_service,
 };
-use netlink_packet_core::Emitable as _;
 
-struct Message {
-    id: &'static str,
-    run: &'static str,
-    /// Behind the netlink header.
-    bytes: Vec<u8>,
-}
+use crate::{NETLINK_HEADER, Vector, dest_nest, emit, read, request};
 
-fn messages() -> impl Iterator<Item = Message> {
-    let lines = include_str!("vectors/ipvsadm.txt").lines();
-    lines.filter(|line| !line.starts_with('#')).map(|line| {
-        let columns: Vec<&str> = line.split(" | ").collect();
-        let [id, run, hex] = columns[..] else {
-            panic!("not a message: {line}")
-        };
-        let digits = hex.as_bytes().chunks(2).skip(16);
-        let byte = |digits: &[u8]| u8::from_str_radix(std::str::from_utf8(digits).unwrap(), 16);
-        Message {
-            id,
-            run,
-            bytes: digits.map(|digits| byte(digits).unwrap()).collect(),
-        }
+/// The messages behind their netlink headers.
+fn messages() -> impl Iterator<Item = Vector> {
+    read(include_str!("../vectors/ipvsadm.txt")).map(|vector| Vector {
+        bytes: vector.bytes[NETLINK_HEADER..].to_vec(),
+        ..vector
     })
-}
-
-fn emitted(request: Request<'_>) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    request.emit(&mut bytes);
-    bytes
-}
-
-fn dest_nest(bytes: &[u8]) -> Vec<DestAttr> {
-    let IpvsPayload::Cmd(attrs) = IpvsMessage::parse(bytes).unwrap().payload else {
-        panic!("no command")
-    };
-    let nest = attrs.into_iter().find_map(|attr| match attr {
-        CmdAttr::Dest(nest) => Some(nest.attrs),
-        _ => None,
-    });
-    nest.unwrap()
 }
 
 #[test]
 fn every_recorded_message_is_written_back_as_it_was_read() {
     let mut count = 0;
-    for Message { id, run, bytes } in messages() {
+    for Vector {
+        id,
+        what: run,
+        bytes,
+    } in messages()
+    {
         let message = IpvsMessage::parse(&bytes).unwrap();
-        let mut again = vec![0xff; message.buffer_len() + 4];
-        again[..4].copy_from_slice(&[message.cmd.0, 1, 0, 0]);
-        message.emit(&mut again[4..]);
-        assert_eq!(again, bytes, "{id} {run}");
+        assert_eq!(emit(&message), bytes, "{id} {run}");
         count += 1;
     }
     assert!(count > 50, "{count} messages");
@@ -66,20 +34,25 @@ fn every_recorded_message_is_written_back_as_it_was_read() {
 #[test]
 fn the_words_of_ipvsadm_make_its_requests() {
     let mut made = (0, 0);
-    for Message { id, run, bytes } in messages().filter(|message| message.id.starts_with('q')) {
+    for Vector {
+        id,
+        what: run,
+        bytes,
+    } in messages().filter(|message| message.id.starts_with('q'))
+    {
         let line = run.replace("-E ", "-A ").replace("-e ", "-a ");
         match (IpvsCmd(bytes[0]), line.parse::<SavedLine>()) {
             (IpvsCmd::NEW_SERVICE, Ok(SavedLine::Service(service))) => {
-                assert_eq!(emitted(Request::NewService(&service)), bytes, "{id} {run}");
+                assert_eq!(request(Request::NewService(&service)), bytes, "{id} {run}");
                 made.0 += 1;
             }
             (IpvsCmd::SET_SERVICE, Ok(SavedLine::Service(service))) => {
-                assert_eq!(emitted(Request::SetService(&service)), bytes, "{id} {run}");
+                assert_eq!(request(Request::SetService(&service)), bytes, "{id} {run}");
                 made.0 += 1;
             }
             // Our requests name the service; ipvsadm's repeat an empty description of it.
             (IpvsCmd::NEW_DEST, Ok(SavedLine::Destination(key, destination))) => {
-                let ours = emitted(Request::NewDest(&key, &destination));
+                let ours = request(Request::NewDest(&key, &destination));
                 assert_eq!(dest_nest(&ours), dest_nest(&bytes), "{id} {run}");
                 made.1 += 1;
             }
@@ -95,7 +68,12 @@ fn the_words_of_ipvsadm_make_its_requests() {
 #[test]
 fn the_answers_are_read_as_what_was_set() {
     let (mut services, mut destinations, mut daemons) = (0, 0, 0);
-    for Message { id, run, bytes } in messages().filter(|message| message.id.starts_with('r')) {
+    for Vector {
+        id,
+        what: run,
+        bytes,
+    } in messages().filter(|message| message.id.starts_with('r'))
+    {
         match IpvsCmd(bytes[0]) {
             IpvsCmd::NEW_SERVICE => {
                 let read = parse_service(&bytes).unwrap().service;
