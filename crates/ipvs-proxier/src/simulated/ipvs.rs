@@ -103,10 +103,11 @@ fn destination(family: Family, real_server: &Destination) -> Result<(), i32> {
     allow(!without_port, EINVAL)
 }
 
-/// Whether a packet may be sent to the address: `inet_addr_type` and `ipv6_addr_type`.
+/// Whether a packet may be sent to the address: `inet_addr_type` and `ipv6_addr_type`. Of 0.0.0.0/8, only 0.0.0.0
+/// itself may not since Linux 5.3.
 const fn is_unicast(ip: IpAddr) -> bool {
     match ip {
-        IpAddr::V4(v4) => v4.octets()[0] != 0 && !v4.is_multicast() && !v4.is_broadcast(),
+        IpAddr::V4(v4) => !v4.is_unspecified() && !v4.is_multicast() && !v4.is_broadcast(),
         IpAddr::V6(v6) => {
             let mapped = v6.to_ipv4_mapped().is_some();
             !v6.is_unspecified() && !v6.is_multicast() && !v6.is_unicast_link_local() && !mapped
