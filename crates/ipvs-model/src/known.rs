@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use ipvs_codec::{Family, ServiceKey};
+use ipvs_codec::{Destination, Family, ServiceKey};
 use ipvs_netfilter::iptables::SavedRules;
 
 use crate::desired::{Desired, Key};
@@ -169,6 +169,44 @@ impl Known {
     fn change(&mut self, key: &ServiceKey, change: impl FnOnce(&mut VirtualServer)) {
         if let Some(server) = self.virtual_servers.get_mut(key) {
             change(Arc::make_mut(server));
+        }
+    }
+
+    /// Overlooks weights that others have set since `before`: as in kube-proxy, an operator may take a real server out of
+    /// service by hand, and only a restart ends that. O(virtual servers), and the real servers of those that differ.
+    pub fn overlook_weights(&mut self, before: &Self, desired: &Desired) {
+        for (key, server) in &mut self.virtual_servers {
+            let (Some(wanted), Some(before)) =
+                (desired.virtual_server(key), before.virtual_servers.get(key))
+            else {
+                continue;
+            };
+            if server == wanted {
+                continue;
+            }
+            let set_by_others = |wanted: &&Destination| {
+                let found = server.real_server(wanted.addr);
+                before.real_server(wanted.addr) == Some(wanted)
+                    && found.is_some_and(|found| {
+                        found.weight != wanted.weight
+                            && **wanted
+                                == Destination {
+                                    weight: wanted.weight,
+                                    ..*found
+                                }
+                    })
+            };
+            let ours: Vec<Destination> = wanted
+                .real_servers()
+                .iter()
+                .filter(set_by_others)
+                .copied()
+                .collect();
+            if !ours.is_empty() {
+                let server = Arc::make_mut(server);
+                ours.into_iter()
+                    .for_each(|real_server| server.put(real_server));
+            }
         }
     }
 

@@ -187,6 +187,30 @@ impl Operation {
     }
 }
 
+impl Operation {
+    /// The family of what an operation concerns; none for the link, which serves both.
+    #[must_use]
+    pub const fn family(&self) -> Option<Family> {
+        Some(match self {
+            Self::EnsureLink { .. } | Self::DeleteLink | Self::FlushVirtualServers => return None,
+            Self::CreateSet { family, .. }
+            | Self::DestroySet { family, .. }
+            | Self::WriteRules { family, .. }
+            | Self::RemoveRules { family, .. } => *family,
+            Self::AddMember { member } | Self::RemoveMember { member } => member.family,
+            Self::AddVirtualServer { service } | Self::SetVirtualServer { service } => {
+                service.key.family()
+            }
+            Self::AddRealServer { virtual_server, .. }
+            | Self::SetRealServer { virtual_server, .. }
+            | Self::DrainRealServer { virtual_server, .. }
+            | Self::RemoveRealServer { virtual_server, .. }
+            | Self::RemoveVirtualServer { virtual_server } => virtual_server.family(),
+            Self::BindVip { vip } | Self::UnbindVip { vip } => Family::of(vip.address()),
+        })
+    }
+}
+
 impl fmt::Display for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let settings = |f: &mut fmt::Formatter<'_>, verb, service: &Service| {

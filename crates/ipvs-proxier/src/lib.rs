@@ -2,6 +2,7 @@
 
 mod dataplane;
 mod error;
+mod held_back;
 mod linux;
 mod proxier;
 mod schedule;

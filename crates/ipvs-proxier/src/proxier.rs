@@ -2,11 +2,12 @@ use std::collections::BTreeSet;
 
 use ipvs_codec::{Family, ServiceKey};
 use ipvs_model::input::Change;
-use ipvs_model::{Desired, Known, Model, Operation, Plan};
+use ipvs_model::{Desired, Known, Model, Operation, Phase, Plan};
 use tracing::{debug, info, warn};
 
 use crate::dataplane::DataPlane;
 use crate::error::{Failure, PlaneError};
+use crate::held_back::HeldBack;
 
 /// What a sync did.
 #[derive(Debug, Default)]
@@ -98,14 +99,17 @@ impl<P: DataPlane> Proxier<P> {
         }
     }
 
-    /// Reads everything, compares, and repairs what differs. O(everything).
+    /// Reads everything, compares, and repairs what differs, but for weights that others set. O(everything).
     ///
     /// # Errors
     /// [`PlaneError`] when the state cannot be read; nothing is then changed.
     pub fn verify(&mut self) -> Result<Report, PlaneError> {
         let families: Vec<Family> = self.model.config().families.clone();
         let addresses = self.plane.node_addresses()?;
-        let known = self.plane.observe(&families)?;
+        let mut known = self.plane.observe(&families)?;
+        if let Some(before) = &self.known {
+            known.overlook_weights(before, self.model.desired());
+        }
         self.model.change(Change::NodeAddresses(addresses));
         let plan = self.model.plan_everything(&known);
         self.draining = known.draining(self.model.desired()).into_iter().collect();
@@ -176,8 +180,16 @@ impl<P: DataPlane> Proxier<P> {
         Ok(self.apply(plan, known))
     }
 
-    fn apply(&mut self, plan: Plan, mut known: Known) -> Report {
-        let outcomes = self.plane.apply(&plan.operations);
+    /// Applies rules and members first: what failed of them holds back what would be wrong without.
+    fn apply(&mut self, mut plan: Plan, mut known: Known) -> Report {
+        let comes_first = |operation: &Operation| operation.phase() < Phase::ServersIn;
+        let first = plan.operations.partition_point(comes_first);
+        let mut rest = plan.operations.split_off(first);
+        let mut outcomes = self.plane.apply(&plan.operations);
+        let held = HeldBack::new(&plan.operations, &outcomes, &known);
+        rest.retain(|operation| !held.covers(operation));
+        outcomes.extend(self.plane.apply(&rest));
+        plan.operations.extend(rest);
         let mut failures = Vec::new();
         for (operation, outcome) in plan.operations.iter().zip(outcomes) {
             match outcome {

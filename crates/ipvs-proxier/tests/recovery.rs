@@ -1,11 +1,11 @@
 //! Failures, drift and draining on the simulated kernel.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use ipvs_codec::{Destination, Family, Protocol, Scheduler, Service, ServiceKey};
 use ipvs_model::input::{Change, Manifest};
-use ipvs_model::{Config, KubeSet, Model, Operation};
-use ipvs_proxier::{Connections, DataPlane as _, Proxier, Simulated};
+use ipvs_model::{Config, Known, KubeSet, Model, Operation};
+use ipvs_proxier::{Connections, DataPlane, Outcome, PlaneError, Proxier, Simulated};
 
 fn changes(json: &str) -> Vec<Change> {
     serde_json::from_str::<Manifest>(json)
@@ -214,6 +214,47 @@ fn row_098_and_152_drift_is_repaired() {
 }
 
 #[test]
+fn row_128_and_q8_kept_a_weight_that_others_set_stays() {
+    let mut proxier = synced("TCP", &["10.0.0.1", "10.0.0.2"]);
+    let key = key(Protocol::TCP);
+    let by_hand = Operation::SetRealServer {
+        virtual_server: key,
+        real_server: Destination {
+            weight: 5,
+            ..Destination::new(addr("10.0.0.1:8080"))
+        },
+    };
+    assert!(proxier.plane().apply(&[by_hand])[0].is_ok());
+    for _ in 0..2 {
+        assert!(proxier.verify().unwrap().plan.is_empty());
+    }
+    let server = proxier.plane().state().virtual_servers[&key].clone();
+    assert_eq!(server.real_server(addr("10.0.0.1:8080")).unwrap().weight, 5);
+    // It is still ours: it leaves with its endpoint, and a restart sets its weight.
+    let plane = std::mem::take(proxier.plane());
+    let mut restarted = Proxier::new(Model::new(Config::default()), plane);
+    let done = take(&mut restarted, web("TCP", &["10.0.0.1"]));
+    assert!(done[0].contains("set real server") && done[0].contains("weight 1"));
+}
+
+#[test]
+fn row_127_a_deleted_service_takes_its_draining_real_servers_along() {
+    let mut proxier = synced("TCP", &["10.0.0.1"]);
+    proxier.plane().set_connections(Connections {
+        virtual_server: key(Protocol::TCP),
+        real_server: addr("10.0.0.1:8080"),
+        count: 3,
+    });
+    take(&mut proxier, web("TCP", &[]));
+    assert!(proxier.drain().unwrap().plan.is_empty() && proxier.is_draining());
+    let name = ipvs_model::input::ObjectName::new("default", "web");
+    take(&mut proxier, vec![Change::ServiceGone(name)]);
+    assert!(proxier.plane().state().virtual_servers.is_empty());
+    assert!(proxier.drain().unwrap().plan.is_empty());
+    assert!(!proxier.is_draining(), "nothing is asked for again");
+}
+
+#[test]
 fn row_034_a_service_that_is_gone_leaves_nothing() {
     let mut proxier = synced("TCP", &["10.0.0.1"]);
     let name = ipvs_model::input::ObjectName::new("default", "web");
@@ -229,4 +270,96 @@ fn row_034_a_service_that_is_gone_leaves_nothing() {
     );
     let state = proxier.plane().state();
     assert!(state.virtual_servers.is_empty() && state.vips.is_empty() && state.members.is_empty());
+}
+
+/// A kernel that refuses some operations.
+#[derive(Default)]
+struct Refusing {
+    kernel: Simulated,
+    refuses: Option<fn(&Operation) -> bool>,
+}
+
+impl DataPlane for Refusing {
+    fn observe(&mut self, families: &[Family]) -> Result<Known, PlaneError> {
+        self.kernel.observe(families)
+    }
+
+    fn node_addresses(&mut self) -> Result<Vec<IpAddr>, PlaneError> {
+        self.kernel.node_addresses()
+    }
+
+    fn apply(&mut self, operations: &[Operation]) -> Vec<Outcome> {
+        let one = |operation: &Operation| match self.refuses {
+            Some(refuses) if refuses(operation) => Err(Box::new(PlaneError::Program {
+                program: "iptables-restore".into(),
+                reason: "exit status: 2".into(),
+            })),
+            _ => self.kernel.apply(std::slice::from_ref(operation)).remove(0),
+        };
+        operations.iter().map(one).collect()
+    }
+
+    fn connections(&mut self, keys: &[ServiceKey]) -> Result<Vec<Connections>, PlaneError> {
+        self.kernel.connections(keys)
+    }
+}
+
+const NO_RULES: fn(&Operation) -> bool =
+    |operation| matches!(operation, Operation::WriteRules { .. });
+
+#[test]
+fn row_115_rules_that_cannot_be_written_keep_what_is_there() {
+    let mut proxier = Proxier::new(Model::new(Config::default()), Refusing::default());
+    web("TCP", &["10.0.0.1"])
+        .into_iter()
+        .for_each(|change| proxier.change(change));
+    assert!(proxier.sync().unwrap().failures.is_empty());
+    let before = proxier.plane().kernel.state().clone();
+    proxier.plane().refuses = Some(NO_RULES);
+    let web = ipvs_model::input::ObjectName::new("default", "web");
+    proxier.change(Change::ServiceGone(web));
+    assert_eq!(proxier.sync().unwrap().failures.len(), 1);
+    let state = proxier.plane().kernel.state();
+    assert_eq!(state.rules, before.rules);
+    assert_eq!(state.vips, before.vips, "no VIP is unbound");
+    assert_eq!(state.virtual_servers, before.virtual_servers);
+    assert_eq!(state.members, before.members);
+    assert!(proxier.known().is_none(), "not synced");
+}
+
+#[test]
+fn q7_fixed_rules_that_could_not_be_written_are_tried_again() {
+    let mut proxier = Proxier::new(Model::new(Config::default()), Refusing::default());
+    web("TCP", &["10.0.0.1"])
+        .into_iter()
+        .for_each(|change| proxier.change(change));
+    proxier.plane().refuses = Some(NO_RULES);
+    assert_eq!(proxier.sync().unwrap().failures.len(), 2, "both families");
+    let state = proxier.plane().kernel.state();
+    assert!(
+        state.vips.is_empty(),
+        "without the filter, host ports would answer on the VIP"
+    );
+    assert_eq!(state.virtual_servers.len(), 1);
+    proxier.plane().refuses = None;
+    assert!(proxier.sync().unwrap().failures.is_empty());
+    assert_eq!(proxier.plane().kernel.state().vips.len(), 1);
+    assert!(proxier.sync().unwrap().plan.is_empty());
+}
+
+#[test]
+fn an_address_that_the_filter_does_not_know_is_not_bound() {
+    let mut proxier = Proxier::new(Model::new(Config::default()), Refusing::default());
+    proxier.plane().refuses = Some(|operation| match operation {
+        Operation::AddMember { member } => member.set == KubeSet::IpvsIps,
+        _ => false,
+    });
+    web("TCP", &["10.0.0.1"])
+        .into_iter()
+        .for_each(|change| proxier.change(change));
+    assert_eq!(proxier.sync().unwrap().failures.len(), 1);
+    assert!(proxier.plane().kernel.state().vips.is_empty());
+    proxier.plane().refuses = None;
+    assert!(proxier.sync().unwrap().failures.is_empty());
+    assert_eq!(proxier.plane().kernel.state().vips.len(), 1);
 }
