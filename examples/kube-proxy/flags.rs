@@ -8,8 +8,9 @@ use anyhow::{Context as _, Result, bail};
 use clap::{ArgAction, Parser, ValueEnum};
 use ipnet::IpNet;
 use ipvs_codec::{Family, Scheduler, Timeouts};
-use ipvs_model::{Config, LocalTraffic, NodePortAddresses, VipBinding};
+use ipvs_model::{Config, InterfaceName, LocalTraffic, NodePortAddresses, VipBinding};
 use ipvs_proxier::{IptablesBackend, Pace};
+use tracing::info;
 
 const OURS: &str = "Beyond kube-proxy";
 const IPVS: &str = "IPVS";
@@ -32,6 +33,10 @@ pub(crate) struct Flags {
     #[arg(long, default_value = "0.0.0.0", value_name = "IP")]
     bind_address: IpAddr,
 
+    /// Gates as NAME=BOOL: AllowServiceExternalIPs is obeyed, others are accepted with a notice.
+    #[arg(long, value_delimiter = ',', value_parser = feature_gate, value_name = "GATE", action = ArgAction::Append)]
+    feature_gates: Vec<(String, bool)>,
+
     /// Remove everything that a proxier makes, and all virtual servers, and exit.
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", action = ArgAction::Set, value_name = "BOOL")]
     pub(crate) cleanup: bool,
@@ -43,6 +48,18 @@ pub(crate) struct Flags {
     /// Pod networks: one, or an IPv4 and an IPv6 one. Traffic to cluster IPs from elsewhere is masqueraded.
     #[arg(long, value_delimiter = ',', value_name = "CIDR", help_heading = TRAFFIC)]
     cluster_cidr: Vec<IpNet>,
+
+    /// How traffic from this node's pods is known.
+    #[arg(long, value_enum, default_value_t = DetectLocal::ClusterCidr, value_name = "MODE", help_heading = TRAFFIC)]
+    detect_local_mode: DetectLocal,
+
+    /// The bridge of --detect-local-mode=BridgeInterface.
+    #[arg(long, default_value = "", value_name = "NAME", help_heading = TRAFFIC)]
+    pod_bridge_interface: String,
+
+    /// The beginning of names of --detect-local-mode=InterfaceNamePrefix.
+    #[arg(long, default_value = "", value_name = "PREFIX", help_heading = TRAFFIC)]
+    pod_interface_name_prefix: String,
 
     /// Masquerade all traffic to cluster IPs.
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", action = ArgAction::Set, value_name = "BOOL", help_heading = TRAFFIC)]
@@ -132,6 +149,18 @@ pub(crate) enum Output {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum DetectLocal {
+    #[value(name = "ClusterCIDR")]
+    ClusterCidr,
+    #[value(name = "NodeCIDR")]
+    NodeCidr,
+    #[value(name = "BridgeInterface")]
+    BridgeInterface,
+    #[value(name = "InterfaceNamePrefix")]
+    InterfaceNamePrefix,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Binding {
     Address,
     Route,
@@ -153,6 +182,16 @@ fn duration(text: &str) -> Result<Duration, humantime::DurationError> {
     }
 }
 
+fn feature_gate(text: &str) -> Result<(String, bool), String> {
+    let (name, value) = text
+        .split_once('=')
+        .ok_or_else(|| format!("{text}: a gate is NAME=true or NAME=false"))?;
+    match value.to_ascii_lowercase().parse() {
+        Ok(value) => Ok((name.trim().to_owned(), value)),
+        Err(_) => Err(format!("{name}: true or false, not {value}")),
+    }
+}
+
 impl Flags {
     /// What the model is told.
     ///
@@ -171,9 +210,8 @@ impl Flags {
             scheduler: self.scheduler()?,
             masquerade_all: self.masquerade_all,
             masquerade_mark: 1 << self.iptables_masquerade_bit,
-            local_traffic: LocalTraffic {
-                cluster_cidrs: self.cluster_cidrs()?,
-            },
+            local_traffic: self.local_traffic()?,
+            external_ips: self.external_ips(),
             node_port_addresses: self.node_port_addresses()?,
             vip_binding: match self.vip_binding {
                 Binding::Address => VipBinding::Address,
@@ -185,6 +223,35 @@ impl Flags {
                 .collect(),
             ..Config::default()
         })
+    }
+
+    fn local_traffic(&self) -> Result<LocalTraffic> {
+        let name = |flag, text: &str| text.parse::<InterfaceName>().context(flag);
+        match self.detect_local_mode {
+            DetectLocal::ClusterCidr => Ok(LocalTraffic::ClusterCidrs(self.cluster_cidrs()?)),
+            DetectLocal::NodeCidr => Ok(LocalTraffic::NodeCidrs),
+            DetectLocal::BridgeInterface => {
+                let bridge = name("--pod-bridge-interface", &self.pod_bridge_interface)?;
+                Ok(LocalTraffic::Bridge(bridge))
+            }
+            DetectLocal::InterfaceNamePrefix => {
+                let flag = "--pod-interface-name-prefix";
+                let prefix = name(flag, &self.pod_interface_name_prefix)?;
+                Ok(LocalTraffic::InterfacePrefix(prefix))
+            }
+        }
+    }
+
+    fn external_ips(&self) -> bool {
+        let mut allowed = true;
+        for (name, value) in &self.feature_gates {
+            if name == "AllowServiceExternalIPs" {
+                allowed = *value;
+            } else {
+                info!("--feature-gates={name}={value}: accepted, changes nothing here");
+            }
+        }
+        allowed
     }
 
     fn node_port_addresses(&self) -> Result<NodePortAddresses> {

@@ -62,8 +62,12 @@ fn start(flags: &Flags) -> Result<()> {
         return Ok(());
     }
     node::probe_scheduler(linux.ipvs(), config.scheduler)?;
-    let families = linux.families();
-    let mut proxier = Proxier::new(Model::new(Config { families, ..config }), linux);
+    let config = Config {
+        families: linux.families(),
+        random_fully: linux.random_fully(),
+        ..config
+    };
+    let mut proxier = Proxier::new(Model::new(config), linux);
     if flags.once {
         run::once(&mut proxier, &mut manifests)
     } else {

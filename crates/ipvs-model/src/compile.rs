@@ -12,7 +12,7 @@ use crate::endpoints::{Endpoints, Selection};
 use crate::input::{EndpointSlice, Service, ServicePort};
 use crate::rules::OutFilter;
 use crate::sets::{KubeSet, Member};
-use crate::state::{Vip, VirtualServer};
+use crate::state::{Vip, VirtualServer, WithoutLocal};
 
 /// What one service contributes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -21,6 +21,7 @@ pub(crate) struct Contribution {
     pub(crate) vips: Vec<Vip>,
     pub(crate) members: Vec<Member>,
     pub(crate) out_filters: Vec<OutFilter>,
+    pub(crate) without_local: WithoutLocal,
 }
 
 /// What a compilation may know of the node.
@@ -65,6 +66,7 @@ pub(crate) fn compile<'a>(
             compiler.load_balancer_ips(&selection);
             compiler.node_port(&selection);
             compiler.health_check();
+            compiler.count_without_local(&selection);
         }
     }
     contribution.tidy();
@@ -134,6 +136,9 @@ impl Compiler<'_> {
             KubeSet::ExternalIp
         };
         let service = self.service;
+        if !self.facts.config.external_ips {
+            return;
+        }
         for ip in of_family(&service.external_ips, self.family) {
             self.member(set, self.ip_port(ip, self.port.port));
             self.virtual_server(ip, self.port.port, selection, local);
@@ -223,6 +228,17 @@ impl Compiler<'_> {
         }
     }
 
+    fn count_without_local(&mut self, selection: &Selection) {
+        let lacks = selection.lacks_local();
+        let external = self.service.external_local
+            && self
+                .service
+                .is_externally_accessible(self.port, self.facts.config);
+        let counts = &mut self.into.without_local;
+        counts.internal += u64::from(lacks && self.service.internal_local);
+        counts.external += u64::from(lacks && external);
+    }
+
     fn virtual_server(&mut self, ip: IpAddr, port: u16, selection: &Selection, only_local: bool) {
         let scheduler = self.facts.config.scheduler;
         let key = ServiceKey::endpoint(self.port.protocol, ip, port);
@@ -292,7 +308,9 @@ impl Facts<'_> {
             .copied()
             .find(|ip| Family::of(*ip) == family);
         match &self.config.node_port_addresses {
-            NodePortAddresses::Primary if primary.is_some() => primary.into_iter().collect(),
+            NodePortAddresses::Primary if primary.is_some() => {
+                of_family.filter(|ip| Some(*ip) == primary).collect()
+            }
             NodePortAddresses::Cidrs(cidrs)
                 if cidrs.iter().any(|cidr| Family::of(cidr.addr()) == family) =>
             {

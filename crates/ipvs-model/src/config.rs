@@ -1,4 +1,5 @@
 use std::net::IpAddr;
+use std::str::FromStr;
 
 use ipnet::IpNet;
 use ipvs_codec::{Family, Scheduler};
@@ -13,21 +14,64 @@ pub enum VipBinding {
     Route,
 }
 
-/// Traffic from pods of this node's cluster, which is not masqueraded on its way to a cluster IP.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct LocalTraffic {
-    /// Pod networks (`--cluster-cidr`); the first of each family counts.
-    pub cluster_cidrs: Vec<IpNet>,
+/// How traffic from this node's pods, which is not masqueraded on its way to a cluster IP, is told from other traffic
+/// (`--detect-local-mode`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LocalTraffic {
+    /// It comes from these pod networks (`--cluster-cidr`); the first of each family counts. In a family without any,
+    /// only what comes from a VIP is masqueraded: the node itself.
+    ClusterCidrs(Vec<IpNet>),
+    /// It comes from the pod networks of the Node object (`spec.podCIDRs`).
+    NodeCidrs,
+    /// It comes in by this bridge (`--pod-bridge-interface`).
+    Bridge(InterfaceName),
+    /// It comes in by interfaces whose names begin so (`--pod-interface-name-prefix`).
+    InterfacePrefix(InterfaceName),
 }
 
-impl LocalTraffic {
-    /// The pod network of a family.
+impl Default for LocalTraffic {
+    fn default() -> Self {
+        Self::ClusterCidrs(Vec::new())
+    }
+}
+
+/// The name of a network interface, or the beginning of one: at most 15 letters, digits, and marks but for `/`, `:`,
+/// `+` and quotes. iptables takes `+` at the end for anything, and quotes apart.
+///
+/// ```
+/// use ipvs_model::InterfaceName;
+/// assert!("cbr0".parse::<InterfaceName>().is_ok());
+/// assert!("eth0 -j ACCEPT".parse::<InterfaceName>().is_err());
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct InterfaceName(Box<str>);
+
+/// A text is no interface name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no interface name: 1 to 15 letters, digits or marks but for / : + and quotes")]
+pub struct NoInterfaceName(String);
+
+impl InterfaceName {
+    /// `IFNAMSIZ` without its NUL.
+    const MOST: usize = 15;
+
+    /// The name.
     #[must_use]
-    pub fn cidr(&self, family: Family) -> Option<IpNet> {
-        self.cluster_cidrs
-            .iter()
-            .copied()
-            .find(|cidr| Family::of(cidr.addr()) == family)
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for InterfaceName {
+    type Err = NoInterfaceName;
+
+    fn from_str(text: &str) -> Result<Self, NoInterfaceName> {
+        let fits = |byte: u8| byte.is_ascii_graphic() && !br#"/:+"'\"#.contains(&byte);
+        if (1..=Self::MOST).contains(&text.len()) && text.bytes().all(fits) {
+            Ok(Self(text.into()))
+        } else {
+            Err(NoInterfaceName(text.to_owned()))
+        }
     }
 }
 
@@ -68,6 +112,10 @@ pub struct Config {
     pub node_port_addresses: NodePortAddresses,
     /// How virtual addresses are made local.
     pub vip_binding: VipBinding,
+    /// Whether services are reached by their `externalIPs` (gate `AllowServiceExternalIPs`).
+    pub external_ips: bool,
+    /// Whether iptables can take ports at random for traffic that is masqueraded (`--random-fully`, since 1.6.2).
+    pub random_fully: bool,
     /// This node's addresses by flag; they win over those of the Node object.
     pub node_ips: Vec<IpAddr>,
 }
@@ -83,6 +131,8 @@ impl Default for Config {
             local_traffic: LocalTraffic::default(),
             node_port_addresses: NodePortAddresses::All,
             vip_binding: VipBinding::Address,
+            external_ips: true,
+            random_fully: true,
             node_ips: Vec::new(),
         }
     }

@@ -11,7 +11,7 @@ use crate::compile::Contribution;
 use crate::input::ObjectName;
 use crate::rules::{OutFilter, shapes_rules};
 use crate::sets::{KubeSet, Member};
-use crate::state::{Vip, VirtualServer};
+use crate::state::{Vip, VirtualServer, WithoutLocal};
 
 /// A part of the kernel's state that is planned for itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -91,6 +91,7 @@ pub struct Desired {
     vips: BTreeMap<IpAddr, (Vip, u32)>,
     members_by_set: HashMap<(KubeSet, Family), usize>,
     out_filters: BTreeMap<OutFilter, u32>,
+    without_local: WithoutLocal,
 }
 
 impl Desired {
@@ -123,6 +124,12 @@ impl Desired {
     #[must_use]
     pub fn vip(&self, address: IpAddr) -> Option<Vip> {
         self.vips.get(&address).map(|(vip, _)| *vip)
+    }
+
+    /// How many service ports have endpoints but none on this node, where their policy asks for one.
+    #[must_use]
+    pub const fn without_local(&self) -> WithoutLocal {
+        self.without_local
     }
 
     /// Every virtual address. O(virtual addresses).
@@ -199,6 +206,10 @@ impl Desired {
         contribution: &Contribution,
         touched: &mut BTreeSet<Key>,
     ) {
+        let counts = &mut self.without_local;
+        let more = contribution.without_local;
+        counts.internal = counts.internal.saturating_add(more.internal);
+        counts.external = counts.external.saturating_add(more.external);
         for server in &contribution.virtual_servers {
             let claim = Claim {
                 owner: Arc::clone(owner),
@@ -241,6 +252,10 @@ impl Desired {
         contribution: &Contribution,
         touched: &mut BTreeSet<Key>,
     ) {
+        let counts = &mut self.without_local;
+        let fewer = contribution.without_local;
+        counts.internal = counts.internal.saturating_sub(fewer.internal);
+        counts.external = counts.external.saturating_sub(fewer.external);
         for server in &contribution.virtual_servers {
             let key = server.service.key;
             if let Some(claims) = self.virtual_servers.get_mut(&key) {

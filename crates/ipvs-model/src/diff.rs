@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use ipvs_codec::{Family, ServiceKey};
 
 use crate::config::{Config, VipBinding};
@@ -17,6 +18,7 @@ use crate::state::VirtualServer;
 /// Compares `desired` with `known`.
 pub(crate) struct Diff<'a> {
     pub(crate) config: &'a Config,
+    pub(crate) pod_cidrs: &'a [IpNet],
     pub(crate) desired: &'a Desired,
     pub(crate) known: &'a Known,
 }
@@ -134,6 +136,7 @@ impl Diff<'_> {
         let rules = ruleset(
             family,
             self.config,
+            self.pod_cidrs,
             filled,
             self.desired.out_filters(family),
         );
@@ -250,7 +253,7 @@ pub(crate) fn clean_up(config: &Config, known: &Known) -> Plan {
     let mut operations = Vec::new();
     for (family, saved) in &known.rules {
         if let Some(restore) =
-            ruleset(*family, config, |_| true, std::iter::empty()).removal_text(saved)
+            ruleset(*family, config, &[], |_| true, std::iter::empty()).removal_text(saved)
         {
             operations.push(Operation::RemoveRules {
                 family: *family,

@@ -19,6 +19,8 @@ pub(crate) struct Endpoints<'a> {
 pub(crate) struct Selection {
     cluster: Vec<Destination>,
     local: Vec<Destination>,
+    /// There is an endpoint somewhere that takes connections.
+    has_any: bool,
 }
 
 impl Selection {
@@ -31,6 +33,13 @@ impl Selection {
         } else {
             &self.cluster
         }
+    }
+}
+
+impl Selection {
+    /// Whether a policy Local finds none here though there are some elsewhere.
+    pub(crate) const fn lacks_local(&self) -> bool {
+        self.local.is_empty() && self.has_any
     }
 }
 
@@ -78,10 +87,15 @@ impl<'a> Endpoints<'a> {
 
     /// The endpoints for each policy that the service has.
     pub(crate) fn select(&self, service: &Service, port: &ServicePort) -> Selection {
-        let accessible = service.is_externally_accessible(port);
+        let accessible = service.is_externally_accessible(port, self.facts.config);
         let uses_cluster = !service.internal_local || accessible;
         let uses_local = service.internal_local || (service.external_local && accessible);
-        let mut selection = Selection::default();
+        let takes =
+            |endpoint: &&Endpoint| endpoint.ready || (endpoint.serving && endpoint.terminating);
+        let mut selection = Selection {
+            has_any: self.all.values().any(|endpoint| takes(endpoint)),
+            ..Selection::default()
+        };
         if uses_cluster {
             let topology = self.topology();
             selection.cluster =

@@ -14,11 +14,13 @@ mod rules;
 mod sets;
 mod state;
 
-pub use config::{Config, LocalTraffic, NodePortAddresses, VipBinding};
+pub use config::{
+    Config, InterfaceName, LocalTraffic, NoInterfaceName, NodePortAddresses, VipBinding,
+};
 pub use desired::{Conflict, Desired, Key};
 pub use error::InputError;
 pub use known::Known;
 pub use model::Model;
 pub use plan::{Operation, Phase, Plan};
 pub use sets::{KubeSet, Member};
-pub use state::{Vip, VirtualServer};
+pub use state::{Vip, VirtualServer, WithoutLocal};

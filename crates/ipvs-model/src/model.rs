@@ -2,6 +2,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use ipvs_codec::{Family, ServiceKey};
 
 use crate::compile::{Contribution, Facts, compile};
@@ -38,6 +39,7 @@ pub struct Model {
     node_ips: Vec<IpAddr>,
     node_addresses: Vec<IpAddr>,
     zone: Option<String>,
+    pod_cidrs: Vec<IpNet>,
     services: HashMap<ObjectName, Tracked>,
     /// Which service a slice belongs to.
     slices: HashMap<ObjectName, ObjectName>,
@@ -66,6 +68,7 @@ impl Model {
             node_ips,
             node_addresses: Vec::new(),
             zone: None,
+            pod_cidrs: Vec::new(),
             services: HashMap::new(),
             slices: HashMap::new(),
             desired: Desired::default(),
@@ -171,6 +174,10 @@ impl Model {
                 .find(|ip| Family::of(*ip) == family);
             node_ips.extend(address.filter(|_| !known));
         }
+        if node.pod_cidrs != self.pod_cidrs {
+            self.pod_cidrs = node.pod_cidrs;
+            self.touched.extend(Family::ALL.map(Key::Rules));
+        }
         if node_ips != self.node_ips || node.zone != self.zone {
             self.node_ips = node_ips;
             self.zone = node.zone;
@@ -213,6 +220,7 @@ impl Model {
     fn diff<'a>(&'a self, known: &'a Known) -> Diff<'a> {
         Diff {
             config: &self.config,
+            pod_cidrs: &self.pod_cidrs,
             desired: &self.desired,
             known,
         }

@@ -2,11 +2,12 @@
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use ipvs_codec::Family;
 use ipvs_netfilter::ipset::EntryProtocol;
 use ipvs_netfilter::iptables::{Rule, Ruleset, TableRules};
 
-use crate::config::Config;
+use crate::config::{Config, LocalTraffic};
 use crate::sets::KubeSet;
 
 /// Sets whose rules are there only while they have members.
@@ -36,25 +37,30 @@ impl OutFilter {
     }
 }
 
-/// The rules of a family, `filled` telling which sets have members.
+/// The rules of a family, `filled` telling which sets have members, `pod_cidrs` the Node object's pod networks.
 pub(crate) fn ruleset(
     family: Family,
     config: &Config,
+    pod_cidrs: &[IpNet],
     filled: impl Fn(KubeSet) -> bool,
     out_filters: impl Iterator<Item = OutFilter>,
 ) -> Ruleset {
     let words = Words {
         family,
+        config,
+        pod_cidrs,
         mark: config.masquerade_mark,
     };
     Ruleset {
-        nat: words.nat(config, &filled),
+        nat: words.nat(&filled),
         filter: words.filter(&filled, out_filters),
     }
 }
 
-struct Words {
+struct Words<'a> {
     family: Family,
+    config: &'a Config,
+    pod_cidrs: &'a [IpNet],
     mark: u32,
 }
 
@@ -63,7 +69,7 @@ const RETURN: &str = "RETURN";
 const DROP: &str = "DROP";
 const MARK_MASQ: &str = "KUBE-MARK-MASQ";
 
-impl Words {
+impl Words<'_> {
     /// Matches a set, with its comment.
     fn set(&self, rule: Rule, set: KubeSet, directions: &str) -> Rule {
         rule.comment(set.comment())
@@ -75,7 +81,7 @@ impl Words {
         Rule::new().match_set(set.name(self.family), directions)
     }
 
-    fn nat(&self, config: &Config, filled: &impl Fn(KubeSet) -> bool) -> TableRules {
+    fn nat(&self, filled: &impl Fn(KubeSet) -> bool) -> TableRules {
         let portals = Rule::new()
             .comment("kubernetes service portals")
             .jump("KUBE-SERVICES");
@@ -84,7 +90,7 @@ impl Words {
             .jump("KUBE-POSTROUTING");
         TableRules {
             chains: vec![
-                ("KUBE-SERVICES".into(), self.services(config, filled)),
+                ("KUBE-SERVICES".into(), self.services(filled)),
                 ("KUBE-POSTROUTING".into(), self.postrouting(filled)),
                 ("KUBE-NODE-PORT".into(), self.node_port(filled)),
                 ("KUBE-LOAD-BALANCER".into(), self.load_balancer(filled)),
@@ -107,7 +113,7 @@ impl Words {
         ))
     }
 
-    fn services(&self, config: &Config, filled: &impl Fn(KubeSet) -> bool) -> Vec<Rule> {
+    fn services(&self, filled: &impl Fn(KubeSet) -> bool) -> Vec<Rule> {
         use KubeSet::{ClusterIp, ExternalIp, ExternalIpLocal, LoadBalancer};
         let loopback = match self.family {
             Family::Ipv4 => "127.0.0.0/8",
@@ -121,15 +127,13 @@ impl Words {
             );
         }
         if filled(ClusterIp) {
-            let cidr = config.local_traffic.cidr(self.family);
-            let (rule, directions) = match cidr {
-                _ if config.masquerade_all => (Rule::new(), "dst,dst"),
-                Some(cidr) => (
-                    Rule::new().raw(format_args!("! -s {}", cidr.trunc())),
-                    "dst,dst",
-                ),
+            let (rule, directions) = if self.config.masquerade_all {
+                (Rule::new(), "dst,dst")
+            } else if let Some(words) = self.not_from_pods() {
+                (Rule::new().raw(words), "dst,dst")
+            } else {
                 // Only the node itself connects with a VIP as its source.
-                None => (Rule::new(), "src,dst"),
+                (Rule::new(), "src,dst")
             };
             rules.push(self.set(rule, ClusterIp, directions).jump(MARK_MASQ));
         }
@@ -162,6 +166,21 @@ impl Words {
         rules
     }
 
+    /// Matches what is not from this node's pods; nothing where that cannot be told.
+    fn not_from_pods(&self) -> Option<String> {
+        let not_from = |cidrs: &[IpNet]| {
+            let own = |cidr: &&IpNet| Family::of(cidr.addr()) == self.family;
+            let cidr = cidrs.iter().find(own)?;
+            Some(format!("! -s {}", cidr.trunc()))
+        };
+        match &self.config.local_traffic {
+            LocalTraffic::ClusterCidrs(cidrs) => not_from(cidrs),
+            LocalTraffic::NodeCidrs => not_from(self.pod_cidrs),
+            LocalTraffic::Bridge(name) => Some(format!("! -i {}", name.as_str())),
+            LocalTraffic::InterfacePrefix(prefix) => Some(format!("! -i {}+", prefix.as_str())),
+        }
+    }
+
     fn postrouting(&self, filled: &impl Fn(KubeSet) -> bool) -> Vec<Rule> {
         let mut rules = Vec::new();
         if filled(KubeSet::LoopBack) {
@@ -177,7 +196,12 @@ impl Words {
         );
         rules.push(self.xor_mark(0));
         let snat = "kubernetes service traffic requiring SNAT";
-        rules.push(Rule::new().comment(snat).jump("MASQUERADE --random-fully"));
+        let target = if self.config.random_fully {
+            "MASQUERADE --random-fully"
+        } else {
+            "MASQUERADE"
+        };
+        rules.push(Rule::new().comment(snat).jump(target));
         rules
     }
 

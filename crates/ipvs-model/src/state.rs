@@ -124,3 +124,12 @@ impl fmt::Display for Vip {
         }
     }
 }
+
+/// Service ports with a traffic policy Local that have endpoints, but none on this node, by which policy it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct WithoutLocal {
+    /// `internalTrafficPolicy`.
+    pub internal: u64,
+    /// `externalTrafficPolicy`.
+    pub external: u64,
+}

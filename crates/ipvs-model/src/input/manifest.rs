@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::node::RawAddress;
-use super::service::{RawLoadBalancer, ServiceSpec};
+use super::service::{RawLoadBalancer, Spec};
 use super::slice::{RawEndpoint, RawSlicePort};
 use super::{Change, EndpointSlice, Node, ObjectName, Service};
 use crate::error::InputError;
@@ -68,7 +68,7 @@ pub struct Manifest {
     api_version: Option<String>,
     kind: Option<String>,
     metadata: Metadata,
-    spec: Option<ServiceSpec>,
+    spec: Option<Spec>,
     status: Option<Status>,
     address_type: Option<String>,
     ports: Option<Vec<RawSlicePort>>,
@@ -128,6 +128,7 @@ impl Manifest {
             )?)),
             "Node" => changes.push(Change::Node(Node::from_manifest(
                 &self.metadata,
+                &self.spec.unwrap_or_default(),
                 self.status.unwrap_or_default(),
             )?)),
             _ => {

@@ -17,6 +17,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use ipvs_codec::Protocol;
 
 use crate::error::InputError;
@@ -74,6 +75,13 @@ fn parse_ip(field: &str, text: &str) -> Result<IpAddr, InputError> {
     match text.parse() {
         Ok(ip) => Ok(ip),
         Err(_) => Err(InputError::new(field, text, "not an IP address")),
+    }
+}
+
+fn parse_network(field: impl Into<String>, text: &str) -> Result<IpNet, InputError> {
+    match text.trim().parse() {
+        Ok(network) => Ok(network),
+        Err(_) => Err(InputError::new(field, text, "not a network as 10.0.0.0/8")),
     }
 }
 

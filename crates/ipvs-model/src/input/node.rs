@@ -1,9 +1,11 @@
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use serde::Deserialize;
 
 use super::manifest::Status;
-use super::{Metadata, parse_ip};
+use super::service::Spec;
+use super::{Metadata, parse_ip, parse_network};
 use crate::error::InputError;
 
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
@@ -22,6 +24,8 @@ pub struct Node {
     pub name: String,
     /// Its addresses: internal ones first, then external ones (`status.addresses`).
     pub addresses: Vec<IpAddr>,
+    /// The networks of its pods (`spec.podCIDRs`, `spec.podCIDR`).
+    pub pod_cidrs: Vec<IpNet>,
     /// Its zone (label `topology.kubernetes.io/zone`).
     pub zone: Option<String>,
 }
@@ -29,7 +33,11 @@ pub struct Node {
 const ZONE: &str = "topology.kubernetes.io/zone";
 
 impl Node {
-    pub(crate) fn from_manifest(metadata: &Metadata, status: Status) -> Result<Self, InputError> {
+    pub(crate) fn from_manifest(
+        metadata: &Metadata,
+        spec: &Spec,
+        status: Status,
+    ) -> Result<Self, InputError> {
         let raw = status.addresses.unwrap_or_default();
         let mut addresses = Vec::new();
         for wanted in ["InternalIP", "ExternalIP"] {
@@ -47,10 +55,28 @@ impl Node {
         Ok(Self {
             name: metadata.object_name()?.name.as_ref().to_owned(),
             addresses,
+            pod_cidrs: pod_cidrs(spec)?,
             zone: metadata
                 .label(ZONE)
                 .filter(|zone| !zone.is_empty())
                 .map(str::to_owned),
         })
     }
+}
+
+fn pod_cidrs(spec: &Spec) -> Result<Vec<IpNet>, InputError> {
+    let single = spec
+        .pod_cidr
+        .iter()
+        .map(|cidr| ("spec.podCIDR".to_owned(), cidr));
+    let many = spec.pod_cidrs.iter().flatten().enumerate();
+    let many = many.map(|(index, cidr)| (format!("spec.podCIDRs[{index}]"), cidr));
+    let mut cidrs = Vec::new();
+    for (field, text) in single.chain(many).filter(|(_, text)| !text.is_empty()) {
+        let cidr = parse_network(field, text)?;
+        if !cidrs.contains(&cidr) {
+            cidrs.push(cidr);
+        }
+    }
+    Ok(cidrs)
 }

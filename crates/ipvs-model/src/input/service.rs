@@ -5,7 +5,8 @@ use ipvs_codec::{Family, Protocol};
 use serde::Deserialize;
 
 use super::manifest::Status;
-use super::{Metadata, ObjectName, parse_ip, parse_port, parse_protocol};
+use super::{Metadata, ObjectName, parse_ip, parse_network, parse_port, parse_protocol};
+use crate::config::Config;
 use crate::error::InputError;
 
 /// Services with this label belong to another proxy.
@@ -15,9 +16,14 @@ const DEFAULT_AFFINITY_SECONDS: u32 = 10_800;
 /// The API server's limit for it: a day.
 const MAX_AFFINITY_SECONDS: u32 = 86_400;
 
+/// `spec` of a Service or a Node.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(crate) struct ServiceSpec {
+pub(crate) struct Spec {
+    #[serde(rename = "podCIDR")]
+    pub(super) pod_cidr: Option<String>,
+    #[serde(rename = "podCIDRs")]
+    pub(super) pod_cidrs: Option<Vec<String>>,
     #[serde(rename = "type")]
     service_type: Option<String>,
     #[serde(rename = "clusterIP")]
@@ -125,15 +131,15 @@ impl Service {
     }
 
     /// Whether a port can be reached from outside the cluster's own networks.
-    pub(crate) fn is_externally_accessible(&self, port: &ServicePort) -> bool {
+    pub(crate) fn is_externally_accessible(&self, port: &ServicePort, config: &Config) -> bool {
         port.node_port.is_some()
             || !self.load_balancer_ips.is_empty()
-            || !self.external_ips.is_empty()
+            || (config.external_ips && !self.external_ips.is_empty())
     }
 
     pub(crate) fn from_manifest(
         metadata: &Metadata,
-        spec: &ServiceSpec,
+        spec: &Spec,
         status: &Status,
     ) -> Result<Self, InputError> {
         let service_type = spec.service_type.as_deref().unwrap_or("ClusterIP");
@@ -177,7 +183,7 @@ impl Service {
     }
 }
 
-fn ports(spec: &ServiceSpec) -> Result<Vec<ServicePort>, InputError> {
+fn ports(spec: &Spec) -> Result<Vec<ServicePort>, InputError> {
     let raw = spec.ports.as_deref().unwrap_or_default();
     let parse = |(index, raw): (usize, &RawServicePort)| {
         let node_port = raw.node_port.filter(|port| *port != 0);
@@ -196,7 +202,7 @@ fn ports(spec: &ServiceSpec) -> Result<Vec<ServicePort>, InputError> {
     raw.iter().enumerate().map(parse).collect()
 }
 
-fn external_ips(spec: &ServiceSpec) -> Result<Vec<IpAddr>, InputError> {
+fn external_ips(spec: &Spec) -> Result<Vec<IpAddr>, InputError> {
     let raw = spec
         .external_ips
         .as_deref()
@@ -232,18 +238,13 @@ fn load_balancer_ips(status: &Status) -> Result<Vec<IpAddr>, InputError> {
     Ok(ips)
 }
 
-fn source_ranges(spec: &ServiceSpec) -> Result<Vec<IpNet>, InputError> {
+fn source_ranges(spec: &Spec) -> Result<Vec<IpNet>, InputError> {
     let raw = spec
         .load_balancer_source_ranges
         .as_deref()
         .unwrap_or_default();
-    let parse = |(index, range): (usize, &String)| match range.trim().parse() {
-        Ok(range) => Ok(range),
-        Err(_) => Err(InputError::new(
-            format!("spec.loadBalancerSourceRanges[{index}]"),
-            range,
-            "not a network as 10.0.0.0/8",
-        )),
+    let parse = |(index, range): (usize, &String)| {
+        parse_network(format!("spec.loadBalancerSourceRanges[{index}]"), range)
     };
     raw.iter().enumerate().map(parse).collect()
 }
@@ -260,7 +261,7 @@ fn is_local(field: &str, policy: Option<&str>) -> Result<bool, InputError> {
     }
 }
 
-fn cluster_ips(spec: &ServiceSpec) -> Result<Vec<IpAddr>, InputError> {
+fn cluster_ips(spec: &Spec) -> Result<Vec<IpAddr>, InputError> {
     let single = spec
         .cluster_ip
         .as_deref()
@@ -283,7 +284,7 @@ fn cluster_ips(spec: &ServiceSpec) -> Result<Vec<IpAddr>, InputError> {
     Ok(ips)
 }
 
-fn affinity_seconds(spec: &ServiceSpec) -> Result<Option<u32>, InputError> {
+fn affinity_seconds(spec: &Spec) -> Result<Option<u32>, InputError> {
     match spec.session_affinity.as_deref() {
         None | Some("" | "None") => return Ok(None),
         Some("ClientIP") => {}

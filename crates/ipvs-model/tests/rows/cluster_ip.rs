@@ -39,6 +39,15 @@ fn row_029_a_port_without_a_match() {
 }
 
 #[test]
+fn row_030_real_servers_have_the_endpoints_port() {
+    let node = Node::with([
+        s(PLAIN),
+        slice_of("s-1", r#"{"name": "p", "port": 9090}"#, &[E1]),
+    ]);
+    assert_eq!(node.real_servers("10.96.0.10", 80), ["10.244.0.5:9090"]);
+}
+
+#[test]
 fn row_031_udp_and_tcp_on_one_number() {
     let spec = r#""clusterIP": "10.96.0.53", "ports": [
         {"name": "u", "port": 53, "protocol": "UDP"}, {"name": "t", "port": 53, "protocol": "TCP"}]"#;
@@ -212,20 +221,18 @@ fn row_042_043_044_affinity_changes_in_place() {
 
 #[test]
 fn row_045_maglev_hashes_ports() {
-    let node = Node::new(
-        Config {
+    let flags = |spec: &str| {
+        let config = Config {
             scheduler: Scheduler::MH,
             ..config()
-        },
-        [s(PLAIN)],
-    );
-    assert_eq!(
-        node.service(Protocol::TCP, "10.96.0.10", 80)
-            .unwrap()
-            .flags
-            .bits(),
-        0x10
-    );
+        };
+        let node = Node::new(config, [s(spec)]);
+        let service = node.service(Protocol::TCP, "10.96.0.10", 80).unwrap();
+        service.flags.bits()
+    };
+    assert_eq!(flags(PLAIN), 0x10);
+    let sticky = format!(r#"{PLAIN}, "sessionAffinity": "ClientIP""#);
+    assert_eq!(flags(&sticky), 0x11);
 }
 
 #[test]
@@ -237,7 +244,7 @@ fn row_153_added_and_deleted_between_syncs() {
 }
 
 #[test]
-fn row_155_dual_stack() {
+fn row_155_and_156_dual_stack() {
     let spec = r#""clusterIP": "10.96.0.10", "clusterIPs": ["10.96.0.10", "fd00:96::10"], "ports": [{"name": "p", "port": 80}]"#;
     let v6 = slice_of(
         "s-6",
@@ -258,7 +265,7 @@ fn row_155_dual_stack() {
         },
         [s(spec), slice(&[E1]), v6],
     );
-    assert_eq!(only_v4.known.virtual_servers.len(), 1, "row 156");
+    assert_eq!(only_v4.known.virtual_servers.len(), 1);
     assert_eq!(only_v4.known.sets.len(), 17);
 }
 

@@ -2,6 +2,7 @@
 
 use crate::fixture::*;
 use ipvs_codec::{Family, Protocol};
+use ipvs_model::Config;
 use ipvs_model::input::{Change, ObjectName};
 
 #[test]
@@ -50,6 +51,25 @@ fn row_049_050_051_an_external_ip_that_the_node_has() {
 }
 
 #[test]
+fn row_053_external_ips_may_be_forbidden() {
+    let config = Config {
+        external_ips: false,
+        ..config()
+    };
+    let node = Node::new(config, [with_spec(EXTERNAL, ""), slice(&[E1])]);
+    assert_eq!(node.vips(), ["10.96.0.10"]);
+    assert!(node.service(Protocol::TCP, "203.0.113.5", 80).is_none());
+    assert!(node.members("KUBE-EXTERNAL-IP").is_empty());
+}
+
+#[test]
+fn row_054_external_ips_without_endpoints() {
+    let node = Node::with([with_spec(EXTERNAL, "")]);
+    assert!(node.real_servers("203.0.113.5", 80).is_empty());
+    assert_eq!(node.vips(), ["10.96.0.10", "203.0.113.5"]);
+}
+
+#[test]
 fn row_055_056_057_load_balancer_addresses() {
     let node = Node::with([with_spec(LOAD_BALANCER, INGRESS), slice(&[E1])]);
     assert_eq!(node.members("KUBE-LOAD-BALANCER"), ["198.18.0.7,tcp:80"]);
@@ -87,6 +107,7 @@ fn row_058_and_059_load_balancer_with_policy_local() {
         ["10.244.3.9:8080"],
         "none here: those of the cluster"
     );
+    assert_eq!(node.model.desired().without_local().external, 1);
 }
 
 #[test]
@@ -137,6 +158,37 @@ fn row_062_to_065_odd_source_ranges() {
 }
 
 #[test]
+fn row_066_services_that_share_an_address_keep_their_own_ranges() {
+    let spec = |ranges: &str, ip: &str, port: u16| {
+        format!(
+            r#"{LOAD_BALANCER}, {ranges} "clusterIP": "{ip}", "ports": [{{"name": "p", "port": {port}}}]"#
+        )
+    };
+    let service = |name: &str, spec: &str| {
+        changes(&format!(
+            r#"{{"apiVersion": "v1", "kind": "Service", "metadata": {{"name": "{name}", "namespace": "ns"}},
+                 "spec": {{{spec}}}, "status": {{{INGRESS}}}}}"#
+        ))
+    };
+    let restricted = r#""loadBalancerSourceRanges": ["172.16.0.0/12"],"#;
+    let mut node = Node::with([
+        service("s", &spec(restricted, "10.96.0.10", 80)),
+        service("open", &spec("", "10.96.0.11", 81)),
+        n1("a"),
+    ]);
+    assert_eq!(out_filter(&node).len(), 1);
+    assert_eq!(node.members("KUBE-LOAD-BALANCER-FW"), ["198.18.0.7,tcp:80"]);
+    assert_eq!(node.members("KUBE-LOAD-BALANCER").len(), 2);
+    let done = node.change(vec![Change::ServiceGone(ObjectName::new("ns", "s"))]);
+    assert!(
+        !done
+            .iter()
+            .any(|operation| operation.contains("unbind VIP 198")),
+        "the other has it still: {done:?}"
+    );
+}
+
+#[test]
 fn row_067_a_load_balancer_address_goes() {
     let spec = format!(r#"{LOAD_BALANCER}, "loadBalancerSourceRanges": ["172.16.0.0/12"]"#);
     let mut node = Node::with([with_spec(&spec, INGRESS), slice(&[E1]), n1("a")]);
@@ -144,6 +196,18 @@ fn row_067_a_load_balancer_address_goes() {
     assert_eq!(node.vips(), ["10.96.0.10"]);
     assert!(node.members("KUBE-LOAD-BALANCER-FW").is_empty() && out_filter(&node).is_empty());
     assert!(node.service(Protocol::TCP, "198.18.0.7", 80).is_none());
+}
+
+#[test]
+fn row_068_two_load_balancer_addresses() {
+    let status = r#""loadBalancer": {"ingress": [{"ip": "198.18.0.7"}, {"ip": "198.18.0.8"}]}"#;
+    let node = Node::with([with_spec(LOAD_BALANCER, status), slice(&[E1])]);
+    assert_eq!(node.vips(), ["10.96.0.10", "198.18.0.7", "198.18.0.8"]);
+    assert_eq!(
+        node.members("KUBE-LOAD-BALANCER"),
+        ["198.18.0.7,tcp:80", "198.18.0.8,tcp:80"]
+    );
+    assert_eq!(node.known.virtual_servers.len(), 3);
 }
 
 #[test]

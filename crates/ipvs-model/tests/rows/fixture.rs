@@ -2,7 +2,7 @@
 
 use ipvs_codec::{Family, Protocol, Service, ServiceKey};
 use ipvs_model::input::{Change, Manifest};
-use ipvs_model::{Config, Known, Member, Model, Plan};
+use ipvs_model::{Config, Known, LocalTraffic, Member, Model, Plan};
 
 pub(crate) fn changes(json: &str) -> Vec<Change> {
     serde_json::from_str::<Manifest>(json)
@@ -31,12 +31,11 @@ pub(crate) fn n1(zone: &str) -> Vec<Change> {
 
 /// The fixture of the table: node n1, cluster CIDR 10.244.0.0/16.
 pub(crate) fn config() -> Config {
-    let mut config = Config {
+    Config {
         node_name: "n1".into(),
+        local_traffic: LocalTraffic::ClusterCidrs(vec!["10.244.0.0/16".parse().unwrap()]),
         ..Config::default()
-    };
-    config.local_traffic.cluster_cidrs = vec!["10.244.0.0/16".parse().unwrap()];
-    config
+    }
 }
 
 /// Service `ns/s` with these fields of its spec.

@@ -5,4 +5,5 @@ mod external;
 mod fixture;
 mod node_port;
 mod policies;
+mod quirks;
 mod skeleton;

@@ -84,12 +84,3 @@ fn row_077_and_078_node_addresses_come_and_go() {
         2
     );
 }
-
-#[test]
-fn q2_a_node_without_addresses_keeps_its_health_check_port() {
-    let spec = format!(
-        r#"{LOAD_BALANCER}, "externalTrafficPolicy": "Local", "healthCheckNodePort": 32000"#
-    );
-    let node = Node::with([with_spec(&spec, INGRESS), slice(&[E1])]);
-    assert_eq!(node.members("KUBE-HEALTH-CHECK-NODE-PORT"), ["32000"]);
-}

@@ -2,19 +2,14 @@
 
 use crate::fixture::*;
 use ipvs_codec::Family;
-use ipvs_model::{Config, Known, Model, Vip};
+use ipvs_model::{Config, Known, LocalTraffic, Model, Vip};
+use ipvs_netfilter::iptables::Table;
 
 #[test]
 fn row_095_and_101_an_empty_cluster() {
     let node = Node::with([]);
     assert_eq!(node.known.sets.len(), 34);
-    let saved = &node.known.rules[&Family::Ipv4];
-    let rules = |chain: &str| -> Vec<String> {
-        let rules = saved
-            .rules(ipvs_netfilter::iptables::Table::Nat, chain)
-            .unwrap();
-        rules.iter().map(ToString::to_string).collect()
-    };
+    let rules = |chain: &str| nat(&node, Family::Ipv4, chain);
     assert_eq!(
         rules("KUBE-SERVICES"),
         [
@@ -25,6 +20,18 @@ fn row_095_and_101_an_empty_cluster() {
     assert_eq!(rules("KUBE-POSTROUTING").len(), 3);
     assert_eq!(rules("KUBE-LOAD-BALANCER"), ["-j KUBE-MARK-MASQ"]);
     assert!(rules("KUBE-NODE-PORT").is_empty());
+}
+
+#[test]
+fn row_099_addresses_are_canonical() {
+    let long = r#"{"addresses": ["FD00:0244::0:0005"], "nodeName": "n1"}"#;
+    let spec = r#""clusterIPs": ["fd00:96:0::1"], "ports": [{"name": "p", "port": 80}]"#;
+    let node = Node::with([s(spec), slice(&[long])]);
+    assert_eq!(
+        node.members("KUBE-6-LOOP-BACK"),
+        ["fd00:244::5,tcp:8080,fd00:244::5"]
+    );
+    assert_eq!(node.members("KUBE-6-CLUSTER-IP"), ["fd00:96::1,tcp:80"]);
 }
 
 #[test]
@@ -39,52 +46,159 @@ fn row_097_loop_back_has_every_local_endpoint() {
     assert_eq!(node.members("KUBE-LOOP-BACK"), wanted);
 }
 
+/// The rule of KUBE-SERVICES that masquerades traffic to cluster IPs.
+fn masquerade_rule(config: Config, family: Family) -> String {
+    let spec = r#""clusterIPs": ["10.96.0.10", "fd00:96::1"], "ports": [{"port": 80}]"#;
+    let node_object = changes(
+        r#"{"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1"},
+            "spec": {"podCIDR": "10.244.7.0/24", "podCIDRs": ["10.244.7.0/24"]}}"#,
+    );
+    let node = Node::new(config, [s(spec), node_object]);
+    let rules = nat(&node, family, "KUBE-SERVICES");
+    let masquerades = |rule: &String| rule.ends_with("-j KUBE-MARK-MASQ");
+    rules.into_iter().find(masquerades).unwrap()
+}
+
+fn nat(node: &Node, family: Family, chain: &str) -> Vec<String> {
+    let rules = node.known.rules[&family].rules(Table::Nat, chain).unwrap();
+    rules.iter().map(ToString::to_string).collect()
+}
+
 #[test]
-fn row_103_104_105_107_which_traffic_is_masqueraded() {
-    let rule = |config: Config, family| {
-        let spec = r#""clusterIPs": ["10.96.0.10", "fd00:96::1"], "ports": [{"port": 80}]"#;
-        let node = Node::new(config, [s(spec)]);
-        let saved = &node.known.rules[&family];
-        let rules = saved
-            .rules(ipvs_netfilter::iptables::Table::Nat, "KUBE-SERVICES")
-            .unwrap();
-        rules
-            .iter()
-            .map(ToString::to_string)
-            .find(|rule| rule.ends_with("-j KUBE-MARK-MASQ"))
-            .unwrap()
+fn row_103_masquerade_all() {
+    let config = Config {
+        masquerade_all: true,
+        ..config()
     };
-    let all = rule(
-        Config {
-            masquerade_all: true,
-            ..config()
-        },
-        Family::Ipv4,
-    );
+    let rule = masquerade_rule(config, Family::Ipv4);
     assert!(
-        all.starts_with("-m comment") && all.contains("KUBE-CLUSTER-IP dst,dst"),
-        "{all}"
+        rule.starts_with("-m comment") && rule.contains("KUBE-CLUSTER-IP dst,dst"),
+        "{rule}"
     );
-    let cidr = rule(config(), Family::Ipv4);
+}
+
+#[test]
+fn row_104_a_cluster_cidr() {
+    let rule = masquerade_rule(config(), Family::Ipv4);
     assert!(
-        cidr.starts_with("! -s 10.244.0.0/16 -m comment") && cidr.contains("dst,dst"),
-        "{cidr}"
+        rule.starts_with("! -s 10.244.0.0/16 -m comment") && rule.contains("dst,dst"),
+        "{rule}"
     );
-    for none in [
-        rule(
-            Config {
-                node_name: "n1".into(),
-                ..Config::default()
-            },
-            Family::Ipv4,
-        ),
-        rule(config(), Family::Ipv6),
+}
+
+#[test]
+fn row_105_107_nothing_tells_pods_apart() {
+    let untold = Config {
+        node_name: "n1".into(),
+        ..Config::default()
+    };
+    let node_cidrs = Config {
+        local_traffic: LocalTraffic::NodeCidrs,
+        ..config()
+    };
+    for rule in [
+        masquerade_rule(untold, Family::Ipv4),
+        masquerade_rule(config(), Family::Ipv6),
+        masquerade_rule(node_cidrs, Family::Ipv6),
     ] {
         assert!(
-            none.starts_with("-m comment") && none.contains("src,dst"),
-            "{none}"
+            rule.starts_with("-m comment") && rule.contains("src,dst"),
+            "{rule}"
         );
     }
+}
+
+#[test]
+fn row_106_pods_are_told_by_their_interfaces() {
+    let begins = |local_traffic: LocalTraffic, words: &str| {
+        let config = Config {
+            local_traffic,
+            ..config()
+        };
+        for family in Family::ALL {
+            let rule = masquerade_rule(config.clone(), family);
+            assert!(
+                rule.starts_with(words) && rule.contains("dst,dst"),
+                "{rule}"
+            );
+        }
+    };
+    let name = |text: &str| text.parse().unwrap();
+    begins(LocalTraffic::Bridge(name("cbr0")), "! -i cbr0 -m comment");
+    begins(
+        LocalTraffic::InterfacePrefix(name("cali")),
+        "! -i cali+ -m comment",
+    );
+}
+
+#[test]
+fn the_nodes_pod_networks_are_followed() {
+    let config = Config {
+        local_traffic: LocalTraffic::NodeCidrs,
+        ..config()
+    };
+    let rule = masquerade_rule(config.clone(), Family::Ipv4);
+    assert!(rule.starts_with("! -s 10.244.7.0/24 "), "{rule}");
+    let mut node = Node::new(config, [s(PLAIN)]);
+    let node_object = r#"{"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1"}, "spec": {"podCIDR": "10.244.9.0/24"}}"#;
+    let done = node.change(changes(node_object));
+    assert_eq!(done.len(), 1, "only the rules: {done:?}");
+    let rules = nat(&node, Family::Ipv4, "KUBE-SERVICES");
+    assert!(
+        rules
+            .iter()
+            .any(|rule| rule.starts_with("! -s 10.244.9.0/24")),
+        "{rules:?}"
+    );
+}
+
+#[test]
+fn row_109_ports_at_random_where_iptables_can() {
+    let last = |random_fully| {
+        let config = Config {
+            random_fully,
+            ..config()
+        };
+        let node = Node::new(config, [s(PLAIN), slice(&[E1])]);
+        let rules = nat(&node, Family::Ipv4, "KUBE-POSTROUTING");
+        assert!(
+            rules[0].ends_with("-j MASQUERADE"),
+            "hairpin traffic keeps its port: {rules:?}"
+        );
+        rules[3].clone()
+    };
+    assert!(last(true).ends_with("-j MASQUERADE --random-fully"));
+    assert!(last(false).ends_with("-j MASQUERADE"));
+}
+
+#[test]
+fn row_113_policy_local_returns_before_the_mark() {
+    let local = r#""externalTrafficPolicy": "Local","#;
+    for (protocol, word) in [("TCP", "tcp"), ("UDP", "udp"), ("SCTP", "sctp")] {
+        let node = Node::with([node_port(protocol, local), node_addresses()]);
+        let rules = nat(&node, Family::Ipv4, "KUBE-NODE-PORT");
+        assert_eq!(rules.len(), 2);
+        assert!(
+            rules
+                .iter()
+                .all(|rule| rule.starts_with(&format!("-p {word} ")))
+        );
+        assert!(rules[0].contains("-LOCAL-") && rules[0].ends_with("-j RETURN"));
+        assert!(rules[1].ends_with("-j KUBE-MARK-MASQ"), "{rules:?}");
+    }
+}
+
+#[test]
+fn row_114_ipv6_rules() {
+    let spec = r#""clusterIPs": ["fd00:96::1"], "ports": [{"port": 80}]"#;
+    let node = Node::with([s(spec)]);
+    let rules = nat(&node, Family::Ipv6, "KUBE-SERVICES");
+    assert_eq!(rules[0], "-s ::1/128 -j RETURN");
+    let last = rules.last().unwrap();
+    assert_eq!(
+        last,
+        "-m set --match-set KUBE-6-CLUSTER-IP dst,dst -j ACCEPT"
+    );
 }
 
 #[test]
@@ -97,9 +211,7 @@ fn row_108_the_mark_bit() {
         [],
     );
     let saved = &node.known.rules[&Family::Ipv4];
-    let mark = saved
-        .rules(ipvs_netfilter::iptables::Table::Nat, "KUBE-MARK-MASQ")
-        .unwrap();
+    let mark = saved.rules(Table::Nat, "KUBE-MARK-MASQ").unwrap();
     assert_eq!(mark[0].as_str(), "-j MARK --set-xmark 0x1/0x1");
 }
 

@@ -70,6 +70,14 @@ impl Iptables {
         self.restore(family, PROBE).is_ok()
     }
 
+    /// Whether `MASQUERADE` knows `--random-fully`: since 1.6.2. A version that cannot be read is a new one.
+    pub(super) fn random_fully(self) -> bool {
+        let text = run(&format!("iptables{}", self.suffix), &["--version"], "");
+        text.map_or(true, |text| {
+            version(&text).is_none_or(|version| version >= [1, 6, 2])
+        })
+    }
+
     fn program(self, family: Family, action: &str) -> String {
         let name = match family {
             Family::Ipv4 => "iptables",
@@ -90,6 +98,17 @@ impl Iptables {
         )
         .map(|_| ())
     }
+}
+
+/// `iptables v1.8.9 (legacy)`.
+fn version(text: &str) -> Option<[u32; 3]> {
+    let words = text.split_whitespace();
+    let mut numbers = words
+        .filter_map(|word| word.strip_prefix('v'))
+        .next()?
+        .split('.');
+    let mut next = || numbers.next()?.parse().ok();
+    Some([next()?, next()?, next()?])
 }
 
 fn run(program: &str, arguments: &[&str], input: &str) -> Result<String, PlaneError> {
@@ -120,4 +139,17 @@ fn run(program: &str, arguments: &[&str], input: &str) -> Result<String, PlaneEr
         return Err(failed(format!("{}: {}", output.status, words.join("; "))));
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::version;
+
+    #[test]
+    fn row_109_the_version_is_read_of_either_back_end() {
+        assert_eq!(version("iptables v1.8.9 (legacy)\n"), Some([1, 8, 9]));
+        assert_eq!(version("iptables v1.8.11 (nf_tables)\n"), Some([1, 8, 11]));
+        assert_eq!(version("iptables v1.6.1"), Some([1, 6, 1]));
+        assert_eq!(version("iptables"), None);
+    }
 }

@@ -68,6 +68,12 @@ impl Linux {
             .collect()
     }
 
+    /// Whether this iptables can take ports at random for traffic that is masqueraded. Starts a process.
+    #[must_use]
+    pub fn random_fully(&self) -> bool {
+        self.iptables.random_fully()
+    }
+
     /// IPVS itself, for what the data plane does not cover.
     pub const fn ipvs(&mut self) -> &mut Ipvs {
         &mut self.ipvs

@@ -8,5 +8,6 @@ mod ipvsadm;
 mod netlink;
 mod packets;
 mod process;
+mod rules;
 mod state;
 mod table;

@@ -130,11 +130,11 @@ fn every_service_answers_outside_node_and_pod_with_routes_and_no_address() {
         "the node does not come from the VIP"
     );
     let config = ipvs_model::Config {
-        local_traffic: ipvs_model::LocalTraffic {
-            cluster_cidrs: ["10.244.0.0/16", "fd00:10:244::/48"]
+        local_traffic: ipvs_model::LocalTraffic::ClusterCidrs(
+            ["10.244.0.0/16", "fd00:10:244::/48"]
                 .map(|cidr| cidr.parse().unwrap())
                 .into(),
-        },
+        ),
         ..route_config()
     };
     let plan = open_plan(

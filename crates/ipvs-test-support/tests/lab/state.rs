@@ -2,7 +2,7 @@
 
 use ipvs_codec::Family;
 use ipvs_model::input::Change;
-use ipvs_model::{Config, Model, Plan, VipBinding};
+use ipvs_model::{Config, LocalTraffic, Model, Plan, VipBinding};
 use ipvs_proxier::{DataPlane as _, IptablesBackend, Linux, Manifests};
 use ipvs_test_support::NetNs;
 
@@ -25,13 +25,12 @@ pub(crate) fn open_plan(namespace: &NetNs, manifests: &std::path::Path, config: 
 
 /// The configuration of the recorded states.
 pub(crate) fn config(masquerade_all: bool) -> Config {
-    let mut config = Config {
+    Config {
         node_name: "node-0".into(),
         masquerade_all,
+        local_traffic: LocalTraffic::ClusterCidrs(vec!["10.244.0.0/16".parse().unwrap()]),
         ..Config::default()
-    };
-    config.local_traffic.cluster_cidrs = vec!["10.244.0.0/16".parse().unwrap()];
-    config
+    }
 }
 
 pub(crate) fn route_config() -> Config {

@@ -1,0 +1,85 @@
+//! Section 13 of the specification: where kube-proxy surprises, and whether it is copied.
+
+use crate::fixture::*;
+use ipvs_codec::Protocol;
+use ipvs_model::input::Change;
+use ipvs_model::{Known, Model, Operation};
+
+#[test]
+fn q1_kept_internal_policy_local_falls_back_where_a_service_is_reached_from_outside() {
+    let local = r#""internalTrafficPolicy": "Local","#;
+    let node = Node::with([node_port("TCP", local), slice(&[E2]), node_addresses()]);
+    assert_eq!(node.real_servers("10.96.0.10", 80), ["10.244.3.9:8080"]);
+}
+
+#[test]
+fn q2_fixed_a_node_without_addresses_keeps_its_health_check_port() {
+    let spec = format!(
+        r#"{LOAD_BALANCER}, "externalTrafficPolicy": "Local", "healthCheckNodePort": 32000"#
+    );
+    let node = Node::with([with_spec(&spec, INGRESS), slice(&[E1])]);
+    assert_eq!(node.members("KUBE-HEALTH-CHECK-NODE-PORT"), ["32000"]);
+}
+
+#[test]
+fn q4_fixed_single_addresses_as_source_ranges_do_not_flap() {
+    let mut node = ranges(r#""9.9.9.9/32""#);
+    assert_eq!(
+        node.members("KUBE-LOAD-BALANCER-SOURCE-CIDR"),
+        ["198.18.0.7,tcp:80,9.9.9.9"]
+    );
+    assert!(node.model.plan_everything(&node.known).is_empty());
+}
+
+#[test]
+fn q5_fixed_clean_up_destroys_the_sets_of_both_families() {
+    let mut node = Node::with([s(PLAIN), slice(&[E1])]);
+    let plan = node.model.plan_clean_up(&node.known);
+    node.apply(&plan);
+    assert!(node.known.sets.is_empty(), "{:?}", node.known.sets);
+    assert!(node.known.link.is_none() && node.known.vips.is_empty());
+}
+
+#[test]
+fn q6_kept_clean_up_removes_every_virtual_server() {
+    let node = Node::with([s(PLAIN)]);
+    let plan = Model::new(config()).plan_clean_up(&node.known);
+    assert!(plan.operations.contains(&Operation::FlushVirtualServers));
+}
+
+#[test]
+fn q11_kept_servers_come_before_addresses_and_leave_before_members() {
+    let mut node = Node::with([]);
+    let added = node.change([s(PLAIN), slice(&[E1])].concat());
+    let position = |done: &[String], words: &str| {
+        let found = done
+            .iter()
+            .position(|operation| operation.starts_with(words));
+        found.unwrap_or_else(|| panic!("no {words} in {done:?}"))
+    };
+    let order = ["write", "add member", "add virtual", "add real", "bind VIP"];
+    assert!(order.map(|words| position(&added, words)).is_sorted());
+    let removed = node.change(vec![Change::ServiceGone(
+        ipvs_model::input::ObjectName::new("ns", "s"),
+    )]);
+    let order = ["remove virtual", "unbind VIP", "remove member"];
+    assert!(order.map(|words| position(&removed, words)).is_sorted());
+}
+
+#[test]
+fn q13_kept_node_ports_are_not_served_on_loopback() {
+    let node = Node::with([node_port("TCP", ""), node_addresses()]);
+    assert!(node.service(Protocol::TCP, "127.0.0.1", 30080).is_none());
+    let plan = Model::new(config()).plan_everything(&Known::default());
+    let text = plan
+        .operations
+        .iter()
+        .find_map(|operation| match operation {
+            Operation::WriteRules { restore, .. } => Some(restore.as_str()),
+            _ => None,
+        });
+    assert!(
+        text.unwrap()
+            .contains("-A KUBE-SERVICES -s 127.0.0.0/8 -j RETURN")
+    );
+}

@@ -1,0 +1,104 @@
+//! Every row of the acceptance table (kube-proxy's behaviour in 156 rows) has a test that is named after it.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+/// Rows without a test, and why.
+const EXCUSED: [(&[u16], &str); 7] = [
+    (
+        &[1, 2, 3],
+        "other back ends and the ipset program are not used here",
+    ),
+    (
+        &[5, 6, 16, 17, 18, 19, 20, 21, 22, 23, 24],
+        "flags, configuration file",
+    ),
+    (&[25], "the tables of nftables mode"),
+    (&[26, 144, 145, 146, 147, 148], "events, health and metrics"),
+    (
+        &[131, 134, 135],
+        "excludeCIDRs, clean-up of what is not there",
+    ),
+    (&[136, 137, 138, 139, 140, 141, 142, 143], "flows of UDP"),
+    (
+        &[149, 150, 151, 154],
+        "pace, and a cluster that cannot be reached",
+    ),
+];
+
+fn sources(folder: &Path, text: &mut String) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() && !path.ends_with("target") {
+            sources(&path, text);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            text.push_str(&fs::read_to_string(path).unwrap());
+        }
+    }
+}
+
+/// `row_069_and_079_…`, `row_042_043_044_…`, `row_081_to_083_…`.
+fn rows_of(name: &str) -> BTreeSet<u16> {
+    let mut rows = BTreeSet::new();
+    let mut last = None;
+    let mut to = false;
+    for word in name.split('_') {
+        let number = (word.len() == 3)
+            .then(|| word.parse::<u16>().ok())
+            .flatten();
+        match (word, number, last) {
+            (_, Some(number), Some(from)) if to => rows.extend(from..=number),
+            (_, Some(number), _) => {
+                rows.insert(number);
+            }
+            ("to", ..) => {}
+            ("and", ..) => {}
+            _ => break,
+        }
+        to = word == "to";
+        last = number.or(last);
+    }
+    rows
+}
+
+#[test]
+fn names_tell_their_rows() {
+    let rows = |name| rows_of(name).into_iter().collect::<Vec<_>>();
+    assert_eq!(rows("069_and_079_a_node_port"), [69, 79]);
+    assert_eq!(rows("042_043_044_affinity"), [42, 43, 44]);
+    assert_eq!(rows("081_to_083_internal"), [81, 82, 83]);
+    assert_eq!(rows("122_a_connection_lives_to_100"), [122]);
+}
+
+#[test]
+fn every_row_has_a_test() {
+    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let mut text = String::new();
+    sources(crates, &mut text);
+    sources(&crates.parent().unwrap().join("examples"), &mut text);
+    let mut tested = BTreeSet::new();
+    for line in text.lines().map(str::trim_start) {
+        let name = line.strip_prefix("fn row_").or_else(|| {
+            // the cases of the recorded states: `row_055_load_balancer = "06-lb-ingress",`
+            line.strip_prefix("row_")
+                .filter(|rest| rest.contains(" = \""))
+        });
+        if let Some(name) = name {
+            tested.extend(rows_of(name.split(['(', ' ']).next().unwrap()));
+        }
+    }
+    let excused: BTreeSet<u16> = EXCUSED
+        .iter()
+        .flat_map(|(rows, _)| rows.iter().copied())
+        .collect();
+    let missing: Vec<u16> = (1..=156)
+        .filter(|row| !tested.contains(row) && !excused.contains(row))
+        .collect();
+    assert!(
+        missing.is_empty(),
+        "no test is named after rows {missing:?}"
+    );
+    let both: Vec<_> = excused.intersection(&tested).collect();
+    assert!(both.is_empty(), "excused, but tested: {both:?}");
+}
