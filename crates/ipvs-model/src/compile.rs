@@ -82,6 +82,11 @@ impl Contribution {
         self.vips.dedup();
         self.out_filters.sort_unstable();
         self.out_filters.dedup();
+        // They stay for as long as the service does.
+        self.virtual_servers.shrink_to_fit();
+        self.vips.shrink_to_fit();
+        self.members.shrink_to_fit();
+        self.out_filters.shrink_to_fit();
     }
 }
 

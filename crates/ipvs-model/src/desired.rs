@@ -1,10 +1,12 @@
 //! The union of all contributions, with owner counts.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::BTreeMap;
+use std::collections::hash_map::Entry;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use foldhash::HashMap;
 use ipvs_codec::{Family, ServiceKey};
 
 use crate::compile::Contribution;
@@ -83,10 +85,40 @@ struct Claim {
     server: Arc<VirtualServer>,
 }
 
+/// Who claims a virtual server. Nearly always one service, so the others have no memory set aside.
+#[derive(Debug)]
+struct Claims {
+    winner: Claim,
+    losers: Vec<Claim>,
+}
+
+impl Claims {
+    fn add(&mut self, mut claim: Claim) {
+        if claim.owner < self.winner.owner {
+            std::mem::swap(&mut claim, &mut self.winner);
+        }
+        self.losers.push(claim);
+    }
+
+    /// What is left without the claims of an owner, and nothing if none are.
+    fn without(mut self, owner: &Arc<Owner>) -> Option<Self> {
+        // Every compilation has an owner of its own, so the new claims of the same service stay.
+        self.losers
+            .retain(|claim| !Arc::ptr_eq(&claim.owner, owner));
+        if !Arc::ptr_eq(&self.winner.owner, owner) {
+            return Some(self);
+        }
+        let next = self.losers.iter().enumerate();
+        let (at, _) = next.min_by(|(_, a), (_, b)| a.owner.cmp(&b.owner))?;
+        self.winner = self.losers.swap_remove(at);
+        Some(self)
+    }
+}
+
 /// What the kernel should hold. Every change costs the size of the change.
 #[derive(Debug, Default)]
 pub struct Desired {
-    virtual_servers: HashMap<ServiceKey, Vec<Claim>>,
+    virtual_servers: HashMap<ServiceKey, Claims>,
     members: HashMap<Member, u32>,
     vips: BTreeMap<IpAddr, (Vip, u32)>,
     members_by_set: HashMap<(KubeSet, Family), usize>,
@@ -98,20 +130,15 @@ impl Desired {
     /// The virtual server of a key: the winner's.
     #[must_use]
     pub fn virtual_server(&self, key: &ServiceKey) -> Option<&Arc<VirtualServer>> {
-        self.claim(key).map(|claim| &claim.server)
+        let claims = self.virtual_servers.get(key)?;
+        Some(&claims.winner.server)
     }
 
     /// The service that a virtual server is of.
     #[must_use]
     pub fn owner(&self, key: &ServiceKey) -> Option<&ObjectName> {
-        self.claim(key).map(|claim| &claim.owner.name)
-    }
-
-    fn claim(&self, key: &ServiceKey) -> Option<&Claim> {
-        self.virtual_servers
-            .get(key)?
-            .iter()
-            .min_by_key(|claim| &claim.owner)
+        let claims = self.virtual_servers.get(key)?;
+        Some(&claims.winner.owner.name)
     }
 
     /// Whether a member is wanted.
@@ -153,13 +180,17 @@ impl Desired {
             .filter(move |filter| Family::of(filter.ip) == family)
     }
 
-    /// Every key but the rules. O(everything).
-    pub(crate) fn keys(&self) -> impl Iterator<Item = Key> {
-        let virtual_servers = self.virtual_servers.keys().copied().map(Key::VirtualServer);
-        let members = self.members.keys().copied().map(Key::Member);
-        virtual_servers
-            .chain(members)
-            .chain(self.vips.keys().copied().map(Key::Vip))
+    /// Every virtual server.
+    pub(crate) fn virtual_servers(
+        &self,
+    ) -> impl Iterator<Item = (&ServiceKey, &Arc<VirtualServer>)> {
+        let claims = self.virtual_servers.iter();
+        claims.map(|(key, claims)| (key, &claims.winner.server))
+    }
+
+    /// Every member.
+    pub(crate) fn members(&self) -> impl Iterator<Item = &Member> {
+        self.members.keys()
     }
 
     /// Virtual servers that several services claim. O(virtual servers).
@@ -167,20 +198,13 @@ impl Desired {
     pub fn conflicts(&self) -> Vec<Conflict> {
         let mut conflicts = Vec::new();
         for (key, claims) in &self.virtual_servers {
-            let Some(winner) = claims.iter().map(|claim| &claim.owner).min() else {
-                continue;
-            };
-            let losers = claims
-                .iter()
-                .map(|claim| &claim.owner)
-                .filter(|owner| *owner != winner);
-            conflicts.extend(losers.map(|loser| Conflict {
+            conflicts.extend(claims.losers.iter().map(|loser| Conflict {
                 key: *key,
-                winner: winner.name.clone(),
-                loser: loser.name.clone(),
+                winner: claims.winner.owner.name.clone(),
+                loser: loser.owner.name.clone(),
             }));
         }
-        conflicts.sort_by_key(|conflict| conflict.key);
+        conflicts.sort_by(|a, b| (a.key, &a.loser).cmp(&(b.key, &b.loser)));
         conflicts
     }
 
@@ -189,7 +213,7 @@ impl Desired {
         &mut self,
         old: Option<(&Arc<Owner>, &Contribution)>,
         new: Option<(&Arc<Owner>, &Contribution)>,
-        touched: &mut BTreeSet<Key>,
+        touched: &mut Vec<Key>,
     ) {
         // In first, out second: what is in both never falls to zero.
         if let Some((owner, contribution)) = new {
@@ -200,12 +224,7 @@ impl Desired {
         }
     }
 
-    fn add(
-        &mut self,
-        owner: &Arc<Owner>,
-        contribution: &Contribution,
-        touched: &mut BTreeSet<Key>,
-    ) {
+    fn add(&mut self, owner: &Arc<Owner>, contribution: &Contribution, touched: &mut Vec<Key>) {
         let counts = &mut self.without_local;
         let more = contribution.without_local;
         counts.internal = counts.internal.saturating_add(more.internal);
@@ -215,25 +234,30 @@ impl Desired {
                 owner: Arc::clone(owner),
                 server: Arc::clone(server),
             };
-            self.virtual_servers
-                .entry(server.service.key)
-                .or_default()
-                .push(claim);
-            touched.insert(Key::VirtualServer(server.service.key));
+            match self.virtual_servers.entry(server.service.key) {
+                Entry::Occupied(mut claims) => claims.get_mut().add(claim),
+                Entry::Vacant(place) => {
+                    place.insert(Claims {
+                        winner: claim,
+                        losers: Vec::new(),
+                    });
+                }
+            }
+            touched.push(Key::VirtualServer(server.service.key));
         }
         for vip in &contribution.vips {
             let (bound, count) = self.vips.entry(vip.address()).or_insert((*vip, 0));
             *count = count.saturating_add(1);
             if *count == 1 || *bound != *vip {
                 *bound = *vip;
-                touched.insert(Key::Vip(vip.address()));
+                touched.push(Key::Vip(vip.address()));
             }
         }
         for member in &contribution.members {
             let count = self.members.entry(*member).or_insert(0);
             *count = count.saturating_add(1);
             if *count == 1 {
-                touched.insert(Key::Member(*member));
+                touched.push(Key::Member(*member));
                 self.resize(member, |size| size.saturating_add(1), touched);
             }
         }
@@ -241,7 +265,7 @@ impl Desired {
             let count = self.out_filters.entry(*filter).or_insert(0);
             *count = count.saturating_add(1);
             if *count == 1 {
-                touched.insert(Key::Rules(Family::of(filter.ip)));
+                touched.push(Key::Rules(Family::of(filter.ip)));
             }
         }
     }
@@ -250,7 +274,7 @@ impl Desired {
         &mut self,
         owner: &Arc<Owner>,
         contribution: &Contribution,
-        touched: &mut BTreeSet<Key>,
+        touched: &mut Vec<Key>,
     ) {
         let counts = &mut self.without_local;
         let fewer = contribution.without_local;
@@ -258,21 +282,18 @@ impl Desired {
         counts.external = counts.external.saturating_sub(fewer.external);
         for server in &contribution.virtual_servers {
             let key = server.service.key;
-            if let Some(claims) = self.virtual_servers.get_mut(&key) {
-                // Every compilation has an owner of its own, so the new claims of the same service stay.
-                claims.retain(|claim| !Arc::ptr_eq(&claim.owner, owner));
-                if claims.is_empty() {
-                    self.virtual_servers.remove(&key);
-                }
+            let claims = self.virtual_servers.remove(&key);
+            if let Some(left) = claims.and_then(|claims| claims.without(owner)) {
+                self.virtual_servers.insert(key, left);
             }
-            touched.insert(Key::VirtualServer(key));
+            touched.push(Key::VirtualServer(key));
         }
         for vip in &contribution.vips {
             if let Some((_, count)) = self.vips.get_mut(&vip.address()) {
                 *count = count.saturating_sub(1);
                 if *count == 0 {
                     self.vips.remove(&vip.address());
-                    touched.insert(Key::Vip(vip.address()));
+                    touched.push(Key::Vip(vip.address()));
                 }
             }
         }
@@ -281,7 +302,7 @@ impl Desired {
                 *count = count.saturating_sub(1);
                 if *count == 0 {
                     self.members.remove(member);
-                    touched.insert(Key::Member(*member));
+                    touched.push(Key::Member(*member));
                     self.resize(member, |size| size.saturating_sub(1), touched);
                 }
             }
@@ -291,19 +312,14 @@ impl Desired {
                 *count = count.saturating_sub(1);
                 if *count == 0 {
                     self.out_filters.remove(filter);
-                    touched.insert(Key::Rules(Family::of(filter.ip)));
+                    touched.push(Key::Rules(Family::of(filter.ip)));
                 }
             }
         }
     }
 
     /// The rules of a set are there only while it has members.
-    fn resize(
-        &mut self,
-        member: &Member,
-        change: impl Fn(usize) -> usize,
-        touched: &mut BTreeSet<Key>,
-    ) {
+    fn resize(&mut self, member: &Member, change: impl Fn(usize) -> usize, touched: &mut Vec<Key>) {
         let size = self
             .members_by_set
             .entry((member.set, member.family))
@@ -311,7 +327,7 @@ impl Desired {
         let was_empty = *size == 0;
         *size = change(*size);
         if was_empty != (*size == 0) && shapes_rules(member.set) {
-            touched.insert(Key::Rules(member.family));
+            touched.push(Key::Rules(member.family));
         }
     }
 }

@@ -1,11 +1,11 @@
 //! Desired and Known → Plan, for the keys that are asked for.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use ipnet::IpNet;
 use ipvs_codec::{Family, ServiceKey};
+use ipvs_netfilter::iptables::Ruleset;
 
 use crate::config::{Config, VipBinding};
 use crate::desired::{Desired, Key};
@@ -18,20 +18,23 @@ use crate::state::VirtualServer;
 /// Compares `desired` with `known`.
 pub(crate) struct Diff<'a> {
     pub(crate) config: &'a Config,
-    pub(crate) pod_cidrs: &'a [IpNet],
+    /// The rules that each family should have.
+    pub(crate) rules: &'a BTreeMap<Family, Ruleset>,
     pub(crate) desired: &'a Desired,
     pub(crate) known: &'a Known,
 }
 
 impl Diff<'_> {
     /// The plan for some keys. O(keys log keys), and the real servers of the virtual servers among them.
-    pub(crate) fn keys(&self, keys: &BTreeSet<Key>) -> Plan {
+    pub(crate) fn keys(&self, mut keys: Vec<Key>) -> Plan {
+        keys.sort_unstable();
+        keys.dedup();
         let mut operations = Vec::new();
-        self.compare(keys, &mut operations);
+        self.compare(&keys, &mut operations);
         self.order(operations)
     }
 
-    fn compare(&self, keys: &BTreeSet<Key>, operations: &mut Vec<Operation>) {
+    fn compare(&self, keys: &[Key], operations: &mut Vec<Operation>) {
         for key in keys {
             match key {
                 Key::Rules(family) => self.rules(*family, operations),
@@ -42,7 +45,7 @@ impl Diff<'_> {
         }
     }
 
-    /// The plan for everything, the link and the sets included. O(everything).
+    /// The plan for everything, the link and the sets included. O(everything), and no memory for what is equal.
     pub(crate) fn everything(&self) -> Plan {
         let mut operations = Vec::new();
         // Routes need the link up; addresses do not, and kube-proxy leaves it down.
@@ -61,14 +64,61 @@ impl Diff<'_> {
             }));
             self.rules(*family, &mut operations);
         }
-        let keys: BTreeSet<Key> = self.desired.keys().chain(self.known.keys()).collect();
+        let keys = self.different();
+        // At start there are many: the room for them is taken once.
+        operations.reserve(keys.iter().map(|key| self.most_operations(key)).sum());
         self.compare(&keys, &mut operations);
         self.order(operations)
+    }
+
+    fn most_operations(&self, key: &Key) -> usize {
+        let Key::VirtualServer(key) = key else {
+            return 1;
+        };
+        let wanted = self.desired.virtual_server(key);
+        wanted.map_or(1, |wanted| wanted.real_servers().len().saturating_add(1))
+    }
+
+    /// The keys, sorted, whose sides are not equal.
+    fn different(&self) -> Vec<Key> {
+        let (desired, known) = (self.desired, self.known);
+        let mut keys = Vec::new();
+        let changed = desired.virtual_servers().filter(|(key, wanted)| {
+            let found = known.virtual_servers.get(key);
+            !found.is_some_and(|found| Arc::ptr_eq(found, wanted) || found == *wanted)
+        });
+        keys.extend(changed.map(|(key, _)| Key::VirtualServer(*key)));
+        let left = known.virtual_servers.keys();
+        let left = left.filter(|key| desired.virtual_server(key).is_none());
+        keys.extend(left.copied().map(Key::VirtualServer));
+        let missing = desired
+            .members()
+            .filter(|member| !known.members.contains(member));
+        keys.extend(missing.copied().map(Key::Member));
+        let left = known
+            .members
+            .iter()
+            .filter(|member| !desired.has_member(member));
+        keys.extend(left.copied().map(Key::Member));
+        let unbound = desired.vips().filter(|vip| {
+            let bound = known.vips.get(&vip.address());
+            bound.is_none_or(|bound| **bound != [*vip])
+        });
+        keys.extend(unbound.map(|vip| Key::Vip(vip.address())));
+        let left = known
+            .vips
+            .keys()
+            .filter(|address| desired.vip(**address).is_none());
+        keys.extend(left.copied().map(Key::Vip));
+        keys.sort_unstable();
+        keys
     }
 
     /// Phases in order; within the servers coming in, the API server and DNS first.
     fn order(&self, mut operations: Vec<Operation>) -> Plan {
         self.bind_routes_again(&mut operations);
+        // Operations on one virtual server stand together: its owner is looked up once.
+        let mut last = (None, 0);
         operations.sort_by_cached_key(|operation| match operation {
             // A link that loses its last IPv4 address loses its routes: addresses leave before routes come.
             Operation::UnbindVip { vip } if self.by_route() && !vip.is_route() => {
@@ -76,7 +126,11 @@ impl Diff<'_> {
             }
             Operation::BindVip { .. } => (Phase::VipsIn, 1),
             _ if operation.phase() == Phase::ServersIn => {
-                (Phase::ServersIn, self.urgency(operation))
+                let key = serves(operation);
+                if last.0 != key {
+                    last = (key, key.map_or(0, |key| self.urgency(&key)));
+                }
+                (Phase::ServersIn, last.1)
             }
             _ => (operation.phase(), 0),
         });
@@ -111,15 +165,7 @@ impl Diff<'_> {
         operations.extend(again.map(|vip| Operation::BindVip { vip }));
     }
 
-    fn urgency(&self, operation: &Operation) -> u8 {
-        let key = match operation {
-            Operation::AddVirtualServer { service } | Operation::SetVirtualServer { service } => {
-                &service.key
-            }
-            Operation::AddRealServer { virtual_server, .. }
-            | Operation::SetRealServer { virtual_server, .. } => virtual_server,
-            _ => return 0,
-        };
+    fn urgency(&self, key: &ServiceKey) -> u8 {
         let dns = matches!(key, ServiceKey::Endpoint { port: 53, .. });
         match self.desired.owner(key) {
             Some(owner) if &*owner.namespace == "default" && &*owner.name == "kubernetes" => 0,
@@ -129,24 +175,16 @@ impl Diff<'_> {
     }
 
     fn rules(&self, family: Family, operations: &mut Vec<Operation>) {
-        if !self.config.families.contains(&family) {
+        let Some(rules) = self.rules.get(&family) else {
             return;
-        }
-        let filled = |set| self.desired.has_members(set, family);
-        let rules = ruleset(
-            family,
-            self.config,
-            self.pod_cidrs,
-            filled,
-            self.desired.out_filters(family),
-        );
+        };
         let nothing = Default::default();
         let saved = self.known.rules.get(&family).unwrap_or(&nothing);
         if !rules.is_in(saved) {
             let restore = rules.restore_text(saved);
             operations.push(Operation::WriteRules {
                 family,
-                rules: Box::new(rules),
+                rules: Box::new(rules.clone()),
                 restore,
             });
         }
@@ -205,6 +243,18 @@ impl Diff<'_> {
             }),
             (None, None) => {}
         }
+    }
+}
+
+/// The virtual server that an operation brings in, or brings real servers to.
+const fn serves(operation: &Operation) -> Option<ServiceKey> {
+    match operation {
+        Operation::AddVirtualServer { service } | Operation::SetVirtualServer { service } => {
+            Some(service.key)
+        }
+        Operation::AddRealServer { virtual_server, .. }
+        | Operation::SetRealServer { virtual_server, .. } => Some(*virtual_server),
+        _ => None,
     }
 }
 

@@ -93,7 +93,7 @@ impl<'a> Endpoints<'a> {
         let takes =
             |endpoint: &&Endpoint| endpoint.ready || (endpoint.serving && endpoint.terminating);
         let mut selection = Selection {
-            has_any: self.all.values().any(|endpoint| takes(endpoint)),
+            has_any: self.all.values().any(takes),
             ..Selection::default()
         };
         if uses_cluster {

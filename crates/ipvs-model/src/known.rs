@@ -1,13 +1,14 @@
 //! The state of the kernel as far as it is known: observed at start, kept equal by outcomes.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use foldhash::{HashMap, HashSet};
 use ipvs_codec::{Destination, Family, ServiceKey};
 use ipvs_netfilter::iptables::SavedRules;
 
-use crate::desired::{Desired, Key};
+use crate::desired::Desired;
 use crate::plan::Operation;
 use crate::sets::{KubeSet, Member};
 use crate::state::{Vip, VirtualServer};
@@ -31,15 +32,6 @@ pub struct Known {
 }
 
 impl Known {
-    /// Every key but the rules. O(everything).
-    pub(crate) fn keys(&self) -> impl Iterator<Item = Key> {
-        let virtual_servers = self.virtual_servers.keys().copied().map(Key::VirtualServer);
-        let members = self.members.iter().copied().map(Key::Member);
-        virtual_servers
-            .chain(members)
-            .chain(self.vips.keys().copied().map(Key::Vip))
-    }
-
     /// Virtual servers that have draining real servers. O(virtual servers).
     #[must_use]
     pub fn draining(&self, desired: &Desired) -> Vec<ServiceKey> {

@@ -1,9 +1,11 @@
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use foldhash::HashMap;
 use ipnet::IpNet;
 use ipvs_codec::{Family, ServiceKey};
+use ipvs_netfilter::iptables::Ruleset;
 
 use crate::compile::{Contribution, Facts, compile};
 use crate::config::Config;
@@ -12,6 +14,7 @@ use crate::diff::{Diff, clean_up};
 use crate::input::{Change, EndpointSlice, Node, ObjectName, Service};
 use crate::known::Known;
 use crate::plan::{Operation, Plan};
+use crate::rules::ruleset;
 
 /// The cluster as one node sees it, and what it should make of it.
 ///
@@ -40,22 +43,40 @@ pub struct Model {
     node_addresses: Vec<IpAddr>,
     zone: Option<String>,
     pod_cidrs: Vec<IpNet>,
-    services: HashMap<ObjectName, Tracked>,
+    services: HashMap<ObjectName, Box<Tracked>>,
     /// Which service a slice belongs to.
     slices: HashMap<ObjectName, ObjectName>,
     desired: Desired,
     /// Services to compile before the next plan.
-    stale: BTreeSet<ObjectName>,
+    stale: Vec<ObjectName>,
     /// Keys that the next plan looks at.
-    touched: BTreeSet<Key>,
+    touched: Vec<Key>,
+    /// The rules that each family should have, as of the last plan.
+    rules: BTreeMap<Family, Ruleset>,
     compiled: u64,
 }
 
 #[derive(Debug, Default)]
 struct Tracked {
     service: Option<Service>,
-    slices: BTreeMap<ObjectName, EndpointSlice>,
+    /// Sorted by name. Mostly one, for which a tree would take the room of eleven.
+    slices: Vec<EndpointSlice>,
     contribution: Option<(Arc<Owner>, Contribution)>,
+    /// Whether it stands among the stale ones.
+    stale: bool,
+}
+
+impl Tracked {
+    fn position(&self, slice: &ObjectName) -> Result<usize, usize> {
+        self.slices.binary_search_by(|known| known.name.cmp(slice))
+    }
+
+    /// Makes it one of the stale ones, if it is not.
+    fn outdate(&mut self, name: &ObjectName, stale: &mut Vec<ObjectName>) {
+        if !std::mem::replace(&mut self.stale, true) {
+            stale.push(name.clone());
+        }
+    }
 }
 
 impl Model {
@@ -69,11 +90,12 @@ impl Model {
             node_addresses: Vec::new(),
             zone: None,
             pod_cidrs: Vec::new(),
-            services: HashMap::new(),
-            slices: HashMap::new(),
+            services: HashMap::default(),
+            slices: HashMap::default(),
             desired: Desired::default(),
-            stale: BTreeSet::new(),
-            touched: BTreeSet::new(),
+            stale: Vec::new(),
+            touched: Vec::new(),
+            rules: BTreeMap::new(),
             compiled: 0,
         }
     }
@@ -111,13 +133,13 @@ impl Model {
                 let tracked = self.services.entry(name.clone()).or_default();
                 if tracked.service.as_ref() != Some(&service) {
                     tracked.service = Some(service);
-                    self.stale.insert(name);
+                    tracked.outdate(&name, &mut self.stale);
                 }
             }
             Change::ServiceGone(name) => {
                 if let Some(tracked) = self.services.get_mut(&name) {
                     tracked.service = None;
-                    self.stale.insert(name);
+                    tracked.outdate(&name, &mut self.stale);
                 }
             }
             Change::EndpointSlice(slice) => self.put_slice(slice),
@@ -143,11 +165,18 @@ impl Model {
             return;
         };
         let tracked = self.services.entry(service.clone()).or_default();
-        if tracked.slices.get(&slice.name) != Some(&slice) {
-            self.slices.insert(slice.name.clone(), service.clone());
-            tracked.slices.insert(slice.name.clone(), slice);
-            self.stale.insert(service);
+        match tracked.position(&slice.name) {
+            Ok(at) => match tracked.slices.get_mut(at) {
+                Some(place) if *place != slice => *place = slice,
+                _ => return,
+            },
+            Err(at) => {
+                self.slices.insert(slice.name.clone(), service.clone());
+                tracked.slices.reserve_exact(1);
+                tracked.slices.insert(at, slice);
+            }
         }
+        tracked.outdate(&service, &mut self.stale);
     }
 
     fn remove_slice(&mut self, name: &ObjectName) {
@@ -155,8 +184,10 @@ impl Model {
             return;
         };
         if let Some(tracked) = self.services.get_mut(&service) {
-            tracked.slices.remove(name);
-            self.stale.insert(service);
+            if let Ok(at) = tracked.position(name) {
+                tracked.slices.remove(at);
+            }
+            tracked.outdate(&service, &mut self.stale);
         }
     }
 
@@ -187,19 +218,23 @@ impl Model {
 
     /// The node itself changed, which is rare. O(services).
     fn all_are_stale(&mut self) {
-        self.stale.extend(self.services.keys().cloned());
+        for (name, tracked) in &mut self.services {
+            tracked.outdate(name, &mut self.stale);
+        }
     }
 
     /// The plan for what changed since the last one. O(change).
     pub fn plan(&mut self, known: &Known) -> Plan {
         self.compile_stale();
+        self.refresh_rules();
         let touched = std::mem::take(&mut self.touched);
-        self.diff(known).keys(&touched)
+        self.diff(known).keys(touched)
     }
 
     /// The plan for everything: at start, to verify, after errors. O(everything).
     pub fn plan_everything(&mut self, known: &Known) -> Plan {
         self.compile_stale();
+        self.refresh_rules();
         self.touched.clear();
         self.diff(known).everything()
     }
@@ -220,9 +255,22 @@ impl Model {
     fn diff<'a>(&'a self, known: &'a Known) -> Diff<'a> {
         Diff {
             config: &self.config,
-            pod_cidrs: &self.pod_cidrs,
+            rules: &self.rules,
             desired: &self.desired,
             known,
+        }
+    }
+
+    /// Makes the rules whose shape has changed. O(touched keys).
+    fn refresh_rules(&mut self) {
+        for family in &self.config.families {
+            if self.rules.contains_key(family) && !self.touched.contains(&Key::Rules(*family)) {
+                continue;
+            }
+            let filled = |set| self.desired.has_members(set, *family);
+            let out_filters = self.desired.out_filters(*family);
+            let rules = ruleset(*family, &self.config, &self.pod_cidrs, filled, out_filters);
+            self.rules.insert(*family, rules);
         }
     }
 
@@ -231,6 +279,7 @@ impl Model {
             let Some(tracked) = self.services.get_mut(&name) else {
                 continue;
             };
+            tracked.stale = false;
             let facts = Facts {
                 config: &self.config,
                 node_ips: &self.node_ips,
@@ -242,7 +291,7 @@ impl Model {
                 let owner = Owner::new(service.created.as_deref(), name.clone());
                 (
                     Arc::new(owner),
-                    compile(service, tracked.slices.values(), &facts),
+                    compile(service, tracked.slices.iter(), &facts),
                 )
             });
             let old = std::mem::replace(&mut tracked.contribution, new);

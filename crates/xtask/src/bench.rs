@@ -1,4 +1,4 @@
-//! Measurements that need the lab.
+//! Measurements, most of them in the lab.
 
 use std::ffi::OsString;
 use std::process::Command;
@@ -11,10 +11,23 @@ use crate::workspace::{root, target};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Bench {
+    /// Change a generated cluster in the model alone: a JSON line for each size and event.
+    Change(ModelOptions),
     /// Load a generated cluster into an empty kernel, beside the replay of the same messages: a JSON line for each size.
     Load(SizeOptions),
     /// Read a generated table back, beside a loop that receives the same and parses nothing: a JSON line for each size.
     Dump(SizeOptions),
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ModelOptions {
+    /// Numbers of services.
+    #[arg(long, value_delimiter = ',', default_value = "1000,10000,100000")]
+    services: Vec<u32>,
+
+    /// Endpoints of each service.
+    #[arg(long, default_value_t = 10)]
+    endpoints: u32,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -33,6 +46,7 @@ pub(crate) struct SizeOptions {
 
 pub(crate) fn run(bench: &Bench) -> Result<u8> {
     let (program, options) = match bench {
+        Bench::Change(options) => return change(options),
         Bench::Load(options) => ("bench-load", options),
         Bench::Dump(options) => ("bench-dump", options),
     };
@@ -40,21 +54,38 @@ pub(crate) fn run(bench: &Bench) -> Result<u8> {
     let program = build(program)?;
     // One boot for each size: the kernel remembers removed real servers for minutes.
     for services in &options.services {
-        let arguments = [
-            "--services",
-            &services.to_string(),
-            "--endpoints",
-            &options.endpoints.to_string(),
-        ];
-        let command = [program.clone()]
-            .into_iter()
-            .chain(arguments.map(OsString::from));
+        let size = size(*services, options.endpoints);
+        let command = [program.clone()].into_iter().chain(size);
         let status = lab::run(&options.lab, &command.collect::<Vec<_>>())?;
         if status != 0 {
             bail!("{services} services: exit status {status}");
         }
     }
     Ok(0)
+}
+
+/// One process for each size: memory that another has freed would be counted otherwise.
+fn change(options: &ModelOptions) -> Result<u8> {
+    let program = build("bench-change")?;
+    for services in &options.services {
+        let mut command = Command::new(&program);
+        command.args(size(*services, options.endpoints));
+        let status = command.status().context("cannot run the bench")?;
+        if !status.success() {
+            bail!("{services} services: {status}");
+        }
+    }
+    Ok(0)
+}
+
+fn size(services: u32, endpoints: u32) -> [OsString; 4] {
+    let [services, endpoints] = [services, endpoints].map(|number| number.to_string().into());
+    [
+        "--services".into(),
+        services,
+        "--endpoints".into(),
+        endpoints,
+    ]
 }
 
 fn build(program: &str) -> Result<OsString> {

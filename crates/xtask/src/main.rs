@@ -34,7 +34,7 @@ enum Command {
     Demo(DemoOptions),
     /// Run every check: format, lints, tests without and with a real kernel.
     Test(TestOptions),
-    /// Measure in a real kernel.
+    /// Measure: in a real kernel, or the model alone.
     #[command(subcommand)]
     Bench(Bench),
     /// Record what ipvsadm and the kernel say to each other, for the codec's tests.

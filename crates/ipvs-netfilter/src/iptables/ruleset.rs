@@ -150,7 +150,7 @@ impl Ruleset {
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SavedRules {
-    chains: BTreeMap<(Table, String), Vec<Rule>>,
+    chains: BTreeMap<Table, BTreeMap<String, Vec<Rule>>>,
 }
 
 impl SavedRules {
@@ -167,11 +167,12 @@ impl SavedRules {
                     .find(|table| table.name() == name.trim());
             }
             let Some(table) = table else { continue };
+            let chains = saved.chains.entry(table).or_default();
             if let Some(chain) = line
                 .strip_prefix(':')
                 .and_then(|line| line.split(' ').next())
             {
-                saved.chains.entry((table, chain.to_owned())).or_default();
+                chains.entry(chain.to_owned()).or_default();
             }
             // with counters: `[1:60] -A CHAIN …`
             let rule = line
@@ -181,11 +182,8 @@ impl SavedRules {
             if let Some((chain, rule)) =
                 rule.and_then(|rule| rule.strip_prefix("-A ")?.split_once(' '))
             {
-                saved
-                    .chains
-                    .entry((table, chain.to_owned()))
-                    .or_default()
-                    .push(Rule::from_saved(rule));
+                let rules = chains.entry(chain.to_owned()).or_default();
+                rules.push(Rule::from_saved(rule));
             }
         }
         saved
@@ -195,22 +193,23 @@ impl SavedRules {
     pub fn restored(&mut self, rules: &Ruleset) {
         for table in Table::ALL {
             let ours = rules.table(table);
+            let chains = self.chains.entry(table).or_default();
             for (chain, rule) in &ours.jumps {
-                let present = self.chains.entry((table, chain.clone())).or_default();
+                let present = chains.entry(chain.clone()).or_default();
                 if !present.contains(rule) {
                     present.insert(0, rule.clone());
                 }
             }
             for (chain, rules) in &ours.chains {
-                self.chains.insert((table, chain.clone()), rules.clone());
+                chains.insert(chain.clone(), rules.clone());
             }
         }
     }
 
     /// The rules of a chain, `None` if there is no such chain.
     #[must_use]
-    pub fn rules(&self, table: Table, chain: &str) -> Option<&Vec<Rule>> {
-        self.chains.get(&(table, chain.to_owned()))
+    pub fn rules(&self, table: Table, chain: &str) -> Option<&[Rule]> {
+        self.chains.get(&table)?.get(chain).map(Vec::as_slice)
     }
 
     /// Whether a chain holds a rule.
@@ -223,8 +222,7 @@ impl SavedRules {
     /// Whether any chain's name starts with `prefix`.
     #[must_use]
     pub fn has_chains(&self, prefix: &str) -> bool {
-        self.chains
-            .keys()
-            .any(|(_, chain)| chain.starts_with(prefix))
+        let mut names = self.chains.values().flat_map(BTreeMap::keys);
+        names.any(|chain| chain.starts_with(prefix))
     }
 }
