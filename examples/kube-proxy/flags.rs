@@ -8,7 +8,10 @@ use anyhow::{Context as _, Result, bail};
 use clap::{ArgAction, Parser, ValueEnum};
 use ipnet::IpNet;
 use ipvs_codec::{Family, Scheduler, Timeouts};
-use ipvs_model::{Config, InterfaceName, LocalTraffic, NodePortAddresses, VipBinding};
+use ipvs_model::{
+    Config, InterfaceName, LocalTraffic, NeverBind, NodePortAddresses, SkippedLoadBalancers,
+    Subject, VipBinding,
+};
 use ipvs_proxier::{IptablesBackend, Pace};
 use tracing::info;
 
@@ -137,6 +140,35 @@ pub(crate) struct Flags {
     #[arg(long, value_enum, default_value_t = Binding::Address, help_heading = OURS)]
     vip_binding: Binding,
 
+    /// Networks whose addresses are never made local to this node, whatever Services ask for.
+    #[arg(long, value_delimiter = ',', value_name = "CIDR", help_heading = OURS)]
+    never_bind: Vec<IpNet>,
+
+    /// Never make the addresses of other Nodes local.
+    #[arg(long, help_heading = OURS)]
+    never_bind_nodes: bool,
+
+    /// Never make this node's gateways local.
+    #[arg(long, help_heading = OURS)]
+    never_bind_gateways: bool,
+
+    /// Networks of load balancers whose addresses are not programmed.
+    #[arg(long, value_delimiter = ',', value_name = "CIDR", help_heading = OURS)]
+    skip_load_balancer_cidrs: Vec<IpNet>,
+
+    /// Values of loadBalancerClass whose addresses are not programmed.
+    #[arg(long, value_delimiter = ',', value_name = "CLASS", help_heading = OURS)]
+    skip_load_balancer_classes: Vec<String>,
+
+    /// Let each node begin with another real server of a virtual server.
+    #[arg(long, help_heading = OURS)]
+    ipvs_stagger: bool,
+
+    /// Say why a virtual server, real server, set member or address would exist (as `10.96.0.10:80/TCP`,
+    /// `10.96.0.10:80/TCP -> 10.244.0.5:8080`, `KUBE-CLUSTER-IP 10.96.0.10,tcp:80`, `10.96.0.10`); change nothing.
+    #[arg(long, value_name = "OBJECT", help_heading = OURS)]
+    pub(crate) explain: Option<Subject>,
+
     /// Which iptables: the one in use, or a certain one.
     #[arg(long, value_enum, default_value_t = Backend::Auto, help_heading = OURS)]
     iptables_backend: Backend,
@@ -217,6 +249,16 @@ impl Flags {
                 Binding::Address => VipBinding::Address,
                 Binding::Route => VipBinding::Route,
             },
+            never_bind: NeverBind {
+                networks: self.never_bind.clone(),
+                nodes: self.never_bind_nodes,
+                gateways: self.never_bind_gateways,
+            },
+            skipped_load_balancers: SkippedLoadBalancers {
+                networks: self.skip_load_balancer_cidrs.clone(),
+                classes: self.skip_load_balancer_classes.clone(),
+            },
+            stagger: self.ipvs_stagger,
             node_ips: Some(self.bind_address)
                 .into_iter()
                 .filter(|ip| !ip.is_unspecified())

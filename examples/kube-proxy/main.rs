@@ -11,13 +11,15 @@ mod flags;
 mod node;
 mod run;
 
+use std::fmt::Display;
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use clap::Parser as _;
-use ipvs_model::{Config, Known, Model, Plan};
+use ipvs_model::{Config, Known, Model};
 use ipvs_proxier::{Linux, Manifests, Proxier, Simulated};
+use serde::Serialize;
 
 use crate::flags::{Flags, Output};
 
@@ -45,13 +47,17 @@ fn start(flags: &Flags) -> Result<()> {
     if flags.cleanup {
         return clean_up(flags, config);
     }
-    if flags.dry_run {
+    if flags.dry_run || flags.explain.is_some() {
         let mut proxier = Proxier::new(Model::new(config), Simulated::default());
         run::load(&mut proxier, &mut manifests)?;
         // The addresses of this machine's links say nothing about the node that is planned for.
         let node_addresses = proxier.model().node_ips().to_vec();
         proxier.plane().set_node_addresses(node_addresses);
-        return print(&proxier.sync()?.plan, flags.output);
+        let plan = proxier.sync()?.plan;
+        return match flags.explain {
+            Some(subject) => print(&proxier.model().explain(subject), flags.output),
+            None => print(&plan, flags.output),
+        };
     }
     if flags.manifests.is_empty() && !flags.init_only {
         bail!("nothing to proxy: give --manifests PATH");
@@ -100,10 +106,10 @@ fn clean_up(flags: &Flags, config: Config) -> Result<()> {
     }
 }
 
-fn print(plan: &Plan, output: Output) -> Result<()> {
+fn print(what: &(impl Display + Serialize), output: Output) -> Result<()> {
     match output {
-        Output::Text => print!("{plan}"),
-        Output::Json => println!("{}", serde_json::to_string_pretty(plan)?),
+        Output::Text => print!("{what}"),
+        Output::Json => println!("{}", serde_json::to_string_pretty(what)?),
     }
     Ok(())
 }

@@ -20,6 +20,10 @@ pub(crate) fn once<P: DataPlane>(
 ) -> Result<()> {
     load(proxier, manifests)?;
     let mut failures = proxier.sync()?.failures;
+    if !failures.is_empty() {
+        // A scheduler that the kernel lacks is replaced the second time.
+        failures = proxier.sync()?.failures;
+    }
     failures.append(&mut proxier.drain()?.failures);
     if failures.is_empty() {
         return Ok(());

@@ -4,12 +4,18 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use ipvs_codec::{Family, Protocol, Scheduler, ServiceFlags, ServiceKey};
+use ipvs_codec::{
+    Destination, Family, ForwardMethod, Protocol, Scheduler, ServiceFlags, ServiceKey,
+};
 use ipvs_netfilter::ipset::{Entry, EntryProtocol};
 
-use crate::config::{Config, NodePortAddresses, VipBinding};
+use crate::config::VipBinding;
+use crate::desired::Key;
 use crate::endpoints::{Endpoints, Selection};
+use crate::explain::Because;
+use crate::facts::{Facts, of_family};
 use crate::input::{EndpointSlice, Service, ServicePort};
+use crate::problem::Problem;
 use crate::rules::OutFilter;
 use crate::sets::{KubeSet, Member};
 use crate::state::{Vip, VirtualServer, WithoutLocal};
@@ -22,18 +28,16 @@ pub(crate) struct Contribution {
     pub(crate) members: Vec<Member>,
     pub(crate) out_filters: Vec<OutFilter>,
     pub(crate) without_local: WithoutLocal,
+    pub(crate) problems: Vec<Problem>,
 }
 
-/// What a compilation may know of the node.
-#[derive(Debug, Clone)]
-pub(crate) struct Facts<'a> {
-    pub(crate) config: &'a Config,
-    /// This node's address in each family, as Kubernetes knows it.
-    pub(crate) node_ips: &'a [IpAddr],
-    /// The addresses of this node's links, but for the dummy link.
-    pub(crate) node_addresses: &'a [IpAddr],
-    /// This node's zone.
-    pub(crate) zone: Option<&'a str>,
+/// An object, and why a service contributes it. Taken down only for explanations.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Trace {
+    pub(crate) key: Key,
+    /// Index of the service port.
+    pub(crate) port: usize,
+    pub(crate) because: Because,
 }
 
 /// O(ports × (endpoints + addresses)) of this service.
@@ -41,23 +45,31 @@ pub(crate) fn compile<'a>(
     service: &'a Service,
     slices: impl Iterator<Item = &'a EndpointSlice> + Clone,
     facts: &'a Facts<'a>,
+    mut traces: Option<&mut Vec<Trace>>,
 ) -> Contribution {
     let mut contribution = Contribution::default();
     if service.foreign {
         return contribution;
     }
+    let annotations = service.problems.iter().cloned();
+    contribution.problems = annotations
+        .map(|error| Problem::Annotation { error })
+        .collect();
     for family in &facts.config.families {
         let Some(cluster_ip) = service.cluster_ip(*family) else {
             continue;
         };
-        for port in &service.ports {
+        for (index, port) in service.ports.iter().enumerate() {
             let endpoints = Endpoints::of(port, *family, slices.clone(), facts);
             let mut compiler = Compiler {
                 service,
+                index,
                 port,
                 family: *family,
                 facts,
+                because: Because::Hairpin,
                 into: &mut contribution,
+                traces: traces.as_deref_mut(),
             };
             compiler.hairpin(&endpoints);
             let selection = endpoints.select(service, port);
@@ -82,6 +94,7 @@ impl Contribution {
         self.vips.dedup();
         self.out_filters.sort_unstable();
         self.out_filters.dedup();
+        self.problems.dedup();
         // They stay for as long as the service does.
         self.virtual_servers.shrink_to_fit();
         self.vips.shrink_to_fit();
@@ -93,19 +106,52 @@ impl Contribution {
 /// One service port in one family.
 struct Compiler<'a> {
     service: &'a Service,
+    index: usize,
     port: &'a ServicePort,
     family: Family,
     facts: &'a Facts<'a>,
+    /// What is being compiled.
+    because: Because,
     into: &'a mut Contribution,
+    traces: Option<&'a mut Vec<Trace>>,
 }
 
 impl Compiler<'_> {
     fn member(&mut self, set: KubeSet, entry: Entry) {
-        self.into.members.push(Member {
-            set,
-            family: self.family,
-            entry,
-        });
+        let family = self.family;
+        let member = Member { set, family, entry };
+        self.into.members.push(member);
+        self.trace(Key::Member(member));
+    }
+
+    fn trace(&mut self, key: Key) {
+        let (port, because) = (self.index, self.because);
+        if let Some(traces) = &mut self.traces {
+            traces.push(Trace { key, port, because });
+        }
+    }
+
+    /// Whether an address may be made local here; reported if not.
+    fn may_bind(&mut self, address: IpAddr) -> bool {
+        let protected = self.facts.protected(address);
+        if let Some(because) = protected {
+            let problem = Problem::NeverBound { address, because };
+            self.into.problems.push(problem);
+        }
+        protected.is_none()
+    }
+
+    /// How packets to external and load balancer addresses are forwarded.
+    fn forward(&self) -> ForwardMethod {
+        let tuning = self.service.tuning.as_ref();
+        tuning
+            .and_then(|tuning| tuning.forward)
+            .unwrap_or(ForwardMethod::MASQUERADE)
+    }
+
+    /// Whether the client's address is kept on the way in: answers that go past this node need it.
+    fn keeps_client(&self) -> bool {
+        self.service.external_local || self.forward() != ForwardMethod::MASQUERADE
     }
 
     fn ip_port(&self, ip: IpAddr, port: u16) -> Entry {
@@ -128,14 +174,19 @@ impl Compiler<'_> {
     }
 
     fn cluster_ip(&mut self, ip: IpAddr, selection: &Selection) {
+        self.because = Because::ClusterIp;
+        if !self.may_bind(ip) {
+            return;
+        }
         self.member(KubeSet::ClusterIp, self.ip_port(ip, self.port.port));
         self.virtual_server(ip, self.port.port, selection, self.service.internal_local);
         self.bind(ip);
     }
 
     fn external_ips(&mut self, selection: &Selection) {
+        self.because = Because::ExternalIp;
         let local = self.service.external_local;
-        let set = if local {
+        let set = if self.keeps_client() {
             KubeSet::ExternalIpLocal
         } else {
             KubeSet::ExternalIp
@@ -145,6 +196,9 @@ impl Compiler<'_> {
             return;
         }
         for ip in of_family(&service.external_ips, self.family) {
+            if !self.may_bind(ip) {
+                continue;
+            }
             self.member(set, self.ip_port(ip, self.port.port));
             self.virtual_server(ip, self.port.port, selection, local);
             self.bind_unless_ours(ip);
@@ -152,17 +206,31 @@ impl Compiler<'_> {
     }
 
     fn load_balancer_ips(&mut self, selection: &Selection) {
+        self.because = Because::LoadBalancerIp;
         let local = self.service.external_local;
         let service = self.service;
         for ip in of_family(&service.load_balancer_ips, self.family) {
+            if self.is_skipped(ip) || !self.may_bind(ip) {
+                continue;
+            }
             self.member(KubeSet::LoadBalancer, self.ip_port(ip, self.port.port));
-            if local {
+            if self.keeps_client() {
                 self.member(KubeSet::LoadBalancerLocal, self.ip_port(ip, self.port.port));
             }
             self.firewall(ip);
             self.virtual_server(ip, self.port.port, selection, local);
             self.bind_unless_ours(ip);
         }
+    }
+
+    /// Whether the node is told to leave a load balancer alone.
+    fn is_skipped(&self, ip: IpAddr) -> bool {
+        let skipped = &self.facts.config.skipped_load_balancers;
+        let class = self.service.load_balancer_class.as_deref();
+        let tuning = self.service.tuning.as_ref();
+        tuning.is_some_and(|tuning| tuning.skip_load_balancer)
+            || skipped.networks.iter().any(|net| net.contains(&ip))
+            || class.is_some_and(|class| skipped.classes.iter().any(|skipped| skipped == class))
     }
 
     /// Source ranges of a load balancer address. A range of everything among them is none at all.
@@ -202,6 +270,7 @@ impl Compiler<'_> {
         let Some(node_port) = self.port.node_port else {
             return;
         };
+        self.because = Because::NodePort;
         let addresses = self.facts.node_port_addresses(self.family);
         if addresses.is_empty() {
             return;
@@ -228,6 +297,7 @@ impl Compiler<'_> {
     }
 
     fn health_check(&mut self) {
+        self.because = Because::HealthCheck;
         if let Some(port) = self.service.health_check_node_port {
             self.member(KubeSet::HealthCheckNodePort, Entry::Port(port));
         }
@@ -245,21 +315,65 @@ impl Compiler<'_> {
     }
 
     fn virtual_server(&mut self, ip: IpAddr, port: u16, selection: &Selection, only_local: bool) {
-        let scheduler = self.facts.config.scheduler;
         let key = ServiceKey::endpoint(self.port.protocol, ip, port);
-        let mut virtual_service = ipvs_codec::Service::new(key, scheduler);
+        let mut virtual_service = ipvs_codec::Service::new(key, Scheduler::RR);
         if let Some(seconds) = self.service.affinity_seconds {
             virtual_service.flags |= ServiceFlags::PERSISTENT;
             virtual_service.timeout = seconds;
         }
-        if scheduler == Scheduler::MH {
-            // kube-proxy sets mh-port: without it, clients behind one address would all get one endpoint.
-            virtual_service.flags |= ServiceFlags::SCHED_2;
+        self.schedule(&mut virtual_service);
+        let mut real_servers = selection.real_servers(only_local).to_vec();
+        if matches!(self.because, Because::ExternalIp | Because::LoadBalancerIp) {
+            self.forward_by_method(&key, &mut real_servers);
         }
-        let real_servers = selection.real_servers(only_local).to_vec();
         self.into
             .virtual_servers
             .push(Arc::new(VirtualServer::new(virtual_service, real_servers)));
+        self.trace(Key::VirtualServer(key));
+    }
+
+    fn schedule(&mut self, virtual_service: &mut ipvs_codec::Service) {
+        let mut scheduler = self.facts.config.scheduler;
+        let mut flags = None;
+        if let Some(tuning) = &self.service.tuning {
+            match tuning.scheduler {
+                Some(missing) if self.facts.neighbours.missing_schedulers.contains(&missing) => {
+                    let problem = Problem::NoScheduler { scheduler: missing };
+                    self.into.problems.push(problem);
+                }
+                tuned => {
+                    scheduler = tuned.unwrap_or(scheduler);
+                    flags = tuning.scheduler_flags;
+                }
+            }
+            if tuning.one_packet && self.port.protocol == Protocol::UDP {
+                virtual_service.flags |= ServiceFlags::ONE_PACKET;
+            }
+        }
+        virtual_service.scheduler = scheduler;
+        virtual_service.flags |= match flags {
+            Some(flags) => flags,
+            // kube-proxy sets mh-port: without it, clients behind one address would all get one endpoint.
+            None if scheduler == Scheduler::MH => ServiceFlags::SCHED_2,
+            None => ServiceFlags::empty(),
+        };
+    }
+
+    /// Only masquerading changes ports.
+    fn forward_by_method(&mut self, key: &ServiceKey, real_servers: &mut [Destination]) {
+        let method = self.forward();
+        if method == ForwardMethod::MASQUERADE {
+            return;
+        }
+        if real_servers
+            .iter()
+            .any(|rs| rs.addr.port() != self.port.port)
+        {
+            let problem = Problem::PortsDiffer { key: *key, method };
+            self.into.problems.push(problem);
+            return;
+        }
+        real_servers.iter_mut().for_each(|rs| rs.forward = method);
     }
 
     /// An address that the node has anyway is served, but not bound a second time.
@@ -273,65 +387,13 @@ impl Compiler<'_> {
         self.into.vips.push(match self.facts.config.vip_binding {
             VipBinding::Address => Vip::Address { address },
             VipBinding::Route => {
-                let source = self
-                    .facts
-                    .node_ips
-                    .iter()
-                    .copied()
-                    .find(|ip| self.in_family(*ip));
+                let source = of_family(self.facts.node_ips, self.family).next();
                 Vip::Route { address, source }
             }
         });
+        self.trace(Key::Vip(address));
         self.member(KubeSet::IpvsIps, Entry::Ip(address));
     }
-}
-
-impl Facts<'_> {
-    /// This node's address; the loopback address while none is known.
-    fn node_ip(&self, family: Family) -> IpAddr {
-        let loopback = match family {
-            Family::Ipv4 => std::net::Ipv4Addr::LOCALHOST.into(),
-            Family::Ipv6 => std::net::Ipv6Addr::LOCALHOST.into(),
-        };
-        self.node_ips
-            .iter()
-            .copied()
-            .find(|ip| Family::of(*ip) == family)
-            .unwrap_or(loopback)
-    }
-
-    /// The addresses that node ports are served on.
-    fn node_port_addresses(&self, family: Family) -> Vec<IpAddr> {
-        let of_family = self
-            .node_addresses
-            .iter()
-            .copied()
-            .filter(|ip| Family::of(*ip) == family);
-        let primary = self
-            .node_ips
-            .iter()
-            .copied()
-            .find(|ip| Family::of(*ip) == family);
-        match &self.config.node_port_addresses {
-            NodePortAddresses::Primary if primary.is_some() => {
-                of_family.filter(|ip| Some(*ip) == primary).collect()
-            }
-            NodePortAddresses::Cidrs(cidrs)
-                if cidrs.iter().any(|cidr| Family::of(cidr.addr()) == family) =>
-            {
-                of_family
-                    .filter(|ip| cidrs.iter().any(|cidr| cidr.contains(ip)))
-                    .collect()
-            }
-            _ => of_family.collect(),
-        }
-    }
-}
-
-fn of_family(ips: &[IpAddr], family: Family) -> impl Iterator<Item = IpAddr> {
-    ips.iter()
-        .copied()
-        .filter(move |ip| Family::of(*ip) == family)
 }
 
 fn entry_protocol(protocol: Protocol) -> EntryProtocol {

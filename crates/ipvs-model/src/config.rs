@@ -87,6 +87,26 @@ pub enum NodePortAddresses {
     Cidrs(Vec<IpNet>),
 }
 
+/// Addresses that are never made local to this node, whoever asks: neither bound nor served.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct NeverBind {
+    /// A deny list.
+    pub networks: Vec<IpNet>,
+    /// The addresses of other Nodes: traffic to them would end here.
+    pub nodes: bool,
+    /// This node's gateways ([`Change::Gateways`](crate::input::Change::Gateways)).
+    pub gateways: bool,
+}
+
+/// Load balancers whose addresses are never programmed: those that answer for themselves and must be asked.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SkippedLoadBalancers {
+    /// By address.
+    pub networks: Vec<IpNet>,
+    /// By `spec.loadBalancerClass`.
+    pub classes: Vec<String>,
+}
+
 /// What one node is told and knows; everything else comes from the cluster's objects.
 ///
 /// ```
@@ -116,6 +136,13 @@ pub struct Config {
     pub external_ips: bool,
     /// Whether iptables can take ports at random for traffic that is masqueraded (`--random-fully`, since 1.6.2).
     pub random_fully: bool,
+    /// Addresses that are never made local.
+    pub never_bind: NeverBind,
+    /// Load balancers that are not programmed.
+    pub skipped_load_balancers: SkippedLoadBalancers,
+    /// Whether each node begins with another real server, so that nodes which start together do not send their first
+    /// connections to the same one.
+    pub stagger: bool,
     /// This node's addresses by flag; they win over those of the Node object.
     pub node_ips: Vec<IpAddr>,
 }
@@ -133,6 +160,9 @@ impl Default for Config {
             vip_binding: VipBinding::Address,
             external_ips: true,
             random_fully: true,
+            never_bind: NeverBind::default(),
+            skipped_load_balancers: SkippedLoadBalancers::default(),
+            stagger: false,
             node_ips: Vec::new(),
         }
     }

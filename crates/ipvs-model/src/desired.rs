@@ -1,16 +1,18 @@
 //! The union of all contributions, with owner counts.
 
-use std::collections::BTreeMap;
 use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use foldhash::HashMap;
 use ipvs_codec::{Family, ServiceKey};
 
 use crate::compile::Contribution;
-use crate::input::ObjectName;
+use crate::input::{ObjectName, Service};
+use crate::problem::Problem;
 use crate::rules::{OutFilter, shapes_rules};
 use crate::sets::{KubeSet, Member};
 use crate::state::{Vip, VirtualServer, WithoutLocal};
@@ -46,36 +48,18 @@ pub(crate) struct Owner {
     /// An RFC 3339 time in UTC, which sorts as text; none is younger than any.
     created: (bool, String),
     pub(crate) name: ObjectName,
+    drain_deadline: Option<Duration>,
 }
 
 impl Owner {
-    pub(crate) fn new(created: Option<&str>, name: ObjectName) -> Self {
+    pub(crate) fn of(service: &Service) -> Self {
+        let created = service.created.as_deref();
+        let tuning = service.tuning.as_ref();
         Self {
             created: (created.is_none(), created.unwrap_or_default().to_owned()),
-            name,
+            name: service.name.clone(),
+            drain_deadline: tuning.and_then(|tuning| tuning.drain_deadline),
         }
-    }
-}
-
-/// Two services that claim one virtual server.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Conflict {
-    /// What both claim.
-    pub key: ServiceKey,
-    /// The service that has it: the older one, then the one whose name comes first.
-    pub winner: ObjectName,
-    /// The service that does not.
-    pub loser: ObjectName,
-}
-
-impl fmt::Display for Conflict {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { key, winner, loser } = self;
-        write!(
-            f,
-            "{loser} claims {key}, which {winner} has: the older service keeps it"
-        )
     }
 }
 
@@ -124,6 +108,9 @@ pub struct Desired {
     members_by_set: HashMap<(KubeSet, Family), usize>,
     out_filters: BTreeMap<OutFilter, u32>,
     without_local: WithoutLocal,
+    /// Virtual servers that several services claim.
+    contested: BTreeSet<ServiceKey>,
+    problems: BTreeMap<ObjectName, Vec<Problem>>,
 }
 
 impl Desired {
@@ -193,19 +180,29 @@ impl Desired {
         self.members.keys()
     }
 
-    /// Virtual servers that several services claim. O(virtual servers).
+    /// What services ask for and do not get, the losers of contested virtual servers among it. O(problems).
+    pub fn problems(&self) -> impl Iterator<Item = (&ObjectName, Problem)> {
+        let own = self.problems.iter();
+        let own =
+            own.flat_map(|(name, own)| own.iter().map(move |problem| (name, problem.clone())));
+        let contested = self.contested.iter();
+        let lost = contested.flat_map(|key| {
+            let claims = self.virtual_servers.get(key);
+            claims.into_iter().flat_map(move |claims| {
+                claims.losers.iter().map(move |loser| {
+                    let by = claims.winner.owner.name.clone();
+                    (&loser.owner.name, Problem::Taken { key: *key, by })
+                })
+            })
+        });
+        own.chain(lost)
+    }
+
+    /// How long the connections of leaving real servers live on; for ever if `None`. O(1).
     #[must_use]
-    pub fn conflicts(&self) -> Vec<Conflict> {
-        let mut conflicts = Vec::new();
-        for (key, claims) in &self.virtual_servers {
-            conflicts.extend(claims.losers.iter().map(|loser| Conflict {
-                key: *key,
-                winner: claims.winner.owner.name.clone(),
-                loser: loser.owner.name.clone(),
-            }));
-        }
-        conflicts.sort_by(|a, b| (a.key, &a.loser).cmp(&(b.key, &b.loser)));
-        conflicts
+    pub fn drain_deadline(&self, key: &ServiceKey) -> Option<Duration> {
+        let claims = self.virtual_servers.get(key)?;
+        claims.winner.owner.drain_deadline
     }
 
     /// Replaces what `owner` contributes; `touched` learns the keys that may have changed. O(both contributions).
@@ -215,6 +212,13 @@ impl Desired {
         new: Option<(&Arc<Owner>, &Contribution)>,
         touched: &mut Vec<Key>,
     ) {
+        if let Some((owner, _)) = old.filter(|(_, old)| !old.problems.is_empty()) {
+            self.problems.remove(&owner.name);
+        }
+        if let Some((owner, new)) = new.filter(|(_, new)| !new.problems.is_empty()) {
+            let problems = new.problems.clone();
+            self.problems.insert(owner.name.clone(), problems);
+        }
         // In first, out second: what is in both never falls to zero.
         if let Some((owner, contribution)) = new {
             self.add(owner, contribution, touched);
@@ -235,7 +239,10 @@ impl Desired {
                 server: Arc::clone(server),
             };
             match self.virtual_servers.entry(server.service.key) {
-                Entry::Occupied(mut claims) => claims.get_mut().add(claim),
+                Entry::Occupied(mut claims) => {
+                    claims.get_mut().add(claim);
+                    self.contested.insert(server.service.key);
+                }
                 Entry::Vacant(place) => {
                     place.insert(Claims {
                         winner: claim,
@@ -283,7 +290,11 @@ impl Desired {
         for server in &contribution.virtual_servers {
             let key = server.service.key;
             let claims = self.virtual_servers.remove(&key);
-            if let Some(left) = claims.and_then(|claims| claims.without(owner)) {
+            let left = claims.and_then(|claims| claims.without(owner));
+            if left.as_ref().is_none_or(|left| left.losers.is_empty()) {
+                self.contested.remove(&key);
+            }
+            if let Some(left) = left {
                 self.virtual_servers.insert(key, left);
             }
             touched.push(Key::VirtualServer(key));

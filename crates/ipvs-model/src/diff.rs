@@ -1,10 +1,11 @@
 //! Desired and Known → Plan, for the keys that are asked for.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use ipvs_codec::{Family, ServiceKey};
+use ipvs_codec::{Destination, Family, ServiceKey};
 use ipvs_netfilter::iptables::Ruleset;
 
 use crate::config::{Config, VipBinding};
@@ -137,6 +138,23 @@ impl Diff<'_> {
         Plan { operations }
     }
 
+    /// Where this node begins: schedulers go through real servers in the order in which they came.
+    fn staggered<'b>(
+        &self,
+        key: &ServiceKey,
+        real_servers: &'b [Destination],
+    ) -> (&'b [Destination], &'b [Destination]) {
+        if !self.config.stagger || real_servers.is_empty() {
+            return (&[], real_servers);
+        }
+        // The same in each run, so that a plan can be told in advance.
+        let mut hasher = DefaultHasher::new();
+        (&self.config.node_name, key).hash(&mut hasher);
+        let count = u64::try_from(real_servers.len()).unwrap_or(u64::MAX);
+        let first = usize::try_from(hasher.finish() % count).unwrap_or(0);
+        real_servers.split_at(first)
+    }
+
     const fn by_route(&self) -> bool {
         matches!(self.config.vip_binding, VipBinding::Route)
     }
@@ -236,7 +254,8 @@ impl Diff<'_> {
                     virtual_server: *key,
                     real_server: *rs,
                 };
-                operations.extend(wanted.real_servers().iter().map(add));
+                let (late, early) = self.staggered(key, wanted.real_servers());
+                operations.extend(early.iter().chain(late).map(add));
             }
             (None, Some(_)) => operations.push(Operation::RemoveVirtualServer {
                 virtual_server: *key,
@@ -285,7 +304,7 @@ fn real_servers(wanted: &VirtualServer, known: &VirtualServer, operations: &mut 
                 address: leaving.addr,
             });
         } else if leaving.weight > 0 {
-            let real_server = ipvs_codec::Destination {
+            let real_server = Destination {
                 weight: 0,
                 ..*leaving
             };

@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 
 use ipvs_codec::{Destination, Family};
 
-use crate::compile::Facts;
+use crate::explain::{Candidate, Verdict};
+use crate::facts::Facts;
 use crate::input::{Endpoint, EndpointSlice, Service, ServicePort};
 
 /// The endpoints of a service port, by address.
@@ -90,31 +91,74 @@ impl<'a> Endpoints<'a> {
         let accessible = service.is_externally_accessible(port, self.facts.config);
         let uses_cluster = !service.internal_local || accessible;
         let uses_local = service.internal_local || (service.external_local && accessible);
-        let takes =
-            |endpoint: &&Endpoint| endpoint.ready || (endpoint.serving && endpoint.terminating);
         let mut selection = Selection {
-            has_any: self.all.values().any(takes),
+            has_any: self.all.values().any(|endpoint| takes(endpoint)),
             ..Selection::default()
         };
         if uses_cluster {
             let topology = self.topology();
             selection.cluster =
-                self.ready_or_terminating(|endpoint| self.matches(topology, endpoint));
+                self.ready_or_terminating(service, |endpoint| self.matches(topology, endpoint));
         }
         if uses_local {
-            selection.local = self.ready_or_terminating(|endpoint| self.is_local(endpoint));
+            selection.local =
+                self.ready_or_terminating(service, |endpoint| self.is_local(endpoint));
         }
         selection
     }
 
+    /// Every endpoint, and whether it is a real server under a policy.
+    pub(crate) fn candidates(
+        &self,
+        service: &Service,
+        port: &ServicePort,
+        only_local: bool,
+        slices: &[EndpointSlice],
+    ) -> Vec<Candidate> {
+        let selection = self.select(service, port);
+        let by_local = only_local && !selection.local.is_empty();
+        let chosen = selection.real_servers(only_local);
+        let candidate = |(addr, endpoint): (&SocketAddr, &&Endpoint)| {
+            let stands_in = |slice: &&EndpointSlice| {
+                let mut endpoints = slice.endpoints.iter();
+                endpoints.any(|other| std::ptr::eq(other, *endpoint))
+            };
+            let chosen = chosen.iter().find(|chosen| chosen.addr == *addr);
+            let because = match chosen {
+                Some(_) if endpoint.ready => Verdict::Ready,
+                Some(_) => Verdict::LastResort,
+                None if !takes(endpoint) => Verdict::NotReady,
+                None if by_local && !self.is_local(endpoint) => Verdict::OnAnotherNode,
+                None if !endpoint.ready => Verdict::Terminating,
+                None => Verdict::HintedElsewhere,
+            };
+            Some(Candidate {
+                address: *addr,
+                slice: slices.iter().find(stands_in)?.name.clone(),
+                node: endpoint.node.as_deref().map(str::to_owned),
+                weight: chosen.map(|chosen| chosen.weight),
+                because,
+            })
+        };
+        self.all.iter().filter_map(candidate).collect()
+    }
+
     /// The ready endpoints that `takes` accepts; if there are none, the accepted ones that terminate and still serve.
-    fn ready_or_terminating(&self, takes: impl Fn(&Endpoint) -> bool) -> Vec<Destination> {
+    fn ready_or_terminating(
+        &self,
+        service: &Service,
+        takes: impl Fn(&Endpoint) -> bool,
+    ) -> Vec<Destination> {
         let pick = |wanted: &dyn Fn(&Endpoint) -> bool| -> Vec<Destination> {
             let picked = self
                 .all
                 .iter()
                 .filter(|(_, endpoint)| wanted(endpoint) && takes(endpoint));
-            picked.map(|(addr, _)| Destination::new(*addr)).collect()
+            let real_server = |(addr, endpoint): (&SocketAddr, &&Endpoint)| Destination {
+                weight: self.facts.weight(service, endpoint),
+                ..Destination::new(*addr)
+            };
+            picked.map(real_server).collect()
         };
         let ready = pick(&|endpoint| endpoint.ready);
         if ready.is_empty() {
@@ -177,4 +221,9 @@ enum Topology {
     Anywhere,
     SameNode,
     SameZone,
+}
+
+/// Takes connections now, or as a last resort.
+const fn takes(endpoint: &Endpoint) -> bool {
+    endpoint.ready || (endpoint.serving && endpoint.terminating)
 }

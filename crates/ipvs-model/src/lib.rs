@@ -6,21 +6,27 @@ mod desired;
 mod diff;
 mod endpoints;
 mod error;
+mod explain;
+mod facts;
 pub mod input;
 mod known;
 mod model;
 mod plan;
+mod problem;
 mod rules;
 mod sets;
 mod state;
 
 pub use config::{
-    Config, InterfaceName, LocalTraffic, NoInterfaceName, NodePortAddresses, VipBinding,
+    Config, InterfaceName, LocalTraffic, NeverBind, NoInterfaceName, NodePortAddresses,
+    SkippedLoadBalancers, VipBinding,
 };
-pub use desired::{Conflict, Desired, Key};
+pub use desired::{Desired, Key};
 pub use error::InputError;
+pub use explain::{Because, Candidate, Explanation, NoSubject, Reason, Subject, Verdict};
 pub use known::Known;
 pub use model::Model;
 pub use plan::{Operation, Phase, Plan};
+pub use problem::{Problem, Protected};
 pub use sets::{KubeSet, Member};
 pub use state::{Vip, VirtualServer, WithoutLocal};

@@ -1,4 +1,6 @@
-use std::collections::BTreeMap;
+mod explain;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -7,13 +9,15 @@ use ipnet::IpNet;
 use ipvs_codec::{Family, ServiceKey};
 use ipvs_netfilter::iptables::Ruleset;
 
-use crate::compile::{Contribution, Facts, compile};
+use crate::compile::{Contribution, compile};
 use crate::config::Config;
 use crate::desired::{Desired, Key, Owner};
 use crate::diff::{Diff, clean_up};
+use crate::facts::{Facts, Neighbours};
 use crate::input::{Change, EndpointSlice, Node, ObjectName, Service};
 use crate::known::Known;
 use crate::plan::{Operation, Plan};
+use crate::problem::Problem;
 use crate::rules::ruleset;
 
 /// The cluster as one node sees it, and what it should make of it.
@@ -51,6 +55,9 @@ pub struct Model {
     stale: Vec<ObjectName>,
     /// Keys that the next plan looks at.
     touched: Vec<Key>,
+    /// Services that ask for more than kube-proxy has.
+    tuned: BTreeSet<ObjectName>,
+    neighbours: Neighbours,
     /// The rules that each family should have, as of the last plan.
     rules: BTreeMap<Family, Ruleset>,
     compiled: u64,
@@ -95,6 +102,8 @@ impl Model {
             desired: Desired::default(),
             stale: Vec::new(),
             touched: Vec::new(),
+            tuned: BTreeSet::new(),
+            neighbours: Neighbours::default(),
             rules: BTreeMap::new(),
             compiled: 0,
         }
@@ -130,6 +139,11 @@ impl Model {
         match change {
             Change::Service(service) => {
                 let name = service.name.clone();
+                if service.tuning.is_some() {
+                    self.tuned.insert(name.clone());
+                } else {
+                    self.tuned.remove(&name);
+                }
                 let tracked = self.services.entry(name.clone()).or_default();
                 if tracked.service.as_ref() != Some(&service) {
                     tracked.service = Some(service);
@@ -138,6 +152,7 @@ impl Model {
             }
             Change::ServiceGone(name) => {
                 if let Some(tracked) = self.services.get_mut(&name) {
+                    self.tuned.remove(&name);
                     tracked.service = None;
                     tracked.outdate(&name, &mut self.stale);
                 }
@@ -145,6 +160,20 @@ impl Model {
             Change::EndpointSlice(slice) => self.put_slice(slice),
             Change::EndpointSliceGone(name) => self.remove_slice(&name),
             Change::Node(node) => self.put_node(node),
+            Change::NodeGone(name) => self.put_neighbour(&name, None, Vec::new()),
+            Change::Gateways(gateways) => {
+                if gateways != self.neighbours.gateways {
+                    self.neighbours.gateways = gateways;
+                    if self.config.never_bind.gateways {
+                        self.all_are_stale();
+                    }
+                }
+            }
+            Change::NoScheduler(scheduler) => {
+                if self.neighbours.missing_schedulers.insert(scheduler) {
+                    self.tuned_are_stale();
+                }
+            }
             Change::NodeAddresses(mut addresses) => {
                 addresses.sort_unstable();
                 addresses.dedup();
@@ -193,8 +222,10 @@ impl Model {
 
     fn put_node(&mut self, node: Node) {
         if node.name != self.config.node_name {
+            self.put_neighbour(&node.name, node.weight, node.addresses);
             return;
         }
+        self.put_neighbour(&node.name, node.weight, Vec::new());
         let mut node_ips = self.config.node_ips.clone();
         for family in Family::ALL {
             let known = node_ips.iter().any(|ip| Family::of(*ip) == family);
@@ -213,6 +244,47 @@ impl Model {
             self.node_ips = node_ips;
             self.zone = node.zone;
             self.all_are_stale();
+        }
+    }
+
+    /// What another node means to services here: weights to those that ask for them, addresses to those that have the
+    /// same, which is rare. O(tuned services) if the weight is another one.
+    fn put_neighbour(&mut self, name: &str, weight: Option<u32>, addresses: Vec<IpAddr>) {
+        let weights = &mut self.neighbours.weights;
+        let before = match weight {
+            Some(weight) => weights.insert(name.to_owned(), weight),
+            None => weights.remove(name),
+        };
+        if before != weight {
+            self.tuned_are_stale();
+        }
+        if !self.config.never_bind.nodes {
+            return;
+        }
+        let known = &mut self.neighbours.addresses;
+        let before = if addresses.is_empty() {
+            known.remove(name)
+        } else {
+            known.insert(name.to_owned(), addresses.clone())
+        };
+        let before = before.unwrap_or_default();
+        let mut changed = addresses.iter().filter(|ip| !before.contains(ip));
+        let taken = changed.any(|ip| self.desired.vip(*ip).is_some());
+        let given_back = before.iter().any(|ip| !addresses.contains(ip))
+            && self
+                .desired
+                .problems()
+                .any(|(_, problem)| matches!(problem, Problem::NeverBound { .. }));
+        if taken || given_back {
+            self.all_are_stale();
+        }
+    }
+
+    fn tuned_are_stale(&mut self) {
+        for name in &self.tuned {
+            if let Some(tracked) = self.services.get_mut(name) {
+                tracked.outdate(name, &mut self.stale);
+            }
         }
     }
 
@@ -252,6 +324,16 @@ impl Model {
         known.share(&self.desired, keys.into_iter());
     }
 
+    fn facts(&self) -> Facts<'_> {
+        Facts {
+            config: &self.config,
+            node_ips: &self.node_ips,
+            node_addresses: &self.node_addresses,
+            zone: self.zone.as_deref(),
+            neighbours: &self.neighbours,
+        }
+    }
+
     fn diff<'a>(&'a self, known: &'a Known) -> Diff<'a> {
         Diff {
             config: &self.config,
@@ -285,13 +367,14 @@ impl Model {
                 node_ips: &self.node_ips,
                 node_addresses: &self.node_addresses,
                 zone: self.zone.as_deref(),
+                neighbours: &self.neighbours,
             };
             let new = tracked.service.as_ref().map(|service| {
                 self.compiled = self.compiled.saturating_add(1);
-                let owner = Owner::new(service.created.as_deref(), name.clone());
+                let owner = Owner::of(service);
                 (
                     Arc::new(owner),
-                    compile(service, tracked.slices.iter(), &facts),
+                    compile(service, tracked.slices.iter(), &facts, None),
                 )
             });
             let old = std::mem::replace(&mut tracked.contribution, new);

@@ -16,6 +16,8 @@ use crate::namespace::NetworkNamespace;
 
 /// `RT_TABLE_LOCAL`.
 const TABLE_LOCAL: u8 = 255;
+/// `RT_TABLE_MAIN`.
+const TABLE_MAIN: u8 = 254;
 
 /// Index of a link in its network namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -208,6 +210,40 @@ impl Links {
         Ok(found)
     }
 
+    /// The gateways of the main routing table, each once.
+    ///
+    /// # Errors
+    /// Whatever the kernel refuses.
+    ///
+    /// ```no_run
+    /// let gateways = ipvs_netlink::Links::open()?.gateways()?;
+    /// # Ok::<(), ipvs_netlink::Error>(())
+    /// ```
+    pub fn gateways(&mut self) -> Result<Vec<IpAddr>, Error> {
+        let mut found = Vec::new();
+        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+            let mut message = RouteMessage::default();
+            message.header.address_family = family;
+            message.header.table = TABLE_MAIN;
+            let request = RouteNetlinkMessage::GetRoute(message);
+            let read = |bytes: &[u8]| {
+                let message = RouteMessage::parse(bytes).map_err(malformed)?;
+                if message.header.table == TABLE_MAIN {
+                    gateways_of(&message.attributes, &mut found);
+                }
+                Ok(())
+            };
+            let dumped = self
+                .connection
+                .dump(|out| write(&request, 0, out), read)
+                .map(|_| ());
+            dumped.map_err(|cause| Error::new("list routes", cause))?;
+        }
+        found.sort_unstable();
+        found.dedup();
+        Ok(found)
+    }
+
     /// Gives each address of one link, or of all, to `take`.
     fn addresses(
         &mut self,
@@ -374,6 +410,20 @@ fn local_route(message: &RouteMessage, link: LinkIndex) -> Option<Binding> {
         ours && by_link && header.destination_prefix_length == family_of(*address).1
     })?;
     Some(Binding::Route(destination, source))
+}
+
+/// Of one route, or of each of its next hops.
+fn gateways_of(attributes: &[RouteAttribute], found: &mut Vec<IpAddr>) {
+    for attribute in attributes {
+        match attribute {
+            RouteAttribute::Gateway(address) => found.extend(ip(address)),
+            RouteAttribute::MultiPath(hops) => {
+                hops.iter()
+                    .for_each(|hop| gateways_of(&hop.attributes, found));
+            }
+            _ => {}
+        }
+    }
 }
 
 const fn ip(address: &RouteAddress) -> Option<IpAddr> {

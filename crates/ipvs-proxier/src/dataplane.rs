@@ -34,6 +34,12 @@ pub trait DataPlane {
     /// [`PlaneError`] when they cannot be read; those known before are then kept.
     fn node_addresses(&mut self) -> Result<Vec<IpAddr>, PlaneError>;
 
+    /// The node's gateways. Asked for only where they must never be bound.
+    ///
+    /// # Errors
+    /// [`PlaneError`] when they cannot be read; those known before are then kept.
+    fn gateways(&mut self) -> Result<Vec<IpAddr>, PlaneError>;
+
     /// Applies operations in order and returns one outcome for each. A failed one neither stops nor undoes others.
     fn apply(&mut self, operations: &[Operation]) -> Vec<Outcome>;
 

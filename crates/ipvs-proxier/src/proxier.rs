@@ -1,13 +1,15 @@
 use std::collections::BTreeSet;
 
-use ipvs_codec::{Family, ServiceKey};
-use ipvs_model::input::Change;
-use ipvs_model::{Desired, Known, Model, Operation, Phase, Plan};
+use ipvs_codec::{Family, Scheduler, ServiceKey};
+use ipvs_model::input::{Change, ObjectName};
+use ipvs_model::{Desired, Known, Model, Operation, Phase, Plan, Problem};
 use tracing::{debug, info, warn};
 
 use crate::dataplane::DataPlane;
 use crate::error::{Failure, PlaneError};
 use crate::held_back::HeldBack;
+
+const ENOENT: i32 = 2;
 
 /// What a sync did.
 #[derive(Debug, Default)]
@@ -43,6 +45,8 @@ pub struct Proxier<P> {
     known: Option<Known>,
     /// Virtual servers that may have draining real servers, so that a change need not look at all of them.
     draining: BTreeSet<ServiceKey>,
+    /// Problems that the log has.
+    told: Vec<(ObjectName, Problem)>,
 }
 
 impl<P: DataPlane> Proxier<P> {
@@ -53,6 +57,7 @@ impl<P: DataPlane> Proxier<P> {
             plane,
             known: None,
             draining: BTreeSet::new(),
+            told: Vec::new(),
         }
     }
 
@@ -111,11 +116,12 @@ impl<P: DataPlane> Proxier<P> {
             known.overlook_weights(before, self.model.desired());
         }
         self.model.change(Change::NodeAddresses(addresses));
+        if self.model.config().never_bind.gateways {
+            let gateways = self.plane.gateways()?;
+            self.model.change(Change::Gateways(gateways));
+        }
         let plan = self.model.plan_everything(&known);
         self.draining = known.draining(self.model.desired()).into_iter().collect();
-        for conflict in self.model.desired().conflicts() {
-            warn!("{conflict}");
-        }
         Ok(self.apply(plan, known))
     }
 
@@ -180,8 +186,21 @@ impl<P: DataPlane> Proxier<P> {
         Ok(self.apply(plan, known))
     }
 
+    /// Each problem once, until it is gone. O(problems).
+    fn tell_problems(&mut self) {
+        let problems = self.model.desired().problems();
+        let problems: Vec<_> = problems
+            .map(|(service, problem)| (service.clone(), problem))
+            .collect();
+        for (service, problem) in problems.iter().filter(|new| !self.told.contains(new)) {
+            warn!("Service {service}: {problem}");
+        }
+        self.told = problems;
+    }
+
     /// Applies rules and members first: what failed of them holds back what would be wrong without.
     fn apply(&mut self, mut plan: Plan, mut known: Known) -> Report {
+        self.tell_problems();
         let comes_first = |operation: &Operation| operation.phase() < Phase::ServersIn;
         let first = plan.operations.partition_point(comes_first);
         let mut rest = plan.operations.split_off(first);
@@ -191,6 +210,7 @@ impl<P: DataPlane> Proxier<P> {
         outcomes.extend(self.plane.apply(&rest));
         plan.operations.extend(rest);
         let mut failures = Vec::new();
+        let mut missing = Vec::new();
         for (operation, outcome) in plan.operations.iter().zip(outcomes) {
             match outcome {
                 Ok(()) => {
@@ -202,12 +222,20 @@ impl<P: DataPlane> Proxier<P> {
                 }
                 Err(error) => {
                     warn!("{operation}: {error}");
+                    if let Some(scheduler) = missing_scheduler(operation, &error) {
+                        missing.push(scheduler);
+                    }
                     failures.push(Failure {
                         operation: operation.clone(),
                         error,
                     });
                 }
             }
+        }
+        // The node's own scheduler was probed at start; others come from annotations.
+        let own = self.model.config().scheduler;
+        for scheduler in missing.into_iter().filter(|missing| *missing != own) {
+            self.model.change(Change::NoScheduler(scheduler));
         }
         if !plan.is_empty() {
             info!(operations = plan.len(), failures = failures.len(), "synced");
@@ -216,5 +244,15 @@ impl<P: DataPlane> Proxier<P> {
         // What a failed operation left behind is not known.
         self.known = failures.is_empty().then_some(known);
         Report { plan, failures }
+    }
+}
+
+/// The scheduler that a virtual server could not be made or set with (`ENOENT`).
+fn missing_scheduler(operation: &Operation, error: &PlaneError) -> Option<Scheduler> {
+    match operation {
+        Operation::AddVirtualServer { service } | Operation::SetVirtualServer { service } => {
+            (error.errno() == Some(ENOENT)).then_some(service.scheduler)
+        }
+        _ => None,
     }
 }

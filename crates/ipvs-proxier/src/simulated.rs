@@ -40,6 +40,7 @@ pub struct Simulated {
     state: Known,
     connections: Vec<Connections>,
     node_addresses: Vec<IpAddr>,
+    gateways: Vec<IpAddr>,
     messages: u64,
     reads: u64,
     processes: u64,
@@ -78,6 +79,11 @@ impl Simulated {
     /// Gives the simulated node addresses.
     pub fn set_node_addresses(&mut self, addresses: Vec<IpAddr>) {
         self.node_addresses = addresses;
+    }
+
+    /// Gives the simulated node gateways.
+    pub fn set_gateways(&mut self, gateways: Vec<IpAddr>) {
+        self.gateways = gateways;
     }
 
     /// Gives a real server connections.
@@ -171,6 +177,10 @@ impl DataPlane for Simulated {
 
     fn node_addresses(&mut self) -> Result<Vec<IpAddr>, PlaneError> {
         Ok(self.node_addresses.clone())
+    }
+
+    fn gateways(&mut self) -> Result<Vec<IpAddr>, PlaneError> {
+        Ok(self.gateways.clone())
     }
 
     fn apply(&mut self, operations: &[Operation]) -> Vec<Outcome> {

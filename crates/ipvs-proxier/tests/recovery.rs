@@ -288,6 +288,10 @@ impl DataPlane for Refusing {
         self.kernel.node_addresses()
     }
 
+    fn gateways(&mut self) -> Result<Vec<IpAddr>, PlaneError> {
+        self.kernel.gateways()
+    }
+
     fn apply(&mut self, operations: &[Operation]) -> Vec<Outcome> {
         let one = |operation: &Operation| match self.refuses {
             Some(refuses) if refuses(operation) => Err(Box::new(PlaneError::Program {

@@ -17,6 +17,8 @@ pub struct Metadata {
     pub name: Option<String>,
     /// The namespace.
     pub namespace: Option<String>,
+    /// Annotations.
+    pub annotations: Option<BTreeMap<String, String>>,
     /// Labels.
     pub labels: Option<BTreeMap<String, String>>,
     /// RFC 3339 time of the object's creation.

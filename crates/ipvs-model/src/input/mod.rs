@@ -7,18 +7,21 @@ mod manifest;
 mod node;
 mod service;
 mod slice;
+mod tuning;
 
 pub use manifest::{Manifest, Metadata};
 pub use node::Node;
 pub use service::{Service, ServicePort};
 pub use slice::{Endpoint, EndpointSlice, SlicePort};
+pub use tuning::Tuning;
 
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use ipvs_codec::Protocol;
+use ipvs_codec::{Protocol, Scheduler};
+use serde::Serialize;
 
 use crate::error::InputError;
 
@@ -47,6 +50,13 @@ impl ObjectName {
     }
 }
 
+/// As text: `shop/web`.
+impl Serialize for ObjectName {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 impl fmt::Display for ObjectName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.namespace, self.name)
@@ -67,6 +77,12 @@ pub enum Change {
     EndpointSliceGone(ObjectName),
     /// A Node is there, or has changed.
     Node(Node),
+    /// A Node is gone.
+    NodeGone(String),
+    /// The addresses of this node's gateways.
+    Gateways(Vec<IpAddr>),
+    /// The kernel has no such scheduler: services that ask for it get the node's.
+    NoScheduler(Scheduler),
     /// The addresses of this node's links, but for the dummy link, loopback and IPv6 link-local ones.
     NodeAddresses(Vec<IpAddr>),
 }

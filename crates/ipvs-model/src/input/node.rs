@@ -5,6 +5,7 @@ use serde::Deserialize;
 
 use super::manifest::Status;
 use super::service::Spec;
+use super::tuning::node_weight;
 use super::{Metadata, parse_ip, parse_network};
 use crate::error::InputError;
 
@@ -26,6 +27,9 @@ pub struct Node {
     pub addresses: Vec<IpAddr>,
     /// The networks of its pods (`spec.podCIDRs`, `spec.podCIDR`).
     pub pod_cidrs: Vec<IpNet>,
+    /// The weight that it gives to its endpoints (`ipvs-proxier/weight`, annotation or label), for Services that ask
+    /// for it.
+    pub weight: Option<u32>,
     /// Its zone (label `topology.kubernetes.io/zone`).
     pub zone: Option<String>,
 }
@@ -56,6 +60,7 @@ impl Node {
             name: metadata.object_name()?.name.as_ref().to_owned(),
             addresses,
             pod_cidrs: pod_cidrs(spec)?,
+            weight: node_weight(metadata),
             zone: metadata
                 .label(ZONE)
                 .filter(|zone| !zone.is_empty())

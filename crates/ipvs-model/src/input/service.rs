@@ -1,3 +1,4 @@
+use std::fmt;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -5,6 +6,7 @@ use ipvs_codec::{Family, Protocol};
 use serde::Deserialize;
 
 use super::manifest::Status;
+use super::tuning::Tuning;
 use super::{Metadata, ObjectName, parse_ip, parse_network, parse_port, parse_protocol};
 use crate::config::Config;
 use crate::error::InputError;
@@ -36,6 +38,7 @@ pub(crate) struct Spec {
     external_traffic_policy: Option<String>,
     internal_traffic_policy: Option<String>,
     load_balancer_source_ranges: Option<Vec<String>>,
+    load_balancer_class: Option<Box<str>>,
     health_check_node_port: Option<i64>,
     session_affinity: Option<String>,
     session_affinity_config: Option<RawAffinityConfig>,
@@ -90,6 +93,15 @@ pub struct ServicePort {
     pub node_port: Option<u16>,
 }
 
+impl fmt::Display for ServicePort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.name.is_empty() {
+            write!(f, "{} ", self.name)?;
+        }
+        write!(f, "{}/{}", self.port, self.protocol)
+    }
+}
+
 /// A Service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -116,6 +128,12 @@ pub struct Service {
     pub internal_local: bool,
     /// The port on which load balancers ask whether the node has endpoints.
     pub health_check_node_port: Option<u16>,
+    /// Who is to serve its load balancer addresses (`loadBalancerClass`).
+    pub load_balancer_class: Option<Box<str>>,
+    /// What its annotations ask for.
+    pub tuning: Option<Box<Tuning>>,
+    /// Annotations that cannot be used.
+    pub problems: Vec<InputError>,
     /// Another proxy's, by the label `service.kubernetes.io/service-proxy-name`.
     pub foreign: bool,
 }
@@ -142,14 +160,18 @@ impl Service {
         spec: &Spec,
         status: &Status,
     ) -> Result<Self, InputError> {
+        let mut problems = Vec::new();
+        let tuning = Tuning::of(metadata, &mut problems);
+        let local = tuning.as_ref().is_some_and(|tuning| tuning.local);
         let service_type = spec.service_type.as_deref().unwrap_or("ClusterIP");
         let external_name = service_type == "ExternalName";
         let external_ips = external_ips(spec)?;
         let external_local = is_local(
             "spec.externalTrafficPolicy",
             spec.external_traffic_policy.as_deref(),
-        )? && (matches!(service_type, "LoadBalancer" | "NodePort")
-            || !external_ips.is_empty());
+        )? || local;
+        let external_local = external_local
+            && (matches!(service_type, "LoadBalancer" | "NodePort") || !external_ips.is_empty());
         let health_check = spec.health_check_node_port.filter(|port| *port != 0);
         let health_check =
             health_check.filter(|_| service_type == "LoadBalancer" && external_local);
@@ -172,12 +194,15 @@ impl Service {
             internal_local: is_local(
                 "spec.internalTrafficPolicy",
                 spec.internal_traffic_policy.as_deref(),
-            )?,
+            )? || local,
             health_check_node_port: health_check
                 .map(|port| parse_port("spec.healthCheckNodePort", port))
                 .transpose()?,
             external_ips,
             external_local,
+            load_balancer_class: spec.load_balancer_class.clone(),
+            tuning,
+            problems,
             foreign: metadata.label(PROXY_NAME).is_some(),
         })
     }

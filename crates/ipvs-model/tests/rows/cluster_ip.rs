@@ -287,17 +287,22 @@ fn the_older_of_two_claims_wins_and_the_other_is_reported() {
             .timeout,
         0
     );
-    let conflicts = node.model.desired().conflicts();
+    let problems = |node: &Node| -> Vec<String> {
+        let problems = node.model.desired().problems();
+        problems
+            .map(|(service, problem)| format!("{service}: {problem}"))
+            .collect()
+    };
     assert_eq!(
-        conflicts[0].to_string(),
-        "default/a claims 10.96.0.10:80/TCP, which default/b has: the older service keeps it"
+        problems(&node),
+        ["default/a: 10.96.0.10:80/TCP is default/b's: the older service keeps it"]
     );
     let done = node.change(vec![Change::ServiceGone(ObjectName::new("default", "b"))]);
     assert_eq!(
         done,
         ["set virtual server 10.96.0.10:80/TCP scheduler rr persistent 10800 s"]
     );
-    assert!(node.model.desired().conflicts().is_empty());
+    assert!(problems(&node).is_empty());
 }
 
 #[test]

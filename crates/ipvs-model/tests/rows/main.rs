@@ -1,9 +1,11 @@
 //! Rows of the acceptance table, on the model alone.
 
 mod cluster_ip;
+mod explain;
 mod external;
 mod fixture;
 mod node_port;
 mod policies;
 mod quirks;
 mod skeleton;
+mod tuning;

@@ -1,5 +1,6 @@
 use std::fmt;
 use std::net::IpAddr;
+use std::str::FromStr;
 
 use ipnet::IpNet;
 
@@ -52,6 +53,61 @@ pub enum Entry {
     IpPortNet(IpAddr, EntryProtocol, u16, IpNet),
     /// `bitmap:port`.
     Port(u16),
+}
+
+/// A text is no entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InvalidEntry(String);
+
+impl fmt::Display for InvalidEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(text) = self;
+        write!(
+            f,
+            "{text:?} is no entry as 10.0.0.1, 10.0.0.1,tcp:80, 10.0.0.1,tcp:80,10.0.0.0/8 or 80"
+        )
+    }
+}
+
+impl std::error::Error for InvalidEntry {}
+
+/// As the kernel lists it. A network of one address, which is listed without its length, is read as an address.
+///
+/// ```
+/// use ipvs_netfilter::ipset::{Entry, EntryProtocol};
+/// let entry = Entry::IpPort("fd00::1".parse().unwrap(), EntryProtocol::UDP, 53);
+/// assert_eq!("fd00::1,udp:53".parse(), Ok(entry));
+/// ```
+impl FromStr for Entry {
+    type Err = InvalidEntry;
+
+    fn from_str(text: &str) -> Result<Self, InvalidEntry> {
+        parse(text).ok_or_else(|| InvalidEntry(text.to_owned()))
+    }
+}
+
+fn parse(text: &str) -> Option<Entry> {
+    let mut parts = text.split(',');
+    let first = parts.next()?;
+    let Some(middle) = parts.next() else {
+        let port = first.parse().ok().map(Entry::Port);
+        return port.or_else(|| first.parse().ok().map(Entry::Ip));
+    };
+    let ip = first.parse().ok()?;
+    let (protocol, port) = middle.split_once(':')?;
+    let protocol = match protocol {
+        "tcp" => EntryProtocol::TCP,
+        "udp" => EntryProtocol::UDP,
+        "sctp" => EntryProtocol::SCTP,
+        number => EntryProtocol(number.parse().ok()?),
+    };
+    let port = port.parse().ok()?;
+    let entry = match parts.next() {
+        None => Entry::IpPort(ip, protocol, port),
+        Some(net) if net.contains('/') => Entry::IpPortNet(ip, protocol, port, net.parse().ok()?),
+        Some(other) => Entry::IpPortIp(ip, protocol, port, other.parse().ok()?),
+    };
+    parts.next().is_none().then_some(entry)
 }
 
 impl fmt::Display for Entry {

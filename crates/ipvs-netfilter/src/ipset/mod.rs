@@ -6,7 +6,7 @@ mod request;
 mod set;
 mod wire;
 
-pub use entry::{Entry, EntryProtocol};
+pub use entry::{Entry, EntryProtocol, InvalidEntry};
 pub use listing::{Listing, ListingError, parse_protocol, parse_revision};
 pub use request::Request;
 pub use set::{InvalidSetName, SetFamily, SetName, SetSpec, SetType};

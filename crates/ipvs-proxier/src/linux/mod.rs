@@ -244,6 +244,10 @@ impl DataPlane for Linux {
         Ok(self.links.addresses_except(link)?)
     }
 
+    fn gateways(&mut self) -> Result<Vec<IpAddr>, PlaneError> {
+        Ok(self.links.gateways()?)
+    }
+
     fn apply(&mut self, operations: &[Operation]) -> Vec<Outcome> {
         let mut outcomes = Vec::with_capacity(operations.len());
         for group in operations.chunk_by(|a, b| applier(a) == applier(b)) {

@@ -11,3 +11,4 @@ mod process;
 mod rules;
 mod state;
 mod table;
+mod tuning;
