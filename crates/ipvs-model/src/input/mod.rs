@@ -3,6 +3,8 @@
 //! [`Manifest`] is the form in which they are written (YAML or JSON, by any serde format); unknown fields are ignored,
 //! impossible values are errors that name field and value.
 
+#[cfg(feature = "k8s")]
+mod k8s;
 mod manifest;
 mod node;
 mod service;

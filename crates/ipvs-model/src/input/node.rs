@@ -13,8 +13,8 @@ use crate::error::InputError;
 #[serde(default)]
 pub(crate) struct RawAddress {
     #[serde(rename = "type")]
-    address_type: String,
-    address: String,
+    pub(super) address_type: String,
+    pub(super) address: String,
 }
 
 /// A Node.

@@ -27,56 +27,56 @@ pub(crate) struct Spec {
     #[serde(rename = "podCIDRs")]
     pub(super) pod_cidrs: Option<Vec<String>>,
     #[serde(rename = "type")]
-    service_type: Option<String>,
+    pub(super) service_type: Option<String>,
     #[serde(rename = "clusterIP")]
-    cluster_ip: Option<String>,
+    pub(super) cluster_ip: Option<String>,
     #[serde(rename = "clusterIPs")]
-    cluster_ips: Option<Vec<String>>,
-    ports: Option<Vec<RawServicePort>>,
+    pub(super) cluster_ips: Option<Vec<String>>,
+    pub(super) ports: Option<Vec<RawServicePort>>,
     #[serde(rename = "externalIPs")]
-    external_ips: Option<Vec<String>>,
-    external_traffic_policy: Option<String>,
-    internal_traffic_policy: Option<String>,
-    load_balancer_source_ranges: Option<Vec<String>>,
-    load_balancer_class: Option<Box<str>>,
-    health_check_node_port: Option<i64>,
-    session_affinity: Option<String>,
-    session_affinity_config: Option<RawAffinityConfig>,
+    pub(super) external_ips: Option<Vec<String>>,
+    pub(super) external_traffic_policy: Option<String>,
+    pub(super) internal_traffic_policy: Option<String>,
+    pub(super) load_balancer_source_ranges: Option<Vec<String>>,
+    pub(super) load_balancer_class: Option<Box<str>>,
+    pub(super) health_check_node_port: Option<i64>,
+    pub(super) session_affinity: Option<String>,
+    pub(super) session_affinity_config: Option<RawAffinityConfig>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct RawServicePort {
-    name: Option<String>,
-    protocol: Option<String>,
-    port: i64,
-    node_port: Option<i64>,
+pub(crate) struct RawServicePort {
+    pub(super) name: Option<String>,
+    pub(super) protocol: Option<String>,
+    pub(super) port: i64,
+    pub(super) node_port: Option<i64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(default)]
-struct RawAffinityConfig {
+pub(crate) struct RawAffinityConfig {
     #[serde(rename = "clientIP")]
-    client_ip: Option<RawClientIp>,
+    pub(super) client_ip: Option<RawClientIp>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct RawClientIp {
-    timeout_seconds: Option<i64>,
+pub(crate) struct RawClientIp {
+    pub(super) timeout_seconds: Option<i64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct RawLoadBalancer {
-    ingress: Option<Vec<RawIngress>>,
+    pub(super) ingress: Option<Vec<RawIngress>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct RawIngress {
-    ip: Option<String>,
-    ip_mode: Option<String>,
+pub(crate) struct RawIngress {
+    pub(super) ip: Option<String>,
+    pub(super) ip_mode: Option<String>,
 }
 
 /// A port of a Service (`spec.ports`).

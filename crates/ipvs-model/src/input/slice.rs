@@ -13,39 +13,39 @@ const HEADLESS: &str = "service.kubernetes.io/headless";
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct RawSlicePort {
-    name: Option<String>,
-    protocol: Option<String>,
-    port: Option<i64>,
+    pub(super) name: Option<String>,
+    pub(super) protocol: Option<String>,
+    pub(super) port: Option<i64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct RawEndpoint {
-    addresses: Vec<String>,
-    conditions: Option<RawConditions>,
-    node_name: Option<Arc<str>>,
-    hints: Option<RawHints>,
+    pub(super) addresses: Vec<String>,
+    pub(super) conditions: Option<RawConditions>,
+    pub(super) node_name: Option<Arc<str>>,
+    pub(super) hints: Option<RawHints>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct RawHints {
-    for_zones: Vec<RawHint>,
-    for_nodes: Vec<RawHint>,
+pub(crate) struct RawHints {
+    pub(super) for_zones: Vec<RawHint>,
+    pub(super) for_nodes: Vec<RawHint>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(default)]
-struct RawHint {
-    name: Arc<str>,
+pub(crate) struct RawHint {
+    pub(super) name: Arc<str>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(default)]
-struct RawConditions {
-    ready: Option<bool>,
-    serving: Option<bool>,
-    terminating: Option<bool>,
+pub(crate) struct RawConditions {
+    pub(super) ready: Option<bool>,
+    pub(super) serving: Option<bool>,
+    pub(super) terminating: Option<bool>,
 }
 
 /// A port of an EndpointSlice: the real port behind every service port of the same name and protocol.
