@@ -73,6 +73,7 @@ struct Claim {
 #[derive(Debug)]
 struct Claims {
     winner: Claim,
+    /// The next winner first.
     losers: Vec<Claim>,
 }
 
@@ -81,7 +82,10 @@ impl Claims {
         if claim.owner < self.winner.owner {
             std::mem::swap(&mut claim, &mut self.winner);
         }
-        self.losers.push(claim);
+        let at = self
+            .losers
+            .partition_point(|other| other.owner <= claim.owner);
+        self.losers.insert(at, claim);
     }
 
     /// What is left without the claims of an owner, and nothing if none are.
@@ -92,9 +96,10 @@ impl Claims {
         if !Arc::ptr_eq(&self.winner.owner, owner) {
             return Some(self);
         }
-        let next = self.losers.iter().enumerate();
-        let (at, _) = next.min_by(|(_, a), (_, b)| a.owner.cmp(&b.owner))?;
-        self.winner = self.losers.swap_remove(at);
+        if self.losers.is_empty() {
+            return None;
+        }
+        self.winner = self.losers.remove(0);
         Some(self)
     }
 }

@@ -5,20 +5,22 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use ipvs_codec::{Destination, Family, ServiceKey};
-use ipvs_netfilter::iptables::Ruleset;
+use ipvs_netfilter::iptables::{Ruleset, SavedRules, Table};
 
 use crate::config::{Config, VipBinding};
 use crate::desired::{Desired, Key};
 use crate::known::Known;
 use crate::plan::{Operation, Phase, Plan};
-use crate::rules::ruleset;
+use crate::rules::{OUT_FILTER, ruleset};
 use crate::sets::{KubeSet, Member};
 use crate::state::VirtualServer;
 
 /// Compares `desired` with `known`.
 pub(crate) struct Diff<'a> {
     pub(crate) config: &'a Config,
+    pub(crate) pod_cidrs: &'a [IpNet],
     /// The rules that each family should have.
     pub(crate) rules: &'a BTreeMap<Family, Ruleset>,
     pub(crate) desired: &'a Desired,
@@ -38,10 +40,15 @@ impl Diff<'_> {
     fn compare(&self, keys: &[Key], operations: &mut Vec<Operation>) {
         for key in keys {
             match key {
-                Key::Rules(family) => self.rules(*family, operations),
+                Key::Rules(_) => {}
                 Key::Member(member) => self.member(member, operations),
                 Key::VirtualServer(key) => self.virtual_server(key, operations),
                 Key::Vip(address) => self.vip(*address, operations),
+            }
+        }
+        for family in &self.config.families {
+            if keys.contains(&Key::Rules(*family)) {
+                self.rules(*family, operations);
             }
         }
     }
@@ -63,12 +70,14 @@ impl Diff<'_> {
                 family: *family,
                 spec: set.spec(*family),
             }));
-            self.rules(*family, &mut operations);
         }
         let keys = self.different();
         // At start there are many: the room for them is taken once.
         operations.reserve(keys.iter().map(|key| self.most_operations(key)).sum());
         self.compare(&keys, &mut operations);
+        for family in &self.config.families {
+            self.rules(*family, &mut operations);
+        }
         self.order(operations)
     }
 
@@ -192,19 +201,43 @@ impl Diff<'_> {
         }
     }
 
+    /// Rules come before and leave after what they are for: where a set is going to be empty, its rules stay until
+    /// then. O(operations).
     fn rules(&self, family: Family, operations: &mut Vec<Operation>) {
         let Some(rules) = self.rules.get(&family) else {
             return;
         };
-        let nothing = Default::default();
+        let nothing = SavedRules::default();
         let saved = self.known.rules.get(&family).unwrap_or(&nothing);
-        if !rules.is_in(saved) {
-            let restore = rules.restore_text(saved);
+        if rules.is_in(saved) {
+            return;
+        }
+        let leaving: Vec<KubeSet> = operations
+            .iter()
+            .filter_map(|operation| match operation {
+                Operation::RemoveMember { member } if member.family == family => Some(member.set),
+                _ => None,
+            })
+            .collect();
+        let filled = |set| self.desired.has_members(set, family) || leaving.contains(&set);
+        let out_filters = self.desired.out_filters(family);
+        let mut first = ruleset(family, self.config, self.pod_cidrs, filled, out_filters);
+        first.keep(saved, Table::Filter, OUT_FILTER);
+        let mut write = |rules: &Ruleset, saved: &SavedRules, last| {
             operations.push(Operation::WriteRules {
                 family,
                 rules: Box::new(rules.clone()),
-                restore,
+                restore: rules.restore_text(saved),
+                last,
             });
+        };
+        if !first.is_in(saved) {
+            write(&first, saved, false);
+        }
+        if first != *rules {
+            let mut saved = saved.clone();
+            saved.restored(&first);
+            write(rules, &saved, true);
         }
     }
 

@@ -337,6 +337,7 @@ impl Model {
     fn diff<'a>(&'a self, known: &'a Known) -> Diff<'a> {
         Diff {
             config: &self.config,
+            pod_cidrs: &self.pod_cidrs,
             rules: &self.rules,
             desired: &self.desired,
             known,

@@ -42,6 +42,8 @@ pub enum Operation {
         rules: Box<Ruleset>,
         /// Input of `iptables-restore --noflush`.
         restore: String,
+        /// Whether it takes rules away that what leaves still needs.
+        last: bool,
     },
     /// Add an entry to a set.
     AddMember {
@@ -157,6 +159,8 @@ pub enum Phase {
     VipsOut,
     /// Members out.
     MembersOut,
+    /// Rules out.
+    RulesOut,
     /// Everything out (clean-up only).
     CleanUp,
 }
@@ -166,6 +170,7 @@ impl Operation {
     #[must_use]
     pub const fn phase(&self) -> Phase {
         match self {
+            Self::WriteRules { last: true, .. } => Phase::RulesOut,
             Self::EnsureLink { .. } | Self::CreateSet { .. } | Self::WriteRules { .. } => {
                 Phase::Skeleton
             }

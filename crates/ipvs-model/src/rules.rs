@@ -64,6 +64,9 @@ struct Words<'a> {
     mark: u32,
 }
 
+/// The chain of the rules that are there for a service each.
+pub(crate) const OUT_FILTER: &str = "KUBE-IPVS-OUT-FILTER";
+
 const ACCEPT: &str = "ACCEPT";
 const RETURN: &str = "RETURN";
 const DROP: &str = "DROP";
@@ -265,7 +268,7 @@ impl Words<'_> {
                 ),
                 ("KUBE-IPVS-FILTER".into(), self.ipvs_filter()),
                 (
-                    "KUBE-IPVS-OUT-FILTER".into(),
+                    OUT_FILTER.into(),
                     out_filters.map(OutFilter::rule).collect(),
                 ),
             ],

@@ -62,7 +62,7 @@ fn q11_kept_servers_come_before_addresses_and_leave_before_members() {
     let removed = node.change(vec![Change::ServiceGone(
         ipvs_model::input::ObjectName::new("ns", "s"),
     )]);
-    let order = ["remove virtual", "unbind VIP", "remove member"];
+    let order = ["remove virtual", "unbind VIP", "remove member", "write"];
     assert!(order.map(|words| position(&removed, words)).is_sorted());
 }
 

@@ -80,6 +80,19 @@ impl Ruleset {
         })
     }
 
+    /// Keeps what a chain of ours has, and puts its missing rules behind.
+    pub fn keep(&mut self, saved: &SavedRules, table: Table, chain: &str) {
+        let rules = match table {
+            Table::Nat => &mut self.nat,
+            Table::Filter => &mut self.filter,
+        };
+        let kept = saved.rules(table, chain).unwrap_or_default();
+        for (_, ours) in rules.chains.iter_mut().filter(|(name, _)| name == chain) {
+            ours.retain(|rule| !kept.contains(rule));
+            ours.splice(..0, kept.iter().cloned());
+        }
+    }
+
     /// The input of `iptables-restore --noflush` that makes it so: our chains rewritten, missing jumps inserted,
     /// everything else untouched.
     #[must_use]
