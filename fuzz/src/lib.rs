@@ -11,7 +11,9 @@ use ipvs_codec::{
 use ipvs_netfilter::conntrack::Flow;
 use ipvs_netfilter::ipset::{Listing, parse_protocol, parse_revision};
 use ipvs_netfilter::iptables::SavedRules;
-use ipvs_proxier::Manifests;
+use ipvs_model::input::{Change, Manifest};
+use ipvs_model::{Config, LocalTraffic, Model};
+use ipvs_proxier::{Manifests, Proxier, Simulated};
 use netlink_packet_core::Emitable as _;
 
 /// What parses is emitted and parses to the same again; the typed readers never panic.
@@ -87,9 +89,48 @@ pub fn manifest(bytes: &[u8]) {
     for name in ["fuzz.yaml", "fuzz.json"] {
         let file = folder.path().join(name);
         if std::fs::write(&file, bytes).is_ok() {
-            let _ = Manifests::new(vec![file]).poll();
+            plan(Manifests::new(vec![file]).poll().unwrap_or_default());
         }
     }
+}
+
+/// Events of a cluster, as JSON documents: the first byte says which of them are said, taken back or said twice.
+pub fn events(bytes: &[u8]) {
+    let Some((mask, text)) = bytes.split_first() else { return };
+    let mut all = Vec::new();
+    for (at, manifest) in serde_json::Deserializer::from_slice(text).into_iter::<Manifest>().enumerate() {
+        let Ok(changes) = manifest.map_err(drop).and_then(|manifest| manifest.into_changes().map_err(drop)) else {
+            break;
+        };
+        for change in changes {
+            all.extend((mask >> (at % 4) & 1 == 1).then(|| gone(&change)).flatten());
+            all.push(change.clone());
+            all.extend((mask >> (4 + at % 4) & 1 == 1).then(|| gone(&change)).flatten());
+        }
+    }
+    plan(all);
+}
+
+fn gone(change: &Change) -> Option<Change> {
+    match change {
+        Change::Service(service) => Some(Change::ServiceGone(service.name.clone())),
+        Change::EndpointSlice(slice) => Some(Change::EndpointSliceGone(slice.name.clone())),
+        Change::Node(node) => Some(Change::NodeGone(node.name.clone())),
+        _ => None,
+    }
+}
+
+/// One plan after each change: what the kernel takes is there, and when it takes everything nothing is left to do.
+fn plan(changes: Vec<Change>) {
+    let config = Config { node_name: "node-0".into(), local_traffic: LocalTraffic::NodeCidrs, ..Config::default() };
+    let mut proxier = Proxier::new(Model::new(config), Simulated::default());
+    let mut refused = proxier.sync().is_ok_and(|report| !report.failures.is_empty());
+    for change in changes {
+        proxier.change(change);
+        refused |= proxier.sync().is_ok_and(|report| !report.failures.is_empty());
+    }
+    let left = proxier.verify().map(|report| report.plan).unwrap_or_default();
+    assert!(refused || left.is_empty(), "{left}");
 }
 
 #[cfg(test)]
@@ -145,6 +186,11 @@ mod tests {
     #[test]
     fn iptables_save() {
         each("iptables_save", super::iptables_save);
+    }
+
+    #[test]
+    fn events() {
+        each("events", super::events);
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod bench;
 mod capture;
 mod demo;
 mod fuzz;
+mod golden;
 mod install;
 mod lab;
 mod test;
@@ -18,6 +19,7 @@ use clap::{Parser, Subcommand};
 use crate::bench::Bench;
 use crate::capture::CaptureOptions;
 use crate::demo::DemoOptions;
+use crate::golden::GoldenOptions;
 use crate::lab::LabOptions;
 use crate::test::TestOptions;
 
@@ -37,6 +39,8 @@ enum Command {
     /// Measure: in a real kernel, or the model alone.
     #[command(subcommand)]
     Bench(Bench),
+    /// Compare the kernel's state with what the real kube-proxy made of the same objects.
+    Golden(GoldenOptions),
     /// Record what ipvsadm and the kernel say to each other, for the codec's tests.
     Capture(CaptureOptions),
     /// Run a command in a real IPVS kernel, with the repository at its own path; a shell if there is none.
@@ -64,6 +68,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Demo(options) => Ok(ExitCode::from(demo::run(&options)?)),
         Command::Test(options) => Ok(ExitCode::from(test::run(&options)?)),
         Command::Bench(bench) => Ok(ExitCode::from(bench::run(&bench)?)),
+        Command::Golden(options) => Ok(ExitCode::from(golden::run(&options)?)),
         Command::Capture(options) => Ok(ExitCode::from(capture::run(&options)?)),
         Command::Lab { options, command } => {
             lab::require(&options)?;

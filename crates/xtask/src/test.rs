@@ -206,23 +206,27 @@ fn fuzzing() -> Result<Outcome> {
 
 /// Builds the tests that need the lab and runs them there.
 fn in_lab(options: &LabOptions, filter: Option<&str>) -> Result<Outcome> {
-    lab::require(options)?;
-    let examples = build_examples(false, &[])?;
-    let test = build_lab_tests()?;
-    let command = [
-        OsString::from("env"),
-        examples_variable(&examples),
-        test.into(),
-    ];
-    let arguments = ["--test-threads=1"]
-        .into_iter()
-        .chain(filter)
-        .map(OsString::from);
-    let command: Vec<OsString> = command.into_iter().chain(arguments).collect();
-    Ok(match lab::run(options, &command)? {
+    let words: Vec<OsString> = filter.into_iter().map(OsString::from).collect();
+    Ok(match run_lab_tests(options, &[], &words)? {
         0 => Outcome::Passed,
         status => Outcome::Failed(format!("exit status {status}")),
     })
+}
+
+/// Runs some of them, with more in their environment; returns their exit status.
+pub(crate) fn run_lab_tests(
+    options: &LabOptions,
+    environment: &[OsString],
+    words: &[OsString],
+) -> Result<u8> {
+    lab::require(options)?;
+    let examples = build_examples(false, &[])?;
+    let mut command = vec![OsString::from("env"), examples_variable(&examples)];
+    command.extend_from_slice(environment);
+    command.push(build_lab_tests()?.into());
+    command.push("--test-threads=1".into());
+    command.extend_from_slice(words);
+    lab::run(options, &command)
 }
 
 fn build_lab_tests() -> Result<PathBuf> {
