@@ -160,6 +160,10 @@ pub(crate) struct Flags {
     #[arg(long, value_delimiter = ',', value_name = "CLASS", help_heading = OURS)]
     skip_load_balancer_classes: Vec<String>,
 
+    /// Cut the connections of leaving TCP endpoints after this long; 0 waits for their end, as kube-proxy does.
+    #[arg(long, default_value = "0s", value_parser = duration, value_name = "DURATION", help_heading = OURS)]
+    drain_deadline: Duration,
+
     /// Let each node begin with another real server of a virtual server.
     #[arg(long, help_heading = OURS)]
     ipvs_stagger: bool,
@@ -259,6 +263,7 @@ impl Flags {
                 classes: self.skip_load_balancer_classes.clone(),
             },
             stagger: self.ipvs_stagger,
+            drain_deadline: Some(self.drain_deadline).filter(|deadline| !deadline.is_zero()),
             node_ips: Some(self.bind_address)
                 .into_iter()
                 .filter(|ip| !ip.is_unspecified())

@@ -24,7 +24,7 @@ pub(crate) fn once<P: DataPlane>(
         // A scheduler that the kernel lacks is replaced the second time.
         failures = proxier.sync()?.failures;
     }
-    failures.append(&mut proxier.drain()?.failures);
+    failures.append(&mut proxier.drain(Instant::now())?.failures);
     if failures.is_empty() {
         return Ok(());
     }
@@ -99,7 +99,7 @@ fn step<P: DataPlane>(proxier: &mut Proxier<P>, schedule: &mut Schedule) -> Dura
         Due::Wait(until) => return until.saturating_duration_since(Instant::now()),
         Due::Sync => proxier.sync(),
         Due::Verify => proxier.verify(),
-        Due::Drain => proxier.drain(),
+        Due::Drain => proxier.drain(Instant::now()),
     };
     let succeeded = judge(report);
     let (now, draining) = (Instant::now(), proxier.is_draining());
@@ -109,6 +109,9 @@ fn step<P: DataPlane>(proxier: &mut Proxier<P>, schedule: &mut Schedule) -> Dura
     }
     if due == Due::Verify {
         schedule.verified(now);
+    }
+    if let Some(deadline) = proxier.next_deadline() {
+        schedule.drain_by(deadline);
     }
     Duration::ZERO
 }

@@ -1,5 +1,6 @@
 use std::net::IpAddr;
 use std::str::FromStr;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use ipvs_codec::{Family, Scheduler};
@@ -143,6 +144,9 @@ pub struct Config {
     /// Whether each node begins with another real server, so that nodes which start together do not send their first
     /// connections to the same one.
     pub stagger: bool,
+    /// How long the connections of leaving real servers live on, where the Service says nothing; as in kube-proxy for
+    /// ever if `None`.
+    pub drain_deadline: Option<Duration>,
     /// This node's addresses by flag; they win over those of the Node object.
     pub node_ips: Vec<IpAddr>,
 }
@@ -163,6 +167,7 @@ impl Default for Config {
             never_bind: NeverBind::default(),
             skipped_load_balancers: SkippedLoadBalancers::default(),
             stagger: false,
+            drain_deadline: None,
             node_ips: Vec::new(),
         }
     }

@@ -1,4 +1,6 @@
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Instant;
 
 use ipvs_codec::{Family, Scheduler, ServiceKey};
 use ipvs_model::input::{Change, ObjectName};
@@ -43,8 +45,9 @@ pub struct Proxier<P> {
     plane: P,
     /// `None` while the state must be read before anything is concluded from it.
     known: Option<Known>,
-    /// Virtual servers that may have draining real servers, so that a change need not look at all of them.
-    draining: BTreeSet<ServiceKey>,
+    /// Virtual servers that may have draining real servers, so that a change need not look at all of them, and since
+    /// when these were seen.
+    draining: BTreeMap<ServiceKey, BTreeMap<SocketAddr, Instant>>,
     /// Problems that the log has.
     told: Vec<(ObjectName, Problem)>,
 }
@@ -56,7 +59,7 @@ impl<P: DataPlane> Proxier<P> {
             model,
             plane,
             known: None,
-            draining: BTreeSet::new(),
+            draining: BTreeMap::new(),
             told: Vec::new(),
         }
     }
@@ -121,53 +124,92 @@ impl<P: DataPlane> Proxier<P> {
             self.model.change(Change::Gateways(gateways));
         }
         let plan = self.model.plan_everything(&known);
-        self.draining = known.draining(self.model.desired()).into_iter().collect();
+        for key in known.draining(self.model.desired()) {
+            self.draining.entry(key).or_default();
+        }
         Ok(self.apply(plan, known))
     }
 
-    /// Removes the draining real servers that have no connections left. One read for each virtual server that has
-    /// draining ones, none if there are none. O(virtual servers with draining real servers).
+    /// Removes the draining real servers that have no connections left, or whose deadline (of the Service or of the
+    /// node) has passed at `now`; it is counted from the first look. One read for each virtual server that has draining
+    /// ones, none if there are none. O(virtual servers with draining real servers).
     ///
     /// # Errors
     /// [`PlaneError`] when the connections cannot be read; nothing is then removed.
-    pub fn drain(&mut self) -> Result<Report, PlaneError> {
-        let Some(known) = self.known.as_ref() else {
-            return Ok(Report::default());
-        };
-        let desired = self.model.desired();
-        self.draining
-            .retain(|key| known.draining_of(key, desired).next().is_some());
+    pub fn drain(&mut self, now: Instant) -> Result<Report, PlaneError> {
+        self.forget_drained();
         if self.draining.is_empty() {
             return Ok(Report::default());
         }
-        let keys: Vec<ServiceKey> = self.draining.iter().copied().collect();
-        let mut plan = Plan::default();
-        for found in self.plane.connections(&keys)? {
-            let (virtual_server, address) = (found.virtual_server, found.real_server);
-            if found.count == 0
-                && known
-                    .draining_of(&virtual_server, desired)
-                    .any(|addr| addr == address)
-            {
-                plan.operations.push(Operation::RemoveRealServer {
-                    virtual_server,
-                    address,
-                });
-            }
-        }
+        let keys: Vec<ServiceKey> = self.draining.keys().copied().collect();
+        let connections = self.plane.connections(&keys)?;
         let Some(known) = self.known.take() else {
             return Ok(Report::default());
         };
-        let report = self.apply(plan, known);
-        if let Some(known) = &self.known {
-            self.draining.retain(|key| {
-                known
-                    .draining_of(key, self.model.desired())
-                    .next()
-                    .is_some()
-            });
+        let desired = self.model.desired();
+        let node_deadline = self.model.config().drain_deadline;
+        let mut plan = Plan::default();
+        for (virtual_server, since) in &mut self.draining {
+            let leaving: Vec<SocketAddr> = known.draining_of(virtual_server, desired).collect();
+            since.retain(|address, _| leaving.contains(address));
+            let deadline = desired.drain_deadline(virtual_server).or(node_deadline);
+            for address in leaving {
+                let since = *since.entry(address).or_insert(now);
+                let mut of_it = connections.iter().filter(|found| {
+                    (found.virtual_server, found.real_server) == (*virtual_server, address)
+                });
+                let idle = of_it.any(|found| found.count == 0);
+                let late = deadline.is_some_and(|deadline| now.duration_since(since) >= deadline);
+                if idle || late {
+                    plan.operations.push(Operation::RemoveRealServer {
+                        virtual_server: *virtual_server,
+                        address,
+                    });
+                }
+            }
         }
+        let report = self.apply(plan, known);
+        self.forget_drained();
         Ok(report)
+    }
+
+    /// A real server begins to drain, or comes back: then its time is forgotten.
+    fn note_drain(&mut self, operation: &Operation) {
+        match operation {
+            Operation::DrainRealServer { virtual_server, .. } => {
+                self.draining.entry(*virtual_server).or_default();
+            }
+            Operation::SetRealServer {
+                virtual_server,
+                real_server,
+            } => {
+                if let Some(since) = self.draining.get_mut(virtual_server) {
+                    since.remove(&real_server.addr);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Leaves out virtual servers that have no draining real servers any more.
+    fn forget_drained(&mut self) {
+        if let Some(known) = &self.known {
+            let desired = self.model.desired();
+            self.draining
+                .retain(|key, _| known.draining_of(key, desired).next().is_some());
+        }
+    }
+
+    /// When the next deadline of a draining real server passes. O(draining real servers).
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let node_deadline = self.model.config().drain_deadline;
+        let deadlines = self.draining.iter().filter_map(|(key, since)| {
+            let own = self.model.desired().drain_deadline(key);
+            let deadline = own.or(node_deadline)?;
+            Some(*since.values().min()? + deadline)
+        });
+        deadlines.min()
     }
 
     /// Whether real servers may be waiting for the end of their connections. O(1).
@@ -216,9 +258,7 @@ impl<P: DataPlane> Proxier<P> {
                 Ok(()) => {
                     debug!("{operation}");
                     known.applied(operation);
-                    if let Operation::DrainRealServer { virtual_server, .. } = operation {
-                        self.draining.insert(*virtual_server);
-                    }
+                    self.note_drain(operation);
                 }
                 Err(error) => {
                     warn!("{operation}: {error}");

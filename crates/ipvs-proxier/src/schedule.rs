@@ -131,6 +131,11 @@ impl Schedule {
         });
     }
 
+    /// Draining real servers are to be looked at again no later than then.
+    pub fn drain_by(&mut self, at: Instant) {
+        self.next_drain = self.next_drain.map(|next| next.min(at));
+    }
+
     /// A verification was among what ended: the next one is a whole period away.
     pub fn verified(&mut self, now: Instant) {
         if self.failures == 0 {

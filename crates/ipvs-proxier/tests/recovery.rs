@@ -1,6 +1,7 @@
 //! Failures, drift and draining on the simulated kernel.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
 
 use ipvs_codec::{Destination, Family, Protocol, Scheduler, Service, ServiceKey};
 use ipvs_model::input::{Change, Manifest};
@@ -68,7 +69,7 @@ fn row_121_an_idle_real_server_is_removed() {
         ["drain real server 10.96.0.10:80/TCP -> 10.0.0.2:8080 weight 0 Masq"]
     );
     assert!(proxier.is_draining());
-    let report = proxier.drain().unwrap();
+    let report = proxier.drain(Instant::now()).unwrap();
     assert_eq!(
         report.plan.to_string(),
         "remove real server 10.96.0.10:80/TCP -> 10.0.0.2:8080\n"
@@ -86,13 +87,69 @@ fn row_122_a_busy_real_server_stays_until_it_is_idle() {
     };
     proxier.plane().set_connections(busy(3));
     take(&mut proxier, web("TCP", &["10.0.0.1"]));
-    assert!(proxier.drain().unwrap().plan.is_empty());
+    assert!(proxier.drain(Instant::now()).unwrap().plan.is_empty());
     assert!(
         proxier.verify().unwrap().plan.is_empty(),
         "a verification leaves it alone"
     );
     proxier.plane().set_connections(busy(0));
-    assert_eq!(proxier.drain().unwrap().plan.len(), 1);
+    assert_eq!(proxier.drain(Instant::now()).unwrap().plan.len(), 1);
+}
+
+#[test]
+fn a_deadline_ends_the_waiting() {
+    let config = Config {
+        drain_deadline: Some(Duration::from_secs(300)),
+        ..Config::default()
+    };
+    let mut proxier = Proxier::new(Model::new(config), Simulated::default());
+    take(&mut proxier, web("TCP", &["10.0.0.1", "10.0.0.2"]));
+    proxier.plane().set_connections(Connections {
+        virtual_server: key(Protocol::TCP),
+        real_server: addr("10.0.0.1:8080"),
+        count: 3,
+    });
+    take(&mut proxier, web("TCP", &["10.0.0.2"]));
+    let start = Instant::now();
+    let after = |seconds| start + Duration::from_secs(seconds);
+    assert!(proxier.drain(start).unwrap().plan.is_empty());
+    assert_eq!(proxier.next_deadline(), Some(after(300)));
+    assert!(proxier.drain(after(299)).unwrap().plan.is_empty());
+    assert_eq!(proxier.drain(after(300)).unwrap().plan.len(), 1);
+    assert_eq!(
+        (proxier.next_deadline(), proxier.is_draining()),
+        (None, false)
+    );
+}
+
+#[test]
+fn one_that_comes_back_has_its_whole_time_again() {
+    let mut annotated = web("TCP", &["10.0.0.1"]);
+    if let Change::Service(service) = &mut annotated[0] {
+        let json = r#"{"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web",
+            "annotations": {"ipvs-proxier/drain-deadline": "10s"}},
+            "spec": {"clusterIP": "10.96.0.10", "ports": [{"port": 80}]}}"#;
+        let Change::Service(tuned) = changes(json).remove(0) else {
+            unreachable!("a service");
+        };
+        *service = tuned;
+    }
+    let mut proxier = Proxier::new(Model::new(Config::default()), Simulated::default());
+    take(&mut proxier, annotated.clone());
+    proxier.plane().set_connections(Connections {
+        virtual_server: key(Protocol::TCP),
+        real_server: addr("10.0.0.1:8080"),
+        count: 3,
+    });
+    let slice = |endpoints: &[&str]| web("TCP", endpoints).remove(1);
+    let start = Instant::now();
+    let after = |seconds| start + Duration::from_secs(seconds);
+    take(&mut proxier, vec![slice(&[])]);
+    assert!(proxier.drain(start).unwrap().plan.is_empty());
+    take(&mut proxier, vec![slice(&["10.0.0.1"])]);
+    take(&mut proxier, vec![slice(&[])]);
+    assert!(proxier.drain(after(11)).unwrap().plan.is_empty());
+    assert_eq!(proxier.drain(after(21)).unwrap().plan.len(), 1);
 }
 
 #[test]
@@ -151,7 +208,7 @@ fn row_125_and_126_draining_is_found_again_after_a_restart() {
         "{done:?}"
     );
     assert!(proxier.is_draining());
-    assert_eq!(proxier.drain().unwrap().plan.len(), 1);
+    assert_eq!(proxier.drain(Instant::now()).unwrap().plan.len(), 1);
 }
 
 #[test]
@@ -246,11 +303,11 @@ fn row_127_a_deleted_service_takes_its_draining_real_servers_along() {
         count: 3,
     });
     take(&mut proxier, web("TCP", &[]));
-    assert!(proxier.drain().unwrap().plan.is_empty() && proxier.is_draining());
+    assert!(proxier.drain(Instant::now()).unwrap().plan.is_empty() && proxier.is_draining());
     let name = ipvs_model::input::ObjectName::new("default", "web");
     take(&mut proxier, vec![Change::ServiceGone(name)]);
     assert!(proxier.plane().state().virtual_servers.is_empty());
-    assert!(proxier.drain().unwrap().plan.is_empty());
+    assert!(proxier.drain(Instant::now()).unwrap().plan.is_empty());
     assert!(!proxier.is_draining(), "nothing is asked for again");
 }
 

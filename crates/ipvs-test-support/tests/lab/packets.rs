@@ -423,6 +423,21 @@ fn row_122_a_connection_lives_on_while_its_pod_drains() {
     let table = cluster.node.output("ipvsadm", &["-S", "-n"]).unwrap();
     assert!(table.contains("10.244.1.11:7777 -m -w 1"), "{table}");
     echo(4);
+    // With a deadline the connection is cut.
+    std::fs::write(&file, web("").replace("endpoints:\n", "endpoints: []\n")).unwrap();
+    let manifests = format!("--manifests={}", file.display());
+    let arguments = [manifests.as_str(), CIDR, "--drain-deadline=1s"];
+    let log = folder.path().join("log");
+    let proxier = RunningProxier::start(&cluster.node, &arguments, &log).unwrap();
+    eventually(Duration::from_secs(60), || {
+        let table = cluster.node.output("ipvsadm", &["-S", "-n"])?;
+        anyhow::ensure!(!table.contains("10.244.1.11:7777"), "{table}");
+        Ok(())
+    })
+    .unwrap();
+    stream.write_all(&[5]).unwrap();
+    assert!(stream.read_exact(&mut [0]).is_err(), "nobody answers");
+    proxier.stop().unwrap();
 }
 
 /// The service web, also on node port 30080, on 203.0.113.7 with source ranges, and on 198.51.100.8.
