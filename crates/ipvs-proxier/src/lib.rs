@@ -15,4 +15,6 @@ pub use linux::{IptablesBackend, Linux};
 pub use proxier::{Proxier, Report};
 pub use schedule::{Due, Pace, Schedule};
 pub use simulated::Simulated;
-pub use source::{ManifestError, Manifests};
+#[cfg(feature = "kube")]
+pub use source::{Access, Cluster, ClusterError, Nodes};
+pub use source::{ManifestError, Manifests, Polled, Source};

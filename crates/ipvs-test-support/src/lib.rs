@@ -1,12 +1,15 @@
-//! What lab tests and the demo are made of: network namespaces, pods that answer, the reference proxier as a process.
+//! What lab tests and the demo are made of: network namespaces, pods that answer, the reference proxier as a process, and
+//! an API server in memory.
 //!
-//! Everything here needs root and, for IPVS, a lab kernel: `cargo xtask lab`.
+//! All but the last needs root and, for IPVS, a lab kernel: `cargo xtask lab`.
 
+mod api_server;
 mod cluster;
 mod netns;
 mod pod;
 mod proxier;
 
+pub use api_server::ApiServer;
 pub use cluster::{Cluster, Pod, TCP_PORTS, UDP_PORT};
 pub use netns::NetNs;
 pub use pod::{Answer, ask_tcp, ask_udp, serve_tcp, serve_udp};

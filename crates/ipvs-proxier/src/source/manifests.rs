@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use ipvs_model::input::{Change, ObjectName};
 
 use super::document::{ManifestError, parse};
+use super::{Polled, Source};
 
 /// What tells a changed file from an unchanged one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +53,7 @@ pub struct Manifests {
     files: BTreeMap<PathBuf, File>,
     /// The files as they were when they could not be used: while they stay so, that is reported once.
     refused: Option<Listing>,
+    complete: bool,
 }
 
 /// The files that there are; a path that cannot be listed has no stamp.
@@ -65,6 +67,7 @@ impl Manifests {
             paths,
             files: BTreeMap::new(),
             refused: None,
+            complete: false,
         }
     }
 
@@ -102,6 +105,7 @@ impl Manifests {
             return Err(errors);
         }
         self.refused = None;
+        self.complete = true;
         Ok(self.take_over(&found, fresh))
     }
 
@@ -195,6 +199,25 @@ impl Manifests {
             }
         }
         (found, errors)
+    }
+}
+
+impl Source for Manifests {
+    fn poll(&mut self) -> Polled {
+        match Self::poll(self) {
+            Ok(changes) => Polled {
+                changes,
+                ..Polled::default()
+            },
+            Err(errors) => Polled {
+                problems: errors.iter().map(ToString::to_string).collect(),
+                ..Polled::default()
+            },
+        }
+    }
+
+    fn is_complete(&self) -> bool {
+        self.complete
     }
 }
 

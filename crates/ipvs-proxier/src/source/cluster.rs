@@ -1,0 +1,365 @@
+//! The Kubernetes API as a source of changes. The client runs on a thread of its own; what it learns waits in a channel.
+
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use futures_util::StreamExt as _;
+use futures_util::future::join3;
+use ipvs_model::InputError;
+use ipvs_model::input::{Change, EndpointSlice, Node, ObjectName, Service};
+use k8s_openapi::api::core::v1 as core;
+use k8s_openapi::api::discovery::v1 as discovery;
+use kube::client::ClientBuilder;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::runtime::WatchStreamExt as _;
+use kube::runtime::watcher::{self, Event, watcher};
+use kube::{Api, Client, Config, Resource, ResourceExt as _};
+use serde::de::DeserializeOwned;
+use tower::util::MapResponseLayer;
+use tracing::{info, warn};
+
+use super::{Polled, Source};
+
+/// How to reach the API server.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Access {
+    /// A kubeconfig file: certificates, tokens and exec plugins.
+    pub kubeconfig: Option<PathBuf>,
+    /// The server's URL, instead of the kubeconfig's. Without either, the service account of the pod is used.
+    pub master: Option<String>,
+}
+
+/// Which Nodes are looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Nodes {
+    /// The one of this name: this node's.
+    Only(String),
+    /// All: for weights by node, and where the addresses of other nodes are protected.
+    All,
+}
+
+/// Why the API cannot be used. Problems that may pass, as a server that is away, are none.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClusterError {
+    /// The kubeconfig, or the service account, cannot be used.
+    #[error("{what}: {reason}")]
+    Access {
+        /// The file, or `service account`.
+        what: String,
+        /// Why.
+        reason: String,
+    },
+    /// No thread for the client.
+    #[error("cannot start the client: {0}")]
+    Start(#[from] std::io::Error),
+}
+
+/// The Services, EndpointSlices and Nodes of a cluster, as kube-proxy selects them.
+///
+/// Objects are listed, then watched; a lost watch is resumed. After a new list, what is missing in it is gone: nothing is
+/// deleted in between, and nothing while the server is away. `managedFields` and everything else that does not concern a
+/// node is dropped as it arrives.
+///
+/// ```no_run
+/// use ipvs_proxier::{Access, Cluster, Nodes, Source as _};
+///
+/// let this = std::thread::current();
+/// let wake = move || this.unpark();
+/// let mut cluster = Cluster::connect(&Access::default(), Nodes::Only("node-0".into()), wake)?;
+/// while !cluster.is_complete() {
+///     std::thread::park_timeout(std::time::Duration::from_secs(1));
+///     let changes = cluster.poll().changes;
+/// }
+/// # Ok::<(), ipvs_proxier::ClusterError>(())
+/// ```
+#[derive(Debug)]
+pub struct Cluster {
+    said: Receiver<Said>,
+    listed: BTreeSet<&'static str>,
+    connected: Arc<AtomicBool>,
+}
+
+/// The kinds of objects that are watched.
+const KINDS: usize = 3;
+const NOT_OURS: &str = "!service.kubernetes.io/service-proxy-name";
+const NOT_HEADLESS: &str = "!service.kubernetes.io/headless";
+
+#[derive(Debug)]
+enum Said {
+    Change(Box<Change>),
+    /// A list of a kind is complete.
+    Listed(&'static str),
+    Problem(String),
+}
+
+impl Cluster {
+    /// Reads the access, and starts to list and watch. `wake` is called whenever there is something to poll.
+    ///
+    /// # Errors
+    /// [`ClusterError`] when the access cannot be used. A server that does not answer is waited for.
+    pub fn connect(
+        access: &Access,
+        nodes: Nodes,
+        wake: impl Fn() + Send + Sync + 'static,
+    ) -> Result<Self, ClusterError> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let config = runtime.block_on(configuration(access))?;
+        let (sender, said) = channel();
+        let connected = Arc::new(AtomicBool::new(false));
+        let reporter = Reporter {
+            sender,
+            wake: Arc::new(wake),
+            connected: Arc::clone(&connected),
+        };
+        let work = move || runtime.block_on(watch(config, nodes, reporter));
+        std::thread::Builder::new()
+            .name("kubernetes".into())
+            .spawn(work)?;
+        Ok(Self {
+            said,
+            listed: BTreeSet::new(),
+            connected,
+        })
+    }
+
+    /// Whether the server answered last. While it does not, the last state stays in force.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.connected.load(Ordering::Relaxed)
+    }
+}
+
+impl Source for Cluster {
+    fn poll(&mut self) -> Polled {
+        let mut polled = Polled::default();
+        for said in self.said.try_iter() {
+            match said {
+                Said::Change(change) => polled.changes.push(*change),
+                Said::Listed(kind) => {
+                    self.listed.insert(kind);
+                }
+                Said::Problem(problem) => polled.problems.push(problem),
+            }
+        }
+        polled
+    }
+
+    fn is_complete(&self) -> bool {
+        self.listed.len() == KINDS
+    }
+}
+
+async fn configuration(access: &Access) -> Result<Config, ClusterError> {
+    let refused = |what: String| {
+        move |error: &dyn std::error::Error| ClusterError::Access {
+            what,
+            reason: with_causes(error),
+        }
+    };
+    let mut config = match (&access.kubeconfig, &access.master) {
+        (Some(path), _) => {
+            let refused = refused(path.display().to_string());
+            let file = match Kubeconfig::read_from(path) {
+                Ok(file) => file,
+                Err(error) => return Err(refused(&error)),
+            };
+            let options = KubeConfigOptions::default();
+            match Config::from_custom_kubeconfig(file, &options).await {
+                Ok(config) => config,
+                Err(error) => return Err(refused(&error)),
+            }
+        }
+        (None, Some(_)) => Config::new(Default::default()),
+        (None, None) => {
+            Config::incluster().map_err(|error| refused("service account".into())(&error))?
+        }
+    };
+    if let Some(master) = &access.master {
+        let url = master.parse();
+        config.cluster_url = match url {
+            Ok(url) => url,
+            Err(error) => return Err(invalid_url(master, &error)),
+        };
+    }
+    Ok(config)
+}
+
+fn invalid_url(master: &str, error: &impl std::error::Error) -> ClusterError {
+    ClusterError::Access {
+        what: format!("server {master}"),
+        reason: with_causes(error),
+    }
+}
+
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
+/// Where the watches tell what they learn.
+#[derive(Clone)]
+struct Reporter {
+    sender: Sender<Said>,
+    wake: Arc<dyn Fn() + Send + Sync>,
+    connected: Arc<AtomicBool>,
+}
+
+impl Reporter {
+    /// Nobody listens any more once the source is dropped: the watches end with the process.
+    fn say(&self, said: Said) {
+        if self.sender.send(said).is_ok() {
+            (self.wake)();
+        }
+    }
+}
+
+async fn watch(config: Config, nodes: Nodes, reporter: Reporter) {
+    let client = match ClientBuilder::try_from(config) {
+        Ok(builder) => builder.with_layer(&answers(&reporter)).build(),
+        Err(error) => return reporter.say(Said::Problem(with_causes(&error))),
+    };
+    let any = || watcher::Config::default().any_semantic();
+    let own = match nodes {
+        Nodes::Only(name) => any().fields(&format!("metadata.name={name}")),
+        Nodes::All => any(),
+    };
+    let services = any().labels(NOT_OURS).fields("spec.clusterIP!=None");
+    let slices = any().labels(NOT_HEADLESS);
+    join3(
+        follow::<core::Service>(&client, services, &reporter),
+        follow::<discovery::EndpointSlice>(&client, slices, &reporter),
+        follow::<core::Node>(&client, own, &reporter),
+    )
+    .await;
+}
+
+/// Sees every answer of the server. A watch that goes on after an interruption says nothing before the next event.
+fn answers<T>(
+    reporter: &Reporter,
+) -> MapResponseLayer<impl Fn(T) -> T + Clone + Send + Sync + 'static> {
+    let connected = Arc::clone(&reporter.connected);
+    MapResponseLayer::new(move |response| {
+        if !connected.swap(true, Ordering::Relaxed) {
+            info!("the Kubernetes API answers");
+        }
+        response
+    })
+}
+
+/// A kind of objects that is watched.
+trait Watched: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static {
+    const KIND: &'static str;
+    fn into_change(self) -> Result<Change, InputError>;
+    fn gone(name: ObjectName) -> Change;
+}
+
+impl Watched for core::Service {
+    const KIND: &'static str = "Service";
+    fn into_change(self) -> Result<Change, InputError> {
+        Service::try_from(self).map(Change::Service)
+    }
+    fn gone(name: ObjectName) -> Change {
+        Change::ServiceGone(name)
+    }
+}
+
+impl Watched for discovery::EndpointSlice {
+    const KIND: &'static str = "EndpointSlice";
+    fn into_change(self) -> Result<Change, InputError> {
+        EndpointSlice::try_from(self).map(Change::EndpointSlice)
+    }
+    fn gone(name: ObjectName) -> Change {
+        Change::EndpointSliceGone(name)
+    }
+}
+
+impl Watched for core::Node {
+    const KIND: &'static str = "Node";
+    fn into_change(self) -> Result<Change, InputError> {
+        Node::try_from(self).map(Change::Node)
+    }
+    fn gone(name: ObjectName) -> Change {
+        Change::NodeGone(name.name.as_ref().to_owned())
+    }
+}
+
+async fn follow<K: Watched>(client: &Client, config: watcher::Config, reporter: &Reporter) {
+    let mut stream = Box::pin(watcher(Api::<K>::all(client.clone()), config).default_backoff());
+    let mut objects = Objects::default();
+    while let Some(event) = stream.next().await {
+        match event {
+            Ok(event) => objects.take(event, reporter),
+            Err(error) => {
+                reporter.connected.store(false, Ordering::Relaxed);
+                warn!("{}s: {}; trying again", K::KIND, with_causes(&error));
+            }
+        }
+    }
+}
+
+/// The names of the objects of a kind that are there.
+#[derive(Debug, Default)]
+struct Objects {
+    present: BTreeSet<ObjectName>,
+    /// Those of the list that is coming in.
+    listed: BTreeSet<ObjectName>,
+}
+
+impl Objects {
+    fn take<K: Watched>(&mut self, event: Event<K>, reporter: &Reporter) {
+        match event {
+            Event::Init => self.listed.clear(),
+            Event::InitApply(object) => {
+                let name = put(object, reporter);
+                self.present.insert(name.clone());
+                self.listed.insert(name);
+            }
+            Event::InitDone => {
+                let listed = std::mem::take(&mut self.listed);
+                for name in self.present.difference(&listed) {
+                    reporter.say(Said::Change(Box::new(K::gone(name.clone()))));
+                }
+                self.present = listed;
+                reporter.say(Said::Listed(K::KIND));
+            }
+            Event::Apply(object) => {
+                self.present.insert(put(object, reporter));
+            }
+            Event::Delete(object) => {
+                let name = name_of(&object);
+                self.present.remove(&name);
+                reporter.say(Said::Change(Box::new(K::gone(name))));
+            }
+        }
+    }
+}
+
+fn name_of<K: Watched>(object: &K) -> ObjectName {
+    let namespace = object.namespace().unwrap_or_default();
+    ObjectName::new(&namespace, &object.name_any())
+}
+
+/// An object that cannot be used changes nothing: what it was before stays in force.
+fn put<K: Watched>(object: K, reporter: &Reporter) -> ObjectName {
+    let name = name_of(&object);
+    reporter.say(match object.into_change() {
+        Ok(change) => Said::Change(Box::new(change)),
+        Err(error) => Said::Problem(format!("{} {name}: {error}", K::KIND)),
+    });
+    name
+}

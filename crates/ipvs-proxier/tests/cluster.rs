@@ -1,0 +1,232 @@
+//! The Kubernetes API as a source, against a server in this process.
+#![cfg(feature = "kube")]
+
+use std::time::{Duration, Instant};
+
+use ipvs_codec::{Protocol, ServiceKey};
+use ipvs_model::{Config, Model};
+use ipvs_proxier::{Access, Cluster, ClusterError, Nodes, Proxier, Simulated, Source as _};
+use ipvs_test_support::ApiServer;
+
+const NODE: &str = r#"{"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1"}}"#;
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn service(name: &str, ip: &str) -> String {
+    format!(
+        r#"{{"apiVersion": "v1", "kind": "Service", "metadata": {{"name": "{name}", "namespace": "ns",
+             "managedFields": [{{"manager": "kubectl", "operation": "Update"}}]}},
+             "spec": {{"clusterIP": "{ip}", "ports": [{{"name": "p", "port": 80}}]}}}}"#
+    )
+}
+
+fn slice(endpoints: &str) -> String {
+    format!(
+        r#"{{"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+             "metadata": {{"name": "web-1", "namespace": "ns", "labels": {{"kubernetes.io/service-name": "web"}}}},
+             "ports": [{{"name": "p", "port": 8080}}], "endpoints": [{endpoints}]}}"#
+    )
+}
+
+/// A proxier on the simulated kernel that follows a server.
+struct Follower {
+    server: ApiServer,
+    cluster: Cluster,
+    proxier: Proxier<Simulated>,
+    problems: Vec<String>,
+}
+
+impl Follower {
+    fn new(objects: &[String]) -> Self {
+        let server = ApiServer::start().unwrap();
+        objects
+            .iter()
+            .for_each(|object| server.put(object).unwrap());
+        let access = Access {
+            master: Some(server.url()),
+            ..Access::default()
+        };
+        let this = std::thread::current();
+        let wake = move || this.unpark();
+        let cluster = Cluster::connect(&access, Nodes::Only("n1".into()), wake).unwrap();
+        let proxier = Proxier::new(Model::new(Config::default()), Simulated::default());
+        Self {
+            server,
+            cluster,
+            proxier,
+            problems: Vec::new(),
+        }
+    }
+
+    fn step(&mut self) {
+        let polled = self.cluster.poll();
+        self.problems.extend(polled.problems);
+        polled
+            .changes
+            .into_iter()
+            .for_each(|change| self.proxier.change(change));
+        if self.cluster.is_complete() {
+            let report = self.proxier.sync().unwrap();
+            assert!(report.failures.is_empty(), "{:?}", report.failures);
+        }
+    }
+
+    /// Follows until something is so.
+    fn until(&mut self, what: &str, is_so: impl Fn(&mut Self) -> bool) {
+        let start = Instant::now();
+        while !is_so(self) {
+            assert!(start.elapsed() < PATIENCE, "not in time: {what}");
+            std::thread::park_timeout(Duration::from_millis(50));
+            self.step();
+        }
+    }
+
+    fn real_servers(&mut self, ip: &str) -> Option<Vec<String>> {
+        let key = ServiceKey::endpoint(Protocol::TCP, ip.parse().unwrap(), 80);
+        let server = self.proxier.plane().state().virtual_servers.get(&key)?;
+        let servers = server.real_servers().iter().filter(|rs| rs.weight > 0);
+        Some(servers.map(|rs| rs.addr.to_string()).collect())
+    }
+
+    fn serves(&mut self, ip: &str) -> bool {
+        self.real_servers(ip).is_some()
+    }
+}
+
+const A: &str = r#"{"addresses": ["10.244.0.1"]}"#;
+const B: &str = r#"{"addresses": ["10.244.0.2"]}"#;
+
+#[test]
+fn row_149_objects_are_listed_completely_and_then_followed() {
+    let objects = [service("web", "10.96.0.10"), slice(A), NODE.into()];
+    let mut follower = Follower::new(&objects);
+    assert!(!follower.cluster.is_complete(), "nothing is known yet");
+    follower.until("listed", |follower| follower.serves("10.96.0.10"));
+    assert_eq!(
+        follower.real_servers("10.96.0.10").unwrap(),
+        ["10.244.0.1:8080"],
+        "one sync, with everything"
+    );
+    follower.server.put(&slice(&format!("{A}, {B}"))).unwrap();
+    follower.until("another endpoint", |follower| {
+        follower.real_servers("10.96.0.10").unwrap().len() == 2
+    });
+    follower.server.put(&service("new", "10.96.0.11")).unwrap();
+    follower.until("another service", |follower| follower.serves("10.96.0.11"));
+    follower.server.delete("Service", "new", true);
+    follower.until("a service less", |follower| !follower.serves("10.96.0.11"));
+    let asked = follower.server.requests().join("\n");
+    for words in [
+        "/api/v1/services?",
+        "fieldSelector=spec.clusterIP%21%3DNone",
+        "labelSelector=%21service.kubernetes.io%2Fservice-proxy-name",
+        "/apis/discovery.k8s.io/v1/endpointslices?",
+        "labelSelector=%21service.kubernetes.io%2Fheadless",
+        "fieldSelector=metadata.name%3Dn1",
+        "allowWatchBookmarks=true",
+    ] {
+        assert!(asked.contains(words), "{words} in\n{asked}");
+    }
+}
+
+#[test]
+fn after_410_everything_is_listed_again_and_nothing_goes_in_between() {
+    let objects = [
+        service("web", "10.96.0.10"),
+        service("old", "10.96.0.11"),
+        slice(A),
+        NODE.into(),
+    ];
+    let mut follower = Follower::new(&objects);
+    follower.until("listed", |follower| follower.serves("10.96.0.11"));
+    // It goes without anybody being told.
+    follower.server.delete("Service", "old", false);
+    follower.server.forget_versions();
+    follower.until("listed again", |follower| {
+        assert!(follower.serves("10.96.0.10"), "what stays is never removed");
+        !follower.serves("10.96.0.11")
+    });
+    follower.server.put(&slice(B)).unwrap();
+    follower.until("watched again", |follower| {
+        follower.real_servers("10.96.0.10").unwrap() == ["10.244.0.2:8080"]
+    });
+}
+
+#[test]
+fn while_the_server_is_away_the_last_state_stays() {
+    let objects = [service("web", "10.96.0.10"), slice(A), NODE.into()];
+    let mut follower = Follower::new(&objects);
+    follower.until("listed", |follower| follower.serves("10.96.0.10"));
+    follower.server.set_away(true);
+    follower.until("noticed", |follower| !follower.cluster.is_connected());
+    assert!(follower.serves("10.96.0.10"));
+    assert!(follower.cluster.is_complete());
+    follower.server.put(&slice(&format!("{A}, {B}"))).unwrap();
+    follower.server.set_away(false);
+    follower.until("back", |follower| {
+        follower.real_servers("10.96.0.10").unwrap().len() == 2
+    });
+    follower.until("all watches are back", |follower| {
+        follower.cluster.is_connected()
+    });
+}
+
+#[test]
+fn an_impossible_object_changes_nothing_and_is_named() {
+    let objects = [service("web", "10.96.0.10"), slice(A), NODE.into()];
+    let mut follower = Follower::new(&objects);
+    follower.until("listed", |follower| follower.serves("10.96.0.10"));
+    let broken = service("web", "10.96.0.10").replace(r#""port": 80"#, r#""port": 70000"#);
+    follower.server.put(&broken).unwrap();
+    follower.until("named", |follower| !follower.problems.is_empty());
+    assert_eq!(
+        follower.problems,
+        ["Service ns/web: spec.ports[0].port: 70000: a port is 1 to 65535"]
+    );
+    assert!(follower.serves("10.96.0.10"));
+}
+
+#[test]
+fn access_that_cannot_be_used_says_why() {
+    let connect = |kubeconfig: &str| {
+        let access = Access {
+            kubeconfig: Some(kubeconfig.into()),
+            ..Access::default()
+        };
+        Cluster::connect(&access, Nodes::All, || {}).unwrap_err()
+    };
+    let error = connect("/no/such/kubeconfig");
+    assert!(matches!(error, ClusterError::Access { .. }));
+    let text = error.to_string();
+    assert!(
+        text.starts_with("/no/such/kubeconfig: ") && text.contains("No such file"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_kubeconfig_is_read() {
+    let server = ApiServer::start().unwrap();
+    for object in [service("web", "10.96.0.10"), slice(A), NODE.into()] {
+        server.put(&object).unwrap();
+    }
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let text = format!(
+        "apiVersion: v1\nkind: Config\ncurrent-context: lab\nclusters:\n- name: lab\n  cluster: {{server: '{}'}}\n\
+         contexts:\n- name: lab\n  context: {{cluster: lab, user: me}}\nusers:\n- name: me\n  user: {{token: abc}}\n",
+        server.url()
+    );
+    std::fs::write(file.path(), text).unwrap();
+    let access = Access {
+        kubeconfig: Some(file.path().to_owned()),
+        ..Access::default()
+    };
+    let mut cluster = Cluster::connect(&access, Nodes::All, || {}).unwrap();
+    let start = Instant::now();
+    let mut changes = 0;
+    while !cluster.is_complete() {
+        assert!(start.elapsed() < PATIENCE, "not in time");
+        std::thread::sleep(Duration::from_millis(20));
+        changes += cluster.poll().changes.len();
+    }
+    assert_eq!(changes, 3);
+}

@@ -1,0 +1,218 @@
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use anyhow::{Context as _, Result};
+use serde_json::{Value, json};
+
+/// An API server that holds objects in memory, lists and watches them, and fails when it is told to. It knows no
+/// selectors, no writing and no users.
+#[derive(Debug, Clone)]
+pub struct ApiServer {
+    address: SocketAddr,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// By kind and name, with the last version.
+    objects: BTreeMap<(String, String), Value>,
+    version: u64,
+    /// Watches from before it are refused.
+    oldest: u64,
+    watches: Vec<(String, TcpStream)>,
+    away: bool,
+    requests: Vec<String>,
+}
+
+impl ApiServer {
+    /// Serves on a free port of 127.0.0.1 in the network namespace of this thread, until the process ends.
+    ///
+    /// # Errors
+    /// When nothing can be bound.
+    pub fn start() -> Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").context("cannot listen")?;
+        let server = Self {
+            address: listener.local_addr()?,
+            state: Arc::default(),
+        };
+        let serving = server.clone();
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let server = serving.clone();
+                thread::spawn(move || server.serve(stream));
+            }
+        });
+        Ok(server)
+    }
+
+    /// Its URL.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The paths and queries that were asked for.
+    #[must_use]
+    pub fn requests(&self) -> Vec<String> {
+        self.state().requests.clone()
+    }
+
+    /// Adds or changes an object, a JSON document as in a manifest.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn put(&self, json: &str) -> Result<()> {
+        let mut object: Value = serde_json::from_str(json)?;
+        let key = key_of(&object).context("an object has kind and name")?;
+        let mut state = self.state();
+        state.version += 1;
+        object["metadata"]["resourceVersion"] = json!(state.version.to_string());
+        let is_new = !state.objects.contains_key(&key);
+        let event = if is_new { "ADDED" } else { "MODIFIED" };
+        state.tell(&key.0, &json!({"type": event, "object": object}));
+        state.objects.insert(key, object);
+        Ok(())
+    }
+
+    /// Deletes an object; `told` whether those who watch learn of it.
+    pub fn delete(&self, kind: &str, name: &str, told: bool) {
+        let mut state = self.state();
+        state.version += 1;
+        let removed = state.objects.remove(&(kind.to_owned(), name.to_owned()));
+        if let (Some(object), true) = (removed, told) {
+            state.tell(kind, &json!({"type": "DELETED", "object": object}));
+        }
+    }
+
+    /// Answers watches, those that are there and those to come, with 410: what was before now is forgotten, and they must
+    /// list again.
+    pub fn forget_versions(&self) {
+        let mut state = self.state();
+        state.version += 1;
+        state.oldest = state.version;
+        for kind in ["Service", "EndpointSlice", "Node"] {
+            state.tell(kind, &expired());
+        }
+        state.hang_up();
+    }
+
+    /// Goes away, closing every connection, or comes back.
+    pub fn set_away(&self, away: bool) {
+        let mut state = self.state();
+        state.away = away;
+        state.hang_up();
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn serve(&self, stream: TcpStream) {
+        let Ok(copy) = stream.try_clone() else { return };
+        let mut reader = BufReader::new(copy);
+        while let Some(target) = read_request(&mut reader) {
+            if !self.answer(&stream, &target) {
+                return;
+            }
+        }
+    }
+
+    /// Whether the connection goes on.
+    fn answer(&self, mut stream: &TcpStream, target: &str) -> bool {
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let kind = match path.rsplit('/').next() {
+            Some("services") => "Service",
+            Some("endpointslices") => "EndpointSlice",
+            _ => "Node",
+        };
+        let mut state = self.state();
+        state.requests.push(target.to_owned());
+        if state.away {
+            return false;
+        }
+        if !query.contains("watch=true") {
+            let of_kind = state.objects.iter().filter(|((of, _), _)| of == kind);
+            let items: Vec<&Value> = of_kind.map(|(_, object)| object).collect();
+            let list = json!({"kind": format!("{kind}List"), "apiVersion": "v1", "items": items,
+                "metadata": {"resourceVersion": state.version.to_string()}});
+            let body = list.to_string();
+            let head = format!(
+                "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+                body.len()
+            );
+            return stream.write_all((head + &body).as_bytes()).is_ok();
+        }
+        let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
+        if stream.write_all(head.as_bytes()).is_err() {
+            return false;
+        }
+        // What happened between list and watch.
+        let since: u64 = query
+            .split('&')
+            .find_map(|word| word.strip_prefix("resourceVersion=")?.parse().ok())
+            .unwrap_or(0);
+        if since < state.oldest {
+            write_event(stream, &expired());
+            return false;
+        }
+        let missed = state.objects.iter().filter(|((of, _), object)| {
+            let version = object["metadata"]["resourceVersion"].as_str();
+            let version = version.and_then(|version| version.parse().ok());
+            of == kind && version > Some(since)
+        });
+        let missed: Vec<Value> = missed
+            .map(|(_, object)| json!({"type": "MODIFIED", "object": object}))
+            .collect();
+        if let Ok(copy) = stream.try_clone() {
+            state.watches.push((kind.to_owned(), copy));
+        }
+        missed.iter().all(|event| write_event(stream, event))
+    }
+}
+
+impl State {
+    fn tell(&mut self, kind: &str, event: &Value) {
+        self.watches
+            .retain(|(of, stream)| of != kind || write_event(stream, event));
+    }
+
+    fn hang_up(&mut self) {
+        for (_, stream) in self.watches.drain(..) {
+            // It may be closed already.
+            let _ = stream.shutdown(std::net::Shutdown::Both);
+        }
+    }
+}
+
+fn expired() -> Value {
+    let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Expired",
+        "message": "too old resource version", "code": 410});
+    json!({"type": "ERROR", "object": status})
+}
+
+fn write_event(mut stream: &TcpStream, event: &Value) -> bool {
+    let line = format!("{event}\n");
+    let chunk = format!("{:x}\r\n{line}\r\n", line.len());
+    stream.write_all(chunk.as_bytes()).is_ok()
+}
+
+fn key_of(object: &Value) -> Option<(String, String)> {
+    let kind = object["kind"].as_str()?;
+    let name = object["metadata"]["name"].as_str()?;
+    Some((kind.to_owned(), name.to_owned()))
+}
+
+/// The target of a request without body.
+fn read_request(reader: &mut BufReader<TcpStream>) -> Option<String> {
+    let mut first = String::new();
+    reader.read_line(&mut first).ok()?;
+    let target = first.split(' ').nth(1)?.to_owned();
+    let mut line = String::new();
+    while reader.read_line(&mut line).ok()? > 2 {
+        line.clear();
+    }
+    Some(target)
+}
