@@ -12,7 +12,7 @@ use ipvs_model::{
     Config, InterfaceName, LocalTraffic, NeverBind, NodePortAddresses, SkippedLoadBalancers,
     Subject, VipBinding,
 };
-use ipvs_proxier::{IptablesBackend, Pace};
+use ipvs_proxier::{Access, Cluster, IptablesBackend, Manifests, Nodes, Pace, Source};
 use tracing::info;
 
 const OURS: &str = "Beyond kube-proxy";
@@ -27,6 +27,14 @@ pub(crate) struct Flags {
     /// Only ipvs.
     #[arg(long, default_value = "ipvs", value_name = "MODE")]
     pub(crate) proxy_mode: String,
+
+    /// How to reach the Kubernetes API [default: the pod's service account].
+    #[arg(long, default_value = "", value_name = "FILE")]
+    kubeconfig: String,
+
+    /// The API server's URL, instead of the kubeconfig's.
+    #[arg(long, default_value = "", value_name = "URL")]
+    master: String,
 
     /// This node's name [default: the host's name].
     #[arg(long, default_value = "", value_name = "NAME")]
@@ -123,6 +131,10 @@ pub(crate) struct Flags {
     /// Manifest file, or folder of manifests, with Services, EndpointSlices and Nodes; followed while it runs.
     #[arg(long, value_name = "PATH", help_heading = OURS)]
     pub(crate) manifests: Vec<PathBuf>,
+
+    /// Look at all Nodes, not only this one: for Services that weigh endpoints by node.
+    #[arg(long, help_heading = OURS)]
+    watch_all_nodes: bool,
 
     /// Sync once and exit: 0 only if every operation succeeded.
     #[arg(long, help_heading = OURS)]
@@ -229,6 +241,34 @@ fn feature_gate(text: &str) -> Result<(String, bool), String> {
 }
 
 impl Flags {
+    /// Where objects come from: the manifests if some are named, else the Kubernetes API. `wake` is called when the API
+    /// has something new.
+    ///
+    /// # Errors
+    /// When the API cannot be used.
+    pub(crate) fn source(
+        &self,
+        wake: impl Fn() + Send + Sync + 'static,
+    ) -> Result<Box<dyn Source>> {
+        if !self.manifests.is_empty() {
+            return Ok(Box::new(Manifests::new(self.manifests.clone())));
+        }
+        let given = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
+        let access = Access {
+            kubeconfig: given(&self.kubeconfig).map(PathBuf::from),
+            master: given(&self.master),
+        };
+        let nodes = if self.watch_all_nodes || self.never_bind_nodes {
+            Nodes::All
+        } else {
+            Nodes::Only(self.node_name()?)
+        };
+        let hint = "no objects: give --kubeconfig, --master or --manifests";
+        Ok(Box::new(
+            Cluster::connect(&access, nodes, wake).context(hint)?,
+        ))
+    }
+
     /// What the model is told.
     ///
     /// # Errors

@@ -3,9 +3,11 @@
 //! ```text
 //! cargo run --release --example kube-proxy -- --manifests examples/manifests --dry-run
 //! cargo xtask lab -- target/release/examples/kube-proxy --manifests examples/manifests --once
+//! kube-proxy --kubeconfig=/etc/kubernetes/kube-proxy.kubeconfig --cluster-cidr=10.244.0.0/16
 //! ```
 //!
-//! The first prints what a node would be made to do, in order; the second does it in a real kernel.
+//! The first prints what a node would be made to do, in order; the second does it in a real kernel; the third follows a
+//! cluster.
 
 mod flags;
 mod node;
@@ -18,7 +20,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use clap::Parser as _;
 use ipvs_model::{Config, Known, Model};
-use ipvs_proxier::{Linux, Manifests, Proxier, Simulated};
+use ipvs_proxier::{Linux, Proxier, Simulated};
 use serde::Serialize;
 
 use crate::flags::{Flags, Output};
@@ -43,13 +45,12 @@ fn main() -> ExitCode {
 
 fn start(flags: &Flags) -> Result<()> {
     let config = flags.config()?;
-    let mut manifests = Manifests::new(flags.manifests.clone());
     if flags.cleanup {
         return clean_up(flags, config);
     }
     if flags.dry_run || flags.explain.is_some() {
         let mut proxier = Proxier::new(Model::new(config), Simulated::default());
-        run::load(&mut proxier, &mut manifests)?;
+        run::load(&mut proxier, &mut *flags.source(wake())?)?;
         // The addresses of this machine's links say nothing about the node that is planned for.
         let node_addresses = proxier.model().node_ips().to_vec();
         proxier.plane().set_node_addresses(node_addresses);
@@ -59,15 +60,13 @@ fn start(flags: &Flags) -> Result<()> {
             None => print(&plan, flags.output),
         };
     }
-    if flags.manifests.is_empty() && !flags.init_only {
-        bail!("nothing to proxy: give --manifests PATH");
-    }
     let mut linux = Linux::open(flags.iptables())?;
     node::prepare(flags, linux.ipvs())?;
     if flags.init_only {
         return Ok(());
     }
     node::probe_scheduler(linux.ipvs(), config.scheduler)?;
+    let mut source = flags.source(wake())?;
     let config = Config {
         families: linux.families(),
         random_fully: linux.random_fully(),
@@ -75,10 +74,16 @@ fn start(flags: &Flags) -> Result<()> {
     };
     let mut proxier = Proxier::new(Model::new(config), linux);
     if flags.once {
-        run::once(&mut proxier, &mut manifests)
+        run::once(&mut proxier, &mut *source)
     } else {
-        run::forever(&mut proxier, &mut manifests, flags.pace()?)
+        run::forever(&mut proxier, &mut *source, flags.pace()?)
     }
+}
+
+/// Ends the waiting of this thread.
+fn wake() -> impl Fn() + Send + Sync + 'static {
+    let this = std::thread::current();
+    move || this.unpark()
 }
 
 fn clean_up(flags: &Flags, config: Config) -> Result<()> {

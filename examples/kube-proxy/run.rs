@@ -1,4 +1,4 @@
-//! The loop: changes of the manifests in, syncs out, until a signal.
+//! The loop: changes of the objects in, syncs out, until a signal.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,19 +6,16 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use ipvs_proxier::{DataPlane, Due, Manifests, Pace, PlaneError, Proxier, Report, Schedule};
+use ipvs_proxier::{DataPlane, Due, Pace, PlaneError, Polled, Proxier, Report, Schedule, Source};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use tracing::{error, info};
 
-/// How often the manifests are looked at.
+/// How often manifests are looked at; the Kubernetes API wakes.
 const POLL: Duration = Duration::from_millis(250);
 
 /// Syncs once. Fails if a manifest cannot be used or an operation failed.
-pub(crate) fn once<P: DataPlane>(
-    proxier: &mut Proxier<P>,
-    manifests: &mut Manifests,
-) -> Result<()> {
-    load(proxier, manifests)?;
+pub(crate) fn once<P: DataPlane>(proxier: &mut Proxier<P>, source: &mut dyn Source) -> Result<()> {
+    load(proxier, source)?;
     let mut failures = proxier.sync()?.failures;
     if !failures.is_empty() {
         // A scheduler that the kernel lacks is replaced the second time.
@@ -35,29 +32,27 @@ pub(crate) fn once<P: DataPlane>(
     )
 }
 
-/// Brings the manifests into the model.
-pub(crate) fn load<P: DataPlane>(
-    proxier: &mut Proxier<P>,
-    manifests: &mut Manifests,
-) -> Result<()> {
-    match manifests.poll() {
-        Ok(changes) => {
-            changes
-                .into_iter()
-                .for_each(|change| proxier.change(change));
-            Ok(())
+/// Brings everything that there is into the model. Waits for the Kubernetes API; fails if a manifest cannot be used.
+pub(crate) fn load<P: DataPlane>(proxier: &mut Proxier<P>, source: &mut dyn Source) -> Result<()> {
+    loop {
+        let Polled { changes, problems } = source.poll();
+        changes
+            .into_iter()
+            .for_each(|change| proxier.change(change));
+        if !problems.is_empty() {
+            bail!("{}", problems.join("\n"));
         }
-        Err(errors) => {
-            let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
-            bail!("{}", lines.join("\n"))
+        if source.is_complete() {
+            return Ok(());
         }
+        thread::park_timeout(POLL);
     }
 }
 
 /// Syncs until SIGTERM or SIGINT, and leaves the kernel's state in place.
 pub(crate) fn forever<P: DataPlane>(
     proxier: &mut Proxier<P>,
-    manifests: &mut Manifests,
+    source: &mut dyn Source,
     pace: Pace,
 ) -> Result<()> {
     let stop = Arc::new(AtomicBool::new(false));
@@ -65,23 +60,19 @@ pub(crate) fn forever<P: DataPlane>(
         signal_hook::flag::register(signal, Arc::clone(&stop))?;
     }
     let mut schedule = Schedule::new(pace);
-    // Without a complete first picture everything that is there would look foreign.
-    let mut loaded = false;
     while !stop.load(Ordering::Relaxed) {
-        match manifests.poll() {
-            Ok(changes) if !changes.is_empty() || !loaded => {
-                loaded |= !manifests.is_refused();
-                changes
-                    .into_iter()
-                    .for_each(|change| proxier.change(change));
-                schedule.change();
-            }
-            Ok(_) => {}
-            Err(errors) => errors
-                .iter()
-                .for_each(|problem| error!("{problem}; the last good state stays in force")),
+        let Polled { changes, problems } = source.poll();
+        if !changes.is_empty() {
+            changes
+                .into_iter()
+                .for_each(|change| proxier.change(change));
+            schedule.change();
         }
-        let wait = if loaded {
+        problems
+            .iter()
+            .for_each(|problem| error!("{problem}; the last good state stays in force"));
+        // Without a complete first picture everything that is there would look foreign.
+        let wait = if source.is_complete() {
             step(proxier, &mut schedule)
         } else {
             POLL

@@ -5,6 +5,7 @@ mod differential;
 mod flows;
 mod golden;
 mod ipvsadm;
+mod kubernetes;
 mod netlink;
 mod packets;
 mod process;
