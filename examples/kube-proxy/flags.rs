@@ -9,8 +9,8 @@ use clap::{ArgAction, Parser, ValueEnum};
 use ipnet::IpNet;
 use ipvs_codec::{Family, Scheduler, Timeouts};
 use ipvs_model::{
-    Config, InterfaceName, LocalTraffic, NeverBind, NodePortAddresses, SkippedLoadBalancers,
-    Subject, VipBinding,
+    Config, Foreign, InterfaceName, LocalTraffic, NeverBind, NodePortAddresses,
+    SkippedLoadBalancers, Subject, VipBinding,
 };
 use ipvs_proxier::{Access, Cluster, IptablesBackend, Manifests, Nodes, Pace, Source};
 use tracing::info;
@@ -95,6 +95,10 @@ pub(crate) struct Flags {
     /// The least time between two syncs; the first change after quiet is applied at once.
     #[arg(long, default_value = "1s", value_parser = duration, value_name = "DURATION", help_heading = IPVS)]
     ipvs_min_sync_period: Duration,
+
+    /// Virtual servers in these networks are never removed.
+    #[arg(long, value_delimiter = ',', value_name = "CIDR", help_heading = IPVS)]
+    ipvs_exclude_cidrs: Vec<IpNet>,
 
     /// Answer ARP only for addresses of the link that asks.
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", action = ArgAction::Set, value_name = "BOOL", help_heading = IPVS)]
@@ -185,6 +189,10 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "OBJECT", help_heading = OURS)]
     pub(crate) explain: Option<Subject>,
 
+    /// What becomes of virtual servers and addresses of others: removed as by kube-proxy, or kept.
+    #[arg(long, value_enum, default_value_t = ForeignFlag::Remove, help_heading = OURS)]
+    foreign: ForeignFlag,
+
     /// Which iptables: the one in use, or a certain one.
     #[arg(long, value_enum, default_value_t = Backend::Auto, help_heading = OURS)]
     iptables_backend: Backend,
@@ -212,6 +220,12 @@ enum DetectLocal {
 enum Binding {
     Address,
     Route,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ForeignFlag {
+    Remove,
+    Keep,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -288,6 +302,11 @@ impl Flags {
             masquerade_mark: 1 << self.iptables_masquerade_bit,
             local_traffic: self.local_traffic()?,
             external_ips: self.external_ips(),
+            foreign: match self.foreign {
+                ForeignFlag::Remove => Foreign::Remove,
+                ForeignFlag::Keep => Foreign::Keep,
+            },
+            exclude_cidrs: self.ipvs_exclude_cidrs.clone(),
             node_port_addresses: self.node_port_addresses()?,
             vip_binding: match self.vip_binding {
                 Binding::Address => VipBinding::Address,

@@ -89,6 +89,9 @@ pub(crate) fn probe_scheduler(ipvs: &mut Ipvs, scheduler: Scheduler) -> Result<(
                 "{error}: the kernel has no scheduler {scheduler}: load it with `modprobe ip_vs_{scheduler}`"
             )
         }
+        Err(error) if error.cause().is_exists() => bail!(
+            "the virtual server {key} that is tried is there already: remove it (`ipvsadm -D -t 198.51.100.0:20000`)"
+        ),
         Err(error) => Err(error.into()),
     }
 }

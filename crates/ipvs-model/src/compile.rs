@@ -1,6 +1,6 @@
 //! One service, its slices and the node's facts → what it contributes to the kernel's state. Nothing else is looked at.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -29,6 +29,8 @@ pub(crate) struct Contribution {
     pub(crate) out_filters: Vec<OutFilter>,
     pub(crate) without_local: WithoutLocal,
     pub(crate) problems: Vec<Problem>,
+    /// For each virtual server of UDP the endpoints that its flows may go to.
+    pub(crate) udp: Vec<(ServiceKey, Arc<[SocketAddr]>)>,
 }
 
 /// An object, and why a service contributes it. Taken down only for explanations.
@@ -61,7 +63,9 @@ pub(crate) fn compile<'a>(
         };
         for (index, port) in service.ports.iter().enumerate() {
             let endpoints = Endpoints::of(port, *family, slices.clone(), facts);
+            let serving = (port.protocol == Protocol::UDP).then(|| endpoints.serving());
             let mut compiler = Compiler {
+                serving,
                 service,
                 index,
                 port,
@@ -100,6 +104,7 @@ impl Contribution {
         self.vips.shrink_to_fit();
         self.members.shrink_to_fit();
         self.out_filters.shrink_to_fit();
+        self.udp.shrink_to_fit();
     }
 }
 
@@ -112,6 +117,8 @@ struct Compiler<'a> {
     facts: &'a Facts<'a>,
     /// What is being compiled.
     because: Because,
+    /// Of UDP.
+    serving: Option<Arc<[SocketAddr]>>,
     into: &'a mut Contribution,
     traces: Option<&'a mut Vec<Trace>>,
 }
@@ -330,6 +337,9 @@ impl Compiler<'_> {
             .virtual_servers
             .push(Arc::new(VirtualServer::new(virtual_service, real_servers)));
         self.trace(Key::VirtualServer(key));
+        if let Some(serving) = &self.serving {
+            self.into.udp.push((key, Arc::clone(serving)));
+        }
     }
 
     fn schedule(&mut self, virtual_service: &mut ipvs_codec::Service) {

@@ -108,6 +108,17 @@ pub struct SkippedLoadBalancers {
     pub classes: Vec<String>,
 }
 
+/// What becomes of virtual servers, and of addresses on the dummy link, that no Service asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Foreign {
+    /// They go, whoever made them, as in kube-proxy.
+    #[default]
+    Remove,
+    /// They stay, unless they are ours: those that our sets list, which nobody else fills. For nodes that are shared with
+    /// keepalived, kube-vip or others.
+    Keep,
+}
+
 /// What one node is told and knows; everything else comes from the cluster's objects.
 ///
 /// ```
@@ -133,6 +144,11 @@ pub struct Config {
     pub node_port_addresses: NodePortAddresses,
     /// How virtual addresses are made local.
     pub vip_binding: VipBinding,
+    /// What becomes of what no Service asks for.
+    pub foreign: Foreign,
+    /// Virtual servers with an address in these networks are never removed (`--ipvs-exclude-cidrs`). Addresses are not
+    /// protected, nor what Services ask for, as in kube-proxy.
+    pub exclude_cidrs: Vec<IpNet>,
     /// Whether services are reached by their `externalIPs` (gate `AllowServiceExternalIPs`).
     pub external_ips: bool,
     /// Whether iptables can take ports at random for traffic that is masqueraded (`--random-fully`, since 1.6.2).
@@ -162,6 +178,8 @@ impl Default for Config {
             local_traffic: LocalTraffic::default(),
             node_port_addresses: NodePortAddresses::All,
             vip_binding: VipBinding::Address,
+            foreign: Foreign::Remove,
+            exclude_cidrs: Vec::new(),
             external_ips: true,
             random_fully: true,
             never_bind: NeverBind::default(),

@@ -3,12 +3,14 @@
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use foldhash::HashMap;
-use ipvs_codec::{Family, ServiceKey};
+use ipvs_codec::{Family, Protocol, ServiceKey};
+use ipvs_netfilter::conntrack::Flow;
+use ipvs_netfilter::ipset::EntryProtocol;
 
 use crate::compile::Contribution;
 use crate::input::{ObjectName, Service};
@@ -113,6 +115,7 @@ pub struct Desired {
     members_by_set: HashMap<(KubeSet, Family), usize>,
     out_filters: BTreeMap<OutFilter, u32>,
     without_local: WithoutLocal,
+    udp: HashMap<ServiceKey, Arc<[SocketAddr]>>,
     /// Virtual servers that several services claim.
     contested: BTreeSet<ServiceKey>,
     problems: BTreeMap<ObjectName, Vec<Problem>>,
@@ -203,6 +206,26 @@ impl Desired {
         own.chain(lost)
     }
 
+    /// Whether a tracked flow of UDP goes to an endpoint that serves its virtual server no more, or has no endpoint: such
+    /// a flow would be sent there for as long as packets come. O(log endpoints).
+    #[must_use]
+    pub fn is_stale(&self, flow: &Flow) -> bool {
+        let Some((Some((_, port)), Some((replies_from, _)))) =
+            Some((flow.original.ports, flow.reply.ports))
+        else {
+            return false;
+        };
+        if flow.original.protocol != EntryProtocol::UDP.0 {
+            return false;
+        }
+        let key = ServiceKey::endpoint(Protocol::UDP, flow.original.destination, port);
+        let server = SocketAddr::new(flow.reply.source, replies_from);
+        let serving = self.udp.get(&key);
+        // Without any endpoint there is nobody to send it to instead.
+        serving
+            .is_some_and(|serving| !serving.is_empty() && serving.binary_search(&server).is_err())
+    }
+
     /// How long the connections of leaving real servers live on; for ever if `None`. O(1).
     #[must_use]
     pub fn drain_deadline(&self, key: &ServiceKey) -> Option<Duration> {
@@ -257,6 +280,7 @@ impl Desired {
             }
             touched.push(Key::VirtualServer(server.service.key));
         }
+        self.udp.extend(contribution.udp.iter().cloned());
         for vip in &contribution.vips {
             let (bound, count) = self.vips.entry(vip.address()).or_insert((*vip, 0));
             *count = count.saturating_add(1);
@@ -303,6 +327,12 @@ impl Desired {
                 self.virtual_servers.insert(key, left);
             }
             touched.push(Key::VirtualServer(key));
+        }
+        for (key, serving) in &contribution.udp {
+            let known = self.udp.get(key);
+            if known.is_some_and(|known| Arc::ptr_eq(known, serving)) {
+                self.udp.remove(key);
+            }
         }
         for vip in &contribution.vips {
             if let Some((_, count)) = self.vips.get_mut(&vip.address()) {

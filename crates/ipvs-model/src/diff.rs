@@ -9,9 +9,10 @@ use ipnet::IpNet;
 use ipvs_codec::{Destination, Family, ServiceKey};
 use ipvs_netfilter::iptables::{Ruleset, SavedRules, Table};
 
-use crate::config::{Config, VipBinding};
+use crate::config::{Config, Foreign, VipBinding};
 use crate::desired::{Desired, Key};
 use crate::known::Known;
+use crate::ownership::{may_remove, may_unbind};
 use crate::plan::{Operation, Phase, Plan};
 use crate::rules::{OUT_FILTER, ruleset};
 use crate::sets::{KubeSet, Member};
@@ -99,7 +100,9 @@ impl Diff<'_> {
         });
         keys.extend(changed.map(|(key, _)| Key::VirtualServer(*key)));
         let left = known.virtual_servers.keys();
-        let left = left.filter(|key| desired.virtual_server(key).is_none());
+        let left = left.filter(|key| {
+            desired.virtual_server(key).is_none() && may_remove(key, self.config, known)
+        });
         keys.extend(left.copied().map(Key::VirtualServer));
         let missing = desired
             .members()
@@ -115,10 +118,9 @@ impl Diff<'_> {
             bound.is_none_or(|bound| **bound != [*vip])
         });
         keys.extend(unbound.map(|vip| Key::Vip(vip.address())));
-        let left = known
-            .vips
-            .keys()
-            .filter(|address| desired.vip(**address).is_none());
+        let left = known.vips.keys().filter(|address| {
+            desired.vip(**address).is_none() && may_unbind(**address, self.config, known)
+        });
         keys.extend(left.copied().map(Key::Vip));
         keys.sort_unstable();
         keys
@@ -263,7 +265,8 @@ impl Diff<'_> {
         if let Some(vip) = wanted.filter(|vip| !bound.contains(vip)) {
             operations.push(Operation::BindVip { vip });
         }
-        let leaving = bound.iter().filter(|vip| Some(**vip) != wanted);
+        let leaves = wanted.is_some() || may_unbind(address, self.config, self.known);
+        let leaving = bound.iter().filter(|vip| leaves && Some(**vip) != wanted);
         operations.extend(leaving.map(|vip| Operation::UnbindVip { vip: *vip }));
     }
 
@@ -290,10 +293,12 @@ impl Diff<'_> {
                 let (late, early) = self.staggered(key, wanted.real_servers());
                 operations.extend(early.iter().chain(late).map(add));
             }
-            (None, Some(_)) => operations.push(Operation::RemoveVirtualServer {
-                virtual_server: *key,
-            }),
-            (None, None) => {}
+            (None, Some(_)) if may_remove(key, self.config, self.known) => {
+                operations.push(Operation::RemoveVirtualServer {
+                    virtual_server: *key,
+                });
+            }
+            (None, _) => {}
         }
     }
 }
@@ -349,8 +354,8 @@ fn real_servers(wanted: &VirtualServer, known: &VirtualServer, operations: &mut 
     }
 }
 
-/// The plan that removes everything that is ours, and every virtual server, as kube-proxy's `--cleanup` does. Sets and
-/// chains go by their names. O(everything).
+/// The plan that removes everything that is ours, and every virtual server, as kube-proxy's `--cleanup` does, but for those
+/// that the configuration keeps. Sets and chains go by their names. O(everything).
 pub(crate) fn clean_up(config: &Config, known: &Known) -> Plan {
     let mut operations = Vec::new();
     for (family, saved) in &known.rules {
@@ -372,8 +377,17 @@ pub(crate) fn clean_up(config: &Config, known: &Known) -> Plan {
             spec: set.spec(family),
         });
     }
-    if !known.virtual_servers.is_empty() {
-        operations.push(Operation::FlushVirtualServers);
+    if config.foreign == Foreign::Remove && config.exclude_cidrs.is_empty() {
+        if !known.virtual_servers.is_empty() {
+            operations.push(Operation::FlushVirtualServers);
+        }
+    } else {
+        let keys = known.virtual_servers.keys();
+        let ours = keys.filter(|key| may_remove(key, config, known));
+        let mut ours: Vec<ServiceKey> = ours.copied().collect();
+        ours.sort_unstable();
+        let remove = |virtual_server| Operation::RemoveVirtualServer { virtual_server };
+        operations.extend(ours.into_iter().map(remove));
     }
     if known.link.is_some() {
         operations.push(Operation::DeleteLink);

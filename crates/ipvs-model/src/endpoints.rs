@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use ipvs_codec::{Destination, Family};
 
@@ -80,6 +81,12 @@ impl<'a> Endpoints<'a> {
             .iter()
             .filter(|(_, endpoint)| self.is_local(endpoint))
             .map(|(addr, _)| *addr)
+    }
+
+    /// Those that would take connections, wherever they are and whatever the policy: what a flow goes to stays so.
+    pub(crate) fn serving(&self) -> Arc<[SocketAddr]> {
+        let serving = self.all.iter().filter(|(_, endpoint)| endpoint.serving);
+        serving.map(|(addr, _)| *addr).collect()
     }
 
     fn is_local(&self, endpoint: &Endpoint) -> bool {

@@ -11,6 +11,7 @@ mod facts;
 pub mod input;
 mod known;
 mod model;
+mod ownership;
 mod plan;
 mod problem;
 mod rules;
@@ -18,7 +19,7 @@ mod sets;
 mod state;
 
 pub use config::{
-    Config, InterfaceName, LocalTraffic, NeverBind, NoInterfaceName, NodePortAddresses,
+    Config, Foreign, InterfaceName, LocalTraffic, NeverBind, NoInterfaceName, NodePortAddresses,
     SkippedLoadBalancers, VipBinding,
 };
 pub use desired::{Desired, Key};

@@ -2,6 +2,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use ipvs_codec::{Family, ServiceKey};
 use ipvs_model::{Known, Operation};
+use ipvs_netfilter::conntrack::Flow;
 
 use crate::error::PlaneError;
 
@@ -42,6 +43,15 @@ pub trait DataPlane {
 
     /// Applies operations in order and returns one outcome for each. A failed one neither stops nor undoes others.
     fn apply(&mut self, operations: &[Operation]) -> Vec<Outcome>;
+
+    /// The tracked flows of a family.
+    ///
+    /// # Errors
+    /// [`PlaneError`] when they cannot be read.
+    fn flows(&mut self, family: Family) -> Result<Vec<Flow>, PlaneError>;
+
+    /// Forgets tracked flows: one outcome for each, in order.
+    fn forget(&mut self, flows: &[Flow]) -> Vec<Outcome>;
 
     /// The connections of the real servers of some virtual servers. One read for each virtual server.
     ///

@@ -1,10 +1,11 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use ipvs_codec::{Family, Scheduler, ServiceKey};
+use ipvs_codec::{Family, Protocol, Scheduler, ServiceKey};
 use ipvs_model::input::{Change, ObjectName};
 use ipvs_model::{Desired, Known, Model, Operation, Phase, Plan, Problem};
+use ipvs_netfilter::conntrack::Flow;
 use tracing::{debug, info, warn};
 
 use crate::dataplane::DataPlane;
@@ -48,6 +49,8 @@ pub struct Proxier<P> {
     /// Virtual servers that may have draining real servers, so that a change need not look at all of them, and since
     /// when these were seen.
     draining: BTreeMap<ServiceKey, BTreeMap<SocketAddr, Instant>>,
+    /// Families with endpoints of UDP that changed: their tracked flows are looked through after a whole sync.
+    flows_due: BTreeSet<Family>,
     /// Problems that the log has.
     told: Vec<(ObjectName, Problem)>,
 }
@@ -60,6 +63,7 @@ impl<P: DataPlane> Proxier<P> {
             plane,
             known: None,
             draining: BTreeMap::new(),
+            flows_due: BTreeSet::new(),
             told: Vec::new(),
         }
     }
@@ -228,6 +232,40 @@ impl<P: DataPlane> Proxier<P> {
         Ok(self.apply(plan, known))
     }
 
+    /// Makes the kernel forget flows of UDP to endpoints that are gone: without an end of their own they would go there
+    /// for as long as packets come. After the real servers have left, so that none begins again. O(tracked flows), and
+    /// only after endpoints of UDP changed.
+    fn forget_stale_flows(&mut self) {
+        for family in std::mem::take(&mut self.flows_due) {
+            let stale: Vec<Flow> = match self.plane.flows(family) {
+                Ok(flows) => {
+                    let desired = self.model.desired();
+                    let stale = flows.into_iter().filter(|flow| desired.is_stale(flow));
+                    stale.collect()
+                }
+                Err(problem) => {
+                    warn!("{problem}; flows of UDP to endpoints that are gone may go on");
+                    continue;
+                }
+            };
+            let outcomes = self.plane.forget(&stale);
+            for (flow, outcome) in stale.iter().zip(&outcomes) {
+                match outcome {
+                    Ok(()) => debug!("forget flow {flow:?}"),
+                    // It has ended by itself.
+                    Err(error) if error.errno() == Some(ENOENT) => {}
+                    Err(error) => warn!("forget flow {flow:?}: {error}"),
+                }
+            }
+            if !stale.is_empty() {
+                info!(
+                    flows = stale.len(),
+                    "forgot flows to endpoints that are gone"
+                );
+            }
+        }
+    }
+
     /// Each problem once, until it is gone. O(problems).
     fn tell_problems(&mut self) {
         let problems = self.model.desired().problems();
@@ -259,6 +297,7 @@ impl<P: DataPlane> Proxier<P> {
                     debug!("{operation}");
                     known.applied(operation);
                     self.note_drain(operation);
+                    self.flows_due.extend(changed_udp(operation));
                 }
                 Err(error) => {
                     warn!("{operation}: {error}");
@@ -283,6 +322,9 @@ impl<P: DataPlane> Proxier<P> {
         self.model.share(&plan, &mut known);
         // What a failed operation left behind is not known.
         self.known = failures.is_empty().then_some(known);
+        if self.known.is_some() {
+            self.forget_stale_flows();
+        }
         Report { plan, failures }
     }
 }
@@ -295,4 +337,20 @@ fn missing_scheduler(operation: &Operation, error: &PlaneError) -> Option<Schedu
         }
         _ => None,
     }
+}
+
+/// The family of a virtual server of UDP whose real servers an operation changed.
+fn changed_udp(operation: &Operation) -> Option<Family> {
+    let (Operation::AddRealServer {
+        virtual_server: key,
+        ..
+    }
+    | Operation::RemoveRealServer {
+        virtual_server: key,
+        ..
+    }) = operation
+    else {
+        return None;
+    };
+    (key.protocol() == Some(Protocol::UDP)).then(|| key.family())
 }

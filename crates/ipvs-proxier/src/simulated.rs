@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use ipvs_codec::{Family, ServiceKey};
 use ipvs_model::{Known, Member, Operation, Vip};
+use ipvs_netfilter::conntrack::Flow;
 use ipvs_netfilter::ipset::SetSpec;
 use ipvs_netlink::{Cause, KernelError};
 
@@ -41,6 +42,7 @@ pub struct Simulated {
     connections: Vec<Connections>,
     node_addresses: Vec<IpAddr>,
     gateways: Vec<IpAddr>,
+    flows: Vec<Flow>,
     messages: u64,
     reads: u64,
     processes: u64,
@@ -79,6 +81,11 @@ impl Simulated {
     /// Gives the simulated node addresses.
     pub fn set_node_addresses(&mut self, addresses: Vec<IpAddr>) {
         self.node_addresses = addresses;
+    }
+
+    /// The tracked flows, to be looked at and changed.
+    pub const fn tracked_flows(&mut self) -> &mut Vec<Flow> {
+        &mut self.flows
     }
 
     /// Gives the simulated node gateways.
@@ -181,6 +188,29 @@ impl DataPlane for Simulated {
 
     fn gateways(&mut self) -> Result<Vec<IpAddr>, PlaneError> {
         Ok(self.gateways.clone())
+    }
+
+    fn flows(&mut self, family: Family) -> Result<Vec<Flow>, PlaneError> {
+        self.reads += 1;
+        let of_family = |flow: &&Flow| Family::of(flow.original.destination) == family;
+        Ok(self.flows.iter().filter(of_family).copied().collect())
+    }
+
+    fn forget(&mut self, flows: &[Flow]) -> Vec<Outcome> {
+        let before = self.flows.clone();
+        self.flows.retain(|flow| !flows.contains(flow));
+        let outcome = |flow| {
+            if before.contains(flow) {
+                Ok(())
+            } else {
+                let cause = Cause::Kernel(KernelError {
+                    errno: ENOENT,
+                    text: None,
+                });
+                Err(Box::new(cause.into()))
+            }
+        };
+        flows.iter().map(outcome).collect()
     }
 
     fn apply(&mut self, operations: &[Operation]) -> Vec<Outcome> {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use ipvs_codec::{Destination, Family, Protocol, Scheduler, Service, ServiceKey};
 use ipvs_model::input::{Change, Manifest};
 use ipvs_model::{Config, Known, KubeSet, Model, Operation};
+use ipvs_netfilter::conntrack::Flow;
 use ipvs_proxier::{Connections, DataPlane, Outcome, PlaneError, Proxier, Simulated};
 
 fn changes(json: &str) -> Vec<Change> {
@@ -347,6 +348,14 @@ impl DataPlane for Refusing {
 
     fn gateways(&mut self) -> Result<Vec<IpAddr>, PlaneError> {
         self.kernel.gateways()
+    }
+
+    fn flows(&mut self, family: Family) -> Result<Vec<Flow>, PlaneError> {
+        self.kernel.flows(family)
+    }
+
+    fn forget(&mut self, flows: &[Flow]) -> Vec<Outcome> {
+        self.kernel.forget(flows)
     }
 
     fn apply(&mut self, operations: &[Operation]) -> Vec<Outcome> {

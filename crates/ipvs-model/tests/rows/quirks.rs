@@ -1,9 +1,9 @@
 //! Section 13 of the specification: where kube-proxy surprises, and whether it is copied.
 
 use crate::fixture::*;
-use ipvs_codec::Protocol;
+use ipvs_codec::{Protocol, ServiceKey};
 use ipvs_model::input::Change;
-use ipvs_model::{Known, Model, Operation};
+use ipvs_model::{Config, Foreign, Known, Model, Operation, Vip, VirtualServer};
 
 #[test]
 fn q1_kept_internal_policy_local_falls_back_where_a_service_is_reached_from_outside() {
@@ -81,5 +81,69 @@ fn q13_kept_node_ports_are_not_served_on_loopback() {
     assert!(
         text.unwrap()
             .contains("-A KUBE-SERVICES -s 127.0.0.0/8 -j RETURN")
+    );
+}
+
+fn foreign_server(node: &mut Node, addr: &str) -> ServiceKey {
+    let key = ServiceKey::endpoint(Protocol::UDP, addr.parse().unwrap(), 56);
+    let service = ipvs_codec::Service::new(key, "rr".parse().unwrap());
+    let server = VirtualServer::new(service, Vec::new());
+    node.known.virtual_servers.insert(key, server.into());
+    let address = addr.parse().unwrap();
+    node.known
+        .vips
+        .insert(address, vec![Vip::Address { address }]);
+    key
+}
+
+#[test]
+fn q12_kept_excluded_networks_protect_virtual_servers_and_not_addresses() {
+    let config = Config {
+        exclude_cidrs: vec!["4.4.4.4/32".parse().unwrap()],
+        ..config()
+    };
+    let mut node = Node::new(config, [s(PLAIN)]);
+    foreign_server(&mut node, "4.4.4.4");
+    foreign_server(&mut node, "4.4.4.5");
+    let plan = node.model.plan_everything(&node.known).to_string();
+    assert_eq!(
+        plan,
+        "remove virtual server 4.4.4.5:56/UDP\nunbind VIP 4.4.4.4 (address)\nunbind VIP 4.4.4.5 (address)\n"
+    );
+}
+
+#[test]
+fn what_others_made_may_be_kept_and_ours_goes_also_after_a_restart() {
+    let config = Config {
+        foreign: Foreign::Keep,
+        ..config()
+    };
+    let node_port = node_port("TCP", "");
+    let mut node = Node::new(config.clone(), [node_port, slice(&[E1]), node_addresses()]);
+    let theirs = foreign_server(&mut node, "192.168.1.10");
+    assert!(node.model.plan_everything(&node.known).is_empty());
+    // Restarted, and the Service is gone meanwhile.
+    let mut restarted = Model::new(config);
+    let plan = restarted.plan_everything(&node.known).to_string();
+    for ours in [
+        "10.96.0.10:80/TCP",
+        "192.168.1.10:30080/TCP",
+        "VIP 10.96.0.10",
+    ] {
+        assert!(plan.contains(ours), "{ours} in\n{plan}");
+    }
+    assert!(!plan.contains(&theirs.to_string()), "{plan}");
+    assert!(!plan.contains("VIP 192.168.1.10"), "{plan}");
+    let cleaned = restarted.plan_clean_up(&node.known).to_string();
+    assert!(cleaned.contains("remove virtual server 10.96.0.10:80/TCP"));
+    assert!(!cleaned.contains(&theirs.to_string()) && !cleaned.contains("all virtual servers"));
+    // An ordinary deletion.
+    let gone = ipvs_model::input::ObjectName::new("ns", "s");
+    node.model.change(Change::ServiceGone(gone));
+    let plan = node.model.plan(&node.known);
+    node.apply(&plan);
+    assert_eq!(
+        node.known.virtual_servers.keys().collect::<Vec<_>>(),
+        [&theirs]
     );
 }

@@ -6,8 +6,9 @@ use std::path::Path;
 
 use ipvs_codec::{Family, Request, ServiceKey};
 use ipvs_model::{Operation, Vip};
+use ipvs_netfilter::conntrack::Flow;
 use ipvs_netfilter::ipset;
-use ipvs_netlink::{Binding, Cause, IpSets, Ipvs, KernelError, Links};
+use ipvs_netlink::{Binding, Cause, Conntrack, IpSets, Ipvs, KernelError, Links};
 
 use self::iptables::Iptables;
 pub use self::iptables::IptablesBackend;
@@ -27,6 +28,7 @@ pub struct Linux {
     ipvs: Ipvs,
     links: Links,
     sets: IpSets,
+    flows: Conntrack,
     iptables: Iptables,
 }
 
@@ -50,6 +52,7 @@ impl Linux {
             ipvs: Ipvs::open()?,
             links: Links::open()?,
             sets: IpSets::open()?,
+            flows: Conntrack::open()?,
             iptables: Iptables::detect(backend)?,
         })
     }
@@ -246,6 +249,16 @@ impl DataPlane for Linux {
 
     fn gateways(&mut self) -> Result<Vec<IpAddr>, PlaneError> {
         Ok(self.links.gateways()?)
+    }
+
+    fn flows(&mut self, family: Family) -> Result<Vec<Flow>, PlaneError> {
+        Ok(self.flows.flows(family)?)
+    }
+
+    fn forget(&mut self, flows: &[Flow]) -> Vec<Outcome> {
+        let mut outcomes = Vec::with_capacity(flows.len());
+        take(self.flows.delete(flows), &mut outcomes);
+        outcomes
     }
 
     fn apply(&mut self, operations: &[Operation]) -> Vec<Outcome> {

@@ -41,6 +41,38 @@ fn row_004_the_probe_leaves_nothing() {
     assert_eq!(namespace.output("ipvsadm", &["-S", "-n"]).unwrap(), "");
 }
 
+/// The key that is probed is taken: a probe would fail.
+#[test]
+fn row_005_and_006_and_q14_kept_only_a_scheduler_that_is_not_in_use_is_probed() {
+    let namespace = NetNs::new("pr-known").unwrap();
+    let probed = ["-A", "-t", "198.51.100.0:20000", "-s", "rr"];
+    namespace.output("ipvsadm", &probed).unwrap();
+    let exclude = "--ipvs-exclude-cidrs=198.51.100.0/24";
+    let (ok, log) = run(&namespace, &[&shop(), "--once", exclude]);
+    assert!(ok, "{log}");
+    let table = namespace.output("ipvsadm", &["-S", "-n"]).unwrap();
+    assert!(table.contains("-A -t 198.51.100.0:20000 -s rr"), "{table}");
+    let (ok, log) = run(
+        &namespace,
+        &[&shop(), "--once", exclude, "--ipvs-scheduler=wrr"],
+    );
+    assert!(
+        !ok && log.contains("ipvsadm -D -t 198.51.100.0:20000"),
+        "{log}"
+    );
+}
+
+#[test]
+fn what_others_made_is_kept_where_asked() {
+    let namespace = NetNs::new("pr-foreign").unwrap();
+    let theirs = ["-A", "-u", "4.4.4.4:56", "-s", "rr"];
+    namespace.output("ipvsadm", &theirs).unwrap();
+    assert!(run(&namespace, &[&shop(), "--once", "--foreign=keep"]).0);
+    assert!(run(&namespace, &["--cleanup", "--foreign=keep"]).0);
+    let table = namespace.output("ipvsadm", &["-S", "-n"]).unwrap();
+    assert_eq!(table, "-A -u 4.4.4.4:56 -s rr\n");
+}
+
 #[test]
 fn row_011_and_015_sysctls_and_timeouts_are_set() {
     let namespace = NetNs::new("pr-sysctl").unwrap();
@@ -124,6 +156,10 @@ fn row_129_and_130_foreign_virtual_servers_and_addresses_are_removed() {
     namespace
         .output("ipvsadm", &["-A", "-f", "7", "-s", "rr"])
         .unwrap();
+    let exclude = "--ipvs-exclude-cidrs=4.4.4.4/32";
+    assert!(run(&namespace, &[&shop(), "--once", exclude]).0);
+    let table = namespace.output("ipvsadm", &["-S", "-n"]).unwrap();
+    assert!(table.contains("-A -u 4.4.4.4:56"), "{table}");
     namespace.ip("addr add 4.4.4.4/32 dev kube-ipvs0").unwrap();
     namespace
         .output("ipset", &["add", "KUBE-CLUSTER-IP", "4.4.4.4,tcp:1"])
