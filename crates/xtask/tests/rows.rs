@@ -8,7 +8,7 @@ use std::path::Path;
 const EXCUSED: [(&[u16], &str); 6] = [
     (&[1, 2, 3], "other modes and the ipset program are not used"),
     (
-        &[6, 16, 17, 18, 19, 20, 21, 22, 23, 24],
+        &[16, 17, 18, 19, 20, 21, 22, 23, 24],
         "flags, configuration file",
     ),
     (&[25], "the tables of nftables mode"),
