@@ -15,7 +15,9 @@ use ipvs_model::{
 use ipvs_proxier::{Access, Cluster, IptablesBackend, Manifests, Nodes, Pace, Source};
 use tracing::info;
 
-const OURS: &str = "Beyond kube-proxy";
+use crate::command_line::Accepted;
+
+pub(crate) const OURS: &str = "Beyond kube-proxy";
 const IPVS: &str = "IPVS";
 const CONNTRACK: &str = "Connection tracking";
 const TRAFFIC: &str = "Traffic";
@@ -27,6 +29,10 @@ pub(crate) struct Flags {
     /// Only ipvs.
     #[arg(long, default_value = "ipvs", value_name = "MODE")]
     pub(crate) proxy_mode: String,
+
+    /// A KubeProxyConfiguration (v1alpha1), which replaces most flags; when it changes, the proxier ends to be started anew.
+    #[arg(long = "config", value_name = "FILE")]
+    pub(crate) config_file: Option<PathBuf>,
 
     /// How to reach the Kubernetes API [default: the pod's service account].
     #[arg(long, default_value = "", value_name = "FILE")]
@@ -131,6 +137,9 @@ pub(crate) struct Flags {
     /// Timeout of tracked TCP connections in CLOSE_WAIT; 0 leaves it.
     #[arg(long, default_value = "1h", value_parser = duration, value_name = "DURATION", help_heading = CONNTRACK)]
     pub(crate) conntrack_tcp_timeout_close_wait: Duration,
+
+    #[command(flatten)]
+    pub(crate) accepted: Accepted,
 
     /// Manifest file, or folder of manifests, with Services, EndpointSlices and Nodes; followed while it runs.
     #[arg(long, value_name = "PATH", help_heading = OURS)]

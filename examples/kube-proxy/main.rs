@@ -9,6 +9,8 @@
 //! The first prints what a node would be made to do, in order; the second does it in a real kernel; the third follows a
 //! cluster.
 
+mod command_line;
+mod config_file;
 mod flags;
 mod node;
 mod run;
@@ -18,7 +20,6 @@ use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
-use clap::Parser as _;
 use ipvs_model::{Config, Known, Model};
 use ipvs_proxier::{Linux, Proxier, Simulated};
 use serde::Serialize;
@@ -34,7 +35,8 @@ fn main() -> ExitCode {
         .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
         .with_target(false)
         .init();
-    match start(&Flags::parse()) {
+    let flags = command_line::parse(std::env::args_os().collect());
+    match flags.and_then(|flags| start(&flags)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
@@ -45,6 +47,7 @@ fn main() -> ExitCode {
 
 fn start(flags: &Flags) -> Result<()> {
     let config = flags.config()?;
+    flags.accepted.tell();
     if flags.cleanup {
         return clean_up(flags, config);
     }
@@ -76,7 +79,12 @@ fn start(flags: &Flags) -> Result<()> {
     if flags.once {
         run::once(&mut proxier, &mut *source)
     } else {
-        run::forever(&mut proxier, &mut *source, flags.pace()?)
+        run::forever(
+            &mut proxier,
+            &mut *source,
+            flags.pace()?,
+            flags.config_file.as_deref(),
+        )
     }
 }
 

@@ -1,5 +1,6 @@
 //! The loop: changes of the objects in, syncs out, until a signal.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -54,13 +55,24 @@ pub(crate) fn forever<P: DataPlane>(
     proxier: &mut Proxier<P>,
     source: &mut dyn Source,
     pace: Pace,
+    config_file: Option<&Path>,
 ) -> Result<()> {
+    let modified = |path: &Path| {
+        std::fs::metadata(path)
+            .and_then(|found| found.modified())
+            .ok()
+    };
+    let stamp = || config_file.map(modified);
+    let stamp_at_start = stamp();
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGTERM, SIGINT] {
         signal_hook::flag::register(signal, Arc::clone(&stop))?;
     }
     let mut schedule = Schedule::new(pace);
     while !stop.load(Ordering::Relaxed) {
+        if stamp() != stamp_at_start {
+            bail!("the configuration file has changed: ending, to be started anew");
+        }
         let Polled { changes, problems } = source.poll();
         if !changes.is_empty() {
             changes

@@ -82,6 +82,14 @@ impl RunningProxier {
         })
     }
 
+    /// How it ended, if it did.
+    ///
+    /// # Errors
+    /// When it cannot be asked.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        Ok(self.child.try_wait()?)
+    }
+
     /// Asks it to stop with SIGTERM and waits for its end.
     ///
     /// # Errors

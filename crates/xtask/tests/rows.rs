@@ -7,10 +7,7 @@ use std::path::Path;
 /// Rows without a test, and why.
 const EXCUSED: [(&[u16], &str); 6] = [
     (&[1, 2, 3], "other modes and the ipset program are not used"),
-    (
-        &[16, 17, 18, 19, 20, 21, 22, 23, 24],
-        "flags, configuration file",
-    ),
+    (&[23], "the addresses of health and metrics"),
     (&[25], "the tables of nftables mode"),
     (
         &[26, 140, 141, 142, 143, 144, 145, 146, 147, 148],

@@ -1,6 +1,9 @@
 //! The reference proxier as a process: exit codes, errors, foreign state.
 
-use ipvs_test_support::{NetNs, run_kube_proxy, workspace};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use ipvs_test_support::{NetNs, RunningProxier, eventually, run_kube_proxy, workspace};
 
 fn run(namespace: &NetNs, arguments: &[&str]) -> (bool, String) {
     let output = run_kube_proxy(namespace, arguments).unwrap();
@@ -232,4 +235,47 @@ fn a_dry_run_of_the_clean_up_changes_nothing() {
         "{text}"
     );
     assert_eq!(namespace.output("ipset", &["save"]).unwrap(), before);
+}
+
+#[test]
+fn row_017_init_only_sets_sysctls_and_makes_nothing() {
+    let namespace = NetNs::new("pr-init").unwrap();
+    let (ok, log) = run(&namespace, &[&shop(), "--init-only"]);
+    assert!(ok, "{log}");
+    let forward = namespace.output("cat", &["/proc/sys/net/ipv4/ip_forward"]);
+    assert_eq!(forward.unwrap(), "1\n");
+    assert_eq!(namespace.output("ipvsadm", &["-S", "-n"]).unwrap(), "");
+    assert_eq!(namespace.output("ipset", &["save"]).unwrap(), "");
+    let links = namespace.output("ip", &["link"]).unwrap();
+    assert!(!links.contains("kube-ipvs0"), "{links}");
+    let rules = namespace.output("iptables-legacy-save", &[]).unwrap();
+    assert!(!rules.contains("KUBE"), "{rules}");
+}
+
+#[test]
+fn row_021_a_configuration_file_that_changes_ends_the_process() {
+    let namespace = NetNs::new("pr-config").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let (file, log) = (folder.path().join("config.conf"), folder.path().join("log"));
+    let text = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\nmode: ipvs\n\
+                ipvs: {scheduler: lc}\nconntrack: {maxPerCore: 0}\n";
+    std::fs::write(&file, text).unwrap();
+    let config = format!("--config={}", file.display());
+    let arguments = [config.as_str(), &shop()];
+    let mut proxier = RunningProxier::start(&namespace, &arguments, &log).unwrap();
+    let patience = Duration::from_secs(60);
+    eventually(patience, || {
+        let table = namespace.output("ipvsadm", &["-S", "-n"])?;
+        anyhow::ensure!(table.contains("-A -t 10.96.0.10:80 -s lc"), "{table}");
+        Ok(())
+    })
+    .unwrap();
+    std::fs::write(&file, text.replace("lc", "rr")).unwrap();
+    let status = eventually(patience, || {
+        let text = std::fs::read_to_string(&log)?;
+        proxier
+            .ended()?
+            .with_context(|| format!("it goes on: {text}"))
+    });
+    assert!(!status.unwrap().success());
 }

@@ -1,0 +1,231 @@
+//! Which words of the command line count, beside a configuration file and from other eras.
+
+use std::ffi::OsString;
+
+use anyhow::{Result, bail};
+use clap::{Args, CommandFactory as _, FromArgMatches as _};
+use tracing::{info, warn};
+
+use crate::config_file;
+use crate::flags::{Flags, OURS};
+
+/// Flags that count beside `--config`.
+const BESIDE_A_FILE: [&str; 5] = [
+    "config",
+    "hostname-override",
+    "master",
+    "cleanup",
+    "init-only",
+];
+
+macro_rules! accepted {
+    ($($name:ident = $flag:literal,)*) => {
+        /// Flags of kube-proxy, of today and of its early days, that change nothing here.
+        #[derive(Debug, Default, Args)]
+        pub(crate) struct Accepted {
+            $(
+                #[arg(long = $flag, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+                $name: Option<String>,
+            )*
+            #[arg(short = 'v', hide = true, num_args = 1)]
+            verbosity: Option<String>,
+        }
+
+        impl Accepted {
+            /// Those that were given, with their values.
+            fn given(&self) -> Vec<(&'static str, &str)> {
+                let all = [$(($flag, self.$name.as_deref())),*];
+                all.into_iter().filter_map(|(flag, value)| Some((flag, value?))).collect()
+            }
+        }
+    };
+}
+
+accepted! {
+    alsologtostderr = "alsologtostderr",
+    bind_address_hard_fail = "bind-address-hard-fail",
+    cleanup_iptables = "cleanup-iptables",
+    cleanup_ipvs = "cleanup-ipvs",
+    config_sync_period = "config-sync-period",
+    conntrack_max = "conntrack-max",
+    conntrack_tcp_be_liberal = "conntrack-tcp-be-liberal",
+    conntrack_udp_timeout = "conntrack-udp-timeout",
+    conntrack_udp_timeout_stream = "conntrack-udp-timeout-stream",
+    healthz_bind_address = "healthz-bind-address",
+    healthz_port = "healthz-port",
+    iptables_localhost_nodeports = "iptables-localhost-nodeports",
+    iptables_min_sync_period = "iptables-min-sync-period",
+    iptables_sync_period = "iptables-sync-period",
+    kube_api_burst = "kube-api-burst",
+    kube_api_content_type = "kube-api-content-type",
+    kube_api_qps = "kube-api-qps",
+    log_dir = "log-dir",
+    log_flush_frequency = "log-flush-frequency",
+    logging_format = "logging-format",
+    logtostderr = "logtostderr",
+    metrics_bind_address = "metrics-bind-address",
+    metrics_port = "metrics-port",
+    oom_score_adj = "oom-score-adj",
+    profiling = "profiling",
+    proxy_port_range = "proxy-port-range",
+    resource_container = "resource-container",
+    show_hidden_metrics = "show-hidden-metrics-for-version",
+    udp_timeout = "udp-timeout",
+    vmodule = "vmodule",
+}
+
+impl Accepted {
+    /// Says so. Health and metrics are not served: who relies on them must know.
+    pub(crate) fn tell(&self) {
+        for (flag, value) in self.given() {
+            let is_on = !matches!(value, "" | "0" | "true" | "false");
+            if is_on && (flag.starts_with("healthz") || flag.starts_with("metrics")) {
+                warn!("--{flag}={value}: accepted, but neither health nor metrics are served here");
+            } else {
+                info!("--{flag}={value}: accepted, changes nothing here");
+            }
+        }
+    }
+}
+
+/// The flags of the command line, or of the file that it names and what counts beside it.
+///
+/// # Errors
+/// When the file cannot be used. A wrong flag ends the process with clap's message.
+pub(crate) fn parse(words: Vec<OsString>) -> Result<Flags> {
+    let flags = from_words(words.clone()).unwrap_or_else(|error| error.exit());
+    let Some(path) = flags.config_file.clone() else {
+        return Ok(flags);
+    };
+    let program = words.first().cloned().unwrap_or_default();
+    let (beside, ignored) = beside_a_file(&words);
+    for flag in ignored {
+        warn!("--{flag}: ignored, --config has its own");
+    }
+    let from_file = config_file::read(&path)?;
+    let all = [program]
+        .into_iter()
+        .chain(from_file.into_iter().map(OsString::from));
+    match from_words(all.chain(beside).collect()) {
+        Ok(flags) => Ok(flags),
+        Err(error) => bail!("--config: {}: {error}", path.display()),
+    }
+}
+
+fn from_words(words: Vec<OsString>) -> Result<Flags, clap::Error> {
+    Flags::from_arg_matches(&Flags::command().try_get_matches_from(words)?)
+}
+
+/// The words that count beside a file, and the flags that do not.
+fn beside_a_file(words: &[OsString]) -> (Vec<OsString>, Vec<String>) {
+    let command = Flags::command();
+    let (mut kept, mut ignored) = (Vec::new(), Vec::new());
+    let mut rest = words.iter().skip(1);
+    while let Some(word) = rest.next() {
+        let text = word.to_string_lossy();
+        let name = text.trim_start_matches('-');
+        let (name, has_value) = match name.split_once('=') {
+            Some((name, _)) => (name, true),
+            None => (name, false),
+        };
+        let argument = command.get_arguments().find(|argument| {
+            argument.get_long() == Some(name)
+                || argument.get_short().map(String::from).as_deref() == Some(name)
+        });
+        let Some(argument) = argument else { continue };
+        let separate =
+            !has_value && argument.get_action().takes_values() && !argument.is_require_equals_set();
+        let value = if separate { rest.next() } else { None };
+        let is_ours = argument.get_help_heading() == Some(OURS);
+        if is_ours || BESIDE_A_FILE.contains(&name) {
+            kept.push(word.clone());
+            kept.extend(value.cloned());
+        } else {
+            ignored.push(name.to_owned());
+        }
+    }
+    (kept, ignored)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(line: &str) -> Vec<OsString> {
+        line.split(' ').map(OsString::from).collect()
+    }
+
+    #[test]
+    fn row_024_the_seeds_command_line_is_accepted() {
+        let line = "kube-proxy --bind-address=10.10.1.8 --hostname-override=docker4.node --masquerade-all \
+                    --feature-gates=SupportIPVSProxyMode=true --proxy-mode=ipvs --ipvs-min-sync-period=5s \
+                    --ipvs-sync-period=5s --ipvs-scheduler=rr --kubeconfig=/x --cluster-cidr=10.254.0.0/16 \
+                    --logtostderr=true -v 2 --cleanup-ipvs=false --conntrack-max=0";
+        let flags = parse(words(line)).unwrap();
+        let config = flags.config().unwrap();
+        assert!(config.masquerade_all);
+        assert_eq!(config.node_name, "docker4.node");
+        assert_eq!(flags.pace().unwrap().min_sync.as_secs(), 5);
+    }
+
+    #[test]
+    fn row_020_beside_a_file_few_flags_count() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let text = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\nmode: ipvs\n\
+                    ipvs: {scheduler: lc}\nhostnameOverride: other\n";
+        std::fs::write(file.path(), text).unwrap();
+        let line = format!(
+            "kube-proxy --ipvs-scheduler=wrr --ipvs-sync-period 7s --config {} --hostname-override=N1 --vip-binding route",
+            file.path().display()
+        );
+        let flags = parse(words(&line)).unwrap();
+        let config = flags.config().unwrap();
+        assert_eq!(config.scheduler, ipvs_codec::Scheduler::LC);
+        assert_eq!(config.node_name, "n1");
+        assert_eq!(config.vip_binding, ipvs_model::VipBinding::Route);
+        let pace = flags.pace().unwrap();
+        assert_eq!((pace.min_sync.as_secs(), pace.sync.as_secs()), (0, 30));
+    }
+
+    #[test]
+    fn row_018_impossible_values_are_refused() {
+        for flag in [
+            "--ipvs-tcp-timeout=-1s",
+            "--iptables-masquerade-bit=32",
+            "--ipvs-exclude-cidrs=x",
+            "--cluster-cidr=10.0.0.0/33",
+            "--detect-local-mode=Nothing",
+        ] {
+            let refused = from_words(words(&format!("kube-proxy {flag}")));
+            assert!(refused.is_err(), "{flag}");
+        }
+        for flag in [
+            "--ipvs-min-sync-period=60s --ipvs-sync-period=30s",
+            "--nodeport-addresses=primary,10.0.0.0/8",
+            "--cluster-cidr=10.0.0.0/8,11.0.0.0/8",
+            "--detect-local-mode=BridgeInterface",
+            "--ipvs-sync-period=0s",
+        ] {
+            let flags = from_words(words(&format!("kube-proxy {flag}"))).unwrap();
+            assert!(flags.config().is_err(), "{flag}");
+        }
+    }
+
+    #[test]
+    fn row_016_without_timeouts_none_are_set() {
+        let timeouts = |line| from_words(words(line)).unwrap().timeouts();
+        assert_eq!(timeouts("kube-proxy --ipvs-tcp-timeout=0s"), None);
+        assert!(timeouts("kube-proxy --ipvs-udp-timeout=5m").is_some());
+    }
+
+    #[test]
+    fn q9_kept_the_least_time_between_syncs_is_a_second_by_flag() {
+        let flags = from_words(words("kube-proxy")).unwrap();
+        assert_eq!(flags.pace().unwrap().min_sync.as_secs(), 1);
+    }
+
+    #[test]
+    fn q15_fixed_an_empty_metrics_address_is_accepted() {
+        assert!(from_words(words("kube-proxy --metrics-bind-address=")).is_ok());
+    }
+}
