@@ -51,7 +51,6 @@ accepted! {
     conntrack_tcp_be_liberal = "conntrack-tcp-be-liberal",
     conntrack_udp_timeout = "conntrack-udp-timeout",
     conntrack_udp_timeout_stream = "conntrack-udp-timeout-stream",
-    healthz_bind_address = "healthz-bind-address",
     healthz_port = "healthz-port",
     iptables_localhost_nodeports = "iptables-localhost-nodeports",
     iptables_min_sync_period = "iptables-min-sync-period",
@@ -63,7 +62,6 @@ accepted! {
     log_flush_frequency = "log-flush-frequency",
     logging_format = "logging-format",
     logtostderr = "logtostderr",
-    metrics_bind_address = "metrics-bind-address",
     metrics_port = "metrics-port",
     oom_score_adj = "oom-score-adj",
     profiling = "profiling",
@@ -75,15 +73,10 @@ accepted! {
 }
 
 impl Accepted {
-    /// Says so. Health and metrics are not served: who relies on them must know.
+    /// Says so.
     pub(crate) fn tell(&self) {
         for (flag, value) in self.given() {
-            let is_on = !matches!(value, "" | "0" | "true" | "false");
-            if is_on && (flag.starts_with("healthz") || flag.starts_with("metrics")) {
-                warn!("--{flag}={value}: accepted, but neither health nor metrics are served here");
-            } else {
-                info!("--{flag}={value}: accepted, changes nothing here");
-            }
+            info!("--{flag}={value}: accepted, changes nothing here");
         }
     }
 }
@@ -226,6 +219,9 @@ mod tests {
 
     #[test]
     fn q15_fixed_an_empty_metrics_address_is_accepted() {
-        assert!(from_words(words("kube-proxy --metrics-bind-address=")).is_ok());
+        let flags = from_words(words("kube-proxy --metrics-bind-address=")).unwrap();
+        assert!(flags.config().is_ok());
+        let flags = from_words(words("kube-proxy --metrics-bind-address=here")).unwrap();
+        assert!(flags.config().is_err());
     }
 }

@@ -1,6 +1,6 @@
 //! The command line: kube-proxy's flags for ipvs mode, and ours in a group of their own.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,7 +12,9 @@ use ipvs_model::{
     Config, Foreign, InterfaceName, LocalTraffic, NeverBind, NodePortAddresses,
     SkippedLoadBalancers, Subject, VipBinding,
 };
-use ipvs_proxier::{Access, Cluster, IptablesBackend, Manifests, Nodes, Pace, Source};
+use ipvs_proxier::{
+    Access, Cluster, Health, HealthServer, IptablesBackend, Manifests, Nodes, Pace, Source,
+};
 use tracing::info;
 
 use crate::command_line::Accepted;
@@ -61,6 +63,14 @@ pub(crate) struct Flags {
     /// Set sysctls and IPVS timeouts, and exit.
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", action = ArgAction::Set, value_name = "BOOL")]
     pub(crate) init_only: bool,
+
+    /// Where /healthz and /livez are served; empty for nowhere. Load balancers ask on the ports of their Services.
+    #[arg(long, default_value = "0.0.0.0:10256", value_name = "IP:PORT")]
+    healthz_bind_address: String,
+
+    /// Where /proxyMode is served; empty for nowhere.
+    #[arg(long, default_value = "127.0.0.1:10249", value_name = "IP:PORT")]
+    metrics_bind_address: String,
 
     /// Pod networks: one, or an IPv4 and an IPv6 one. Traffic to cluster IPs from elsewhere is masqueraded.
     #[arg(long, value_delimiter = ',', value_name = "CIDR", help_heading = TRAFFIC)]
@@ -292,6 +302,30 @@ impl Flags {
         ))
     }
 
+    /// Serves health for a proxier of these families.
+    ///
+    /// # Errors
+    /// When an address is none.
+    pub(crate) fn health(&self, families: Vec<Family>) -> Result<HealthServer> {
+        let (proxier, mode) = self.listened_on()?;
+        let health = Health::new(families, self.ipvs_sync_period);
+        Ok(HealthServer::start(health, proxier, mode)?)
+    }
+
+    fn listened_on(&self) -> Result<(Option<SocketAddr>, Option<SocketAddr>)> {
+        let parse = |flag, text: &str| match text {
+            "" => Ok(None),
+            text => text
+                .parse()
+                .map(Some)
+                .with_context(|| format!("{flag}: {text}: not IP:PORT")),
+        };
+        Ok((
+            parse("--healthz-bind-address", &self.healthz_bind_address)?,
+            parse("--metrics-bind-address", &self.metrics_bind_address)?,
+        ))
+    }
+
     /// What the model is told.
     ///
     /// # Errors
@@ -304,6 +338,7 @@ impl Flags {
             );
         }
         self.pace()?;
+        self.listened_on()?;
         Ok(Config {
             node_name: self.node_name()?,
             scheduler: self.scheduler()?,

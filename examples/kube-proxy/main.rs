@@ -86,16 +86,13 @@ fn start(flags: &Flags) -> Result<()> {
         random_fully: linux.random_fully(),
         ..config
     };
+    let health_families = config.families.clone();
     let mut proxier = Proxier::new(Model::new(config), linux);
     if flags.once {
         run::once(&mut proxier, &mut *source)
     } else {
-        run::forever(
-            &mut proxier,
-            &mut *source,
-            flags.pace()?,
-            flags.config_file.as_deref(),
-        )
+        let health = flags.health(health_families)?;
+        run::forever(&mut proxier, &mut *source, &health, flags)
     }
 }
 

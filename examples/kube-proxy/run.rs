@@ -4,12 +4,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Result, bail};
-use ipvs_proxier::{DataPlane, Due, Pace, PlaneError, Polled, Proxier, Report, Schedule, Source};
+use ipvs_proxier::{
+    DataPlane, Due, HealthServer, PlaneError, Polled, Proxier, Report, Schedule, Source,
+};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use tracing::{error, info};
+
+use crate::flags::Flags;
 
 /// How often manifests are looked at; the Kubernetes API wakes.
 const POLL: Duration = Duration::from_millis(250);
@@ -54,21 +58,21 @@ pub(crate) fn load<P: DataPlane>(proxier: &mut Proxier<P>, source: &mut dyn Sour
 pub(crate) fn forever<P: DataPlane>(
     proxier: &mut Proxier<P>,
     source: &mut dyn Source,
-    pace: Pace,
-    config_file: Option<&Path>,
+    health: &HealthServer,
+    flags: &Flags,
 ) -> Result<()> {
     let modified = |path: &Path| {
         std::fs::metadata(path)
             .and_then(|found| found.modified())
             .ok()
     };
-    let stamp = || config_file.map(modified);
+    let stamp = || flags.config_file.as_deref().map(modified);
     let stamp_at_start = stamp();
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGTERM, SIGINT] {
         signal_hook::flag::register(signal, Arc::clone(&stop))?;
     }
-    let mut schedule = Schedule::new(pace);
+    let mut schedule = Schedule::new(flags.pace()?);
     while !stop.load(Ordering::Relaxed) {
         if stamp() != stamp_at_start {
             bail!("the configuration file has changed: ending, to be started anew");
@@ -79,13 +83,14 @@ pub(crate) fn forever<P: DataPlane>(
                 .into_iter()
                 .for_each(|change| proxier.change(change));
             schedule.change();
+            health.update(|health| health.queued(SystemTime::now()));
         }
         problems
             .iter()
             .for_each(|problem| error!("{problem}; the last good state stays in force"));
         // Without a complete first picture everything that is there would look foreign.
         let wait = if source.is_complete() {
-            step(proxier, &mut schedule)
+            step(proxier, &mut schedule, health)
         } else {
             POLL
         };
@@ -96,7 +101,11 @@ pub(crate) fn forever<P: DataPlane>(
 }
 
 /// Does what is due; returns how long to wait.
-fn step<P: DataPlane>(proxier: &mut Proxier<P>, schedule: &mut Schedule) -> Duration {
+fn step<P: DataPlane>(
+    proxier: &mut Proxier<P>,
+    schedule: &mut Schedule,
+    health: &HealthServer,
+) -> Duration {
     let due = schedule.due(Instant::now());
     let report = match due {
         Due::Wait(until) => return until.saturating_duration_since(Instant::now()),
@@ -105,6 +114,12 @@ fn step<P: DataPlane>(proxier: &mut Proxier<P>, schedule: &mut Schedule) -> Dura
         Due::Drain => proxier.drain(Instant::now()),
     };
     let succeeded = judge(report);
+    health.update(|health| {
+        health.follow(proxier.model());
+        if succeeded {
+            health.synced(SystemTime::now());
+        }
+    });
     let (now, draining) = (Instant::now(), proxier.is_draining());
     match due {
         Due::Drain if succeeded => schedule.drained(now, draining),

@@ -1,5 +1,6 @@
 //! One service, its slices and the node's facts → what it contributes to the kernel's state. Nothing else is looked at.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -18,7 +19,7 @@ use crate::input::{EndpointSlice, Service, ServicePort};
 use crate::problem::Problem;
 use crate::rules::OutFilter;
 use crate::sets::{KubeSet, Member};
-use crate::state::{Vip, VirtualServer, WithoutLocal};
+use crate::state::{HealthCheck, Vip, VirtualServer, WithoutLocal};
 
 /// What one service contributes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -29,6 +30,7 @@ pub(crate) struct Contribution {
     pub(crate) out_filters: Vec<OutFilter>,
     pub(crate) without_local: WithoutLocal,
     pub(crate) problems: Vec<Problem>,
+    pub(crate) health_check: Option<HealthCheck>,
     /// For each virtual server of UDP the endpoints that its flows may go to.
     pub(crate) udp: Vec<(ServiceKey, Arc<[SocketAddr]>)>,
 }
@@ -57,12 +59,14 @@ pub(crate) fn compile<'a>(
     contribution.problems = annotations
         .map(|error| Problem::Annotation { error })
         .collect();
+    let mut local_ready = BTreeSet::new();
     for family in &facts.config.families {
         let Some(cluster_ip) = service.cluster_ip(*family) else {
             continue;
         };
         for (index, port) in service.ports.iter().enumerate() {
             let endpoints = Endpoints::of(port, *family, slices.clone(), facts);
+            local_ready.extend(endpoints.local_ready());
             let serving = (port.protocol == Protocol::UDP).then(|| endpoints.serving());
             let mut compiler = Compiler {
                 serving,
@@ -85,6 +89,11 @@ pub(crate) fn compile<'a>(
             compiler.count_without_local(&selection);
         }
     }
+    let health_check = |port| HealthCheck {
+        port,
+        local_endpoints: local_ready.len(),
+    };
+    contribution.health_check = service.health_check_node_port.map(health_check);
     contribution.tidy();
     contribution
 }

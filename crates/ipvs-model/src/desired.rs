@@ -17,7 +17,7 @@ use crate::input::{ObjectName, Service};
 use crate::problem::Problem;
 use crate::rules::{OutFilter, shapes_rules};
 use crate::sets::{KubeSet, Member};
-use crate::state::{Vip, VirtualServer, WithoutLocal};
+use crate::state::{HealthCheck, Vip, VirtualServer, WithoutLocal};
 
 /// A part of the kernel's state that is planned for itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -119,6 +119,7 @@ pub struct Desired {
     /// Virtual servers that several services claim.
     contested: BTreeSet<ServiceKey>,
     problems: BTreeMap<ObjectName, Vec<Problem>>,
+    health_checks: BTreeMap<ObjectName, HealthCheck>,
 }
 
 impl Desired {
@@ -226,6 +227,12 @@ impl Desired {
             .is_some_and(|serving| !serving.is_empty() && serving.binary_search(&server).is_err())
     }
 
+    /// The Services with a health check port, and what is told there.
+    #[must_use]
+    pub const fn health_checks(&self) -> &BTreeMap<ObjectName, HealthCheck> {
+        &self.health_checks
+    }
+
     /// How long the connections of leaving real servers live on; for ever if `None`. O(1).
     #[must_use]
     pub fn drain_deadline(&self, key: &ServiceKey) -> Option<Duration> {
@@ -242,6 +249,13 @@ impl Desired {
     ) {
         if let Some((owner, _)) = old.filter(|(_, old)| !old.problems.is_empty()) {
             self.problems.remove(&owner.name);
+        }
+        if let Some((owner, _)) = old.filter(|(_, old)| old.health_check.is_some()) {
+            self.health_checks.remove(&owner.name);
+        }
+        if let Some((owner, check)) = new.and_then(|(owner, new)| Some((owner, new.health_check?)))
+        {
+            self.health_checks.insert(owner.name.clone(), check);
         }
         if let Some((owner, new)) = new.filter(|(_, new)| !new.problems.is_empty()) {
             let problems = new.problems.clone();

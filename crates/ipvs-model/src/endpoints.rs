@@ -1,7 +1,7 @@
 //! Which endpoints of a service port take its traffic on this node.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use ipvs_codec::{Destination, Family};
@@ -81,6 +81,13 @@ impl<'a> Endpoints<'a> {
             .iter()
             .filter(|(_, endpoint)| self.is_local(endpoint))
             .map(|(addr, _)| *addr)
+    }
+
+    /// The addresses of this node's ready endpoints.
+    pub(crate) fn local_ready(&self) -> impl Iterator<Item = IpAddr> {
+        let endpoints = self.all.iter();
+        let ready = endpoints.filter(|(_, endpoint)| endpoint.ready && self.is_local(endpoint));
+        ready.map(|(addr, _)| addr.ip())
     }
 
     /// Those that would take connections, wherever they are and whatever the policy: what a flow goes to stays so.

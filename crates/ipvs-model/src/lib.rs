@@ -30,4 +30,4 @@ pub use model::Model;
 pub use plan::{Operation, Phase, Plan};
 pub use problem::{Problem, Protected};
 pub use sets::{KubeSet, Member};
-pub use state::{Vip, VirtualServer, WithoutLocal};
+pub use state::{HealthCheck, Vip, VirtualServer, WithoutLocal};

@@ -10,7 +10,7 @@ use ipvs_codec::{Family, ServiceKey};
 use ipvs_netfilter::iptables::Ruleset;
 
 use crate::compile::{Contribution, compile};
-use crate::config::Config;
+use crate::config::{Config, NodePortAddresses};
 use crate::desired::{Desired, Key, Owner};
 use crate::diff::{Diff, clean_up};
 use crate::facts::{Facts, Neighbours};
@@ -46,6 +46,8 @@ pub struct Model {
     node_ips: Vec<IpAddr>,
     node_addresses: Vec<IpAddr>,
     zone: Option<String>,
+    /// Of the last Node object that was seen; its deletion alone changes nothing.
+    eligible: bool,
     pod_cidrs: Vec<IpNet>,
     services: HashMap<ObjectName, Box<Tracked>>,
     /// Which service a slice belongs to.
@@ -96,6 +98,7 @@ impl Model {
             node_ips,
             node_addresses: Vec::new(),
             zone: None,
+            eligible: false,
             pod_cidrs: Vec::new(),
             services: HashMap::default(),
             slices: HashMap::default(),
@@ -119,6 +122,26 @@ impl Model {
     #[must_use]
     pub fn node_ips(&self) -> &[IpAddr] {
         &self.node_ips
+    }
+
+    /// Whether load balancers should send this node traffic; not before its Node object is seen.
+    #[must_use]
+    pub const fn is_eligible(&self) -> bool {
+        self.eligible
+    }
+
+    /// The addresses on which health checks of Services are answered: all (`::`), or those that serve node ports.
+    #[must_use]
+    pub fn health_check_addresses(&self) -> Vec<IpAddr> {
+        match self.config.node_port_addresses {
+            NodePortAddresses::All => vec![std::net::Ipv6Addr::UNSPECIFIED.into()],
+            _ => {
+                let families = self.config.families.iter();
+                let facts = self.facts();
+                let addresses = families.flat_map(|family| facts.node_port_addresses(*family));
+                addresses.collect()
+            }
+        }
     }
 
     /// What the kernel should hold, as of the last plan.
@@ -236,6 +259,7 @@ impl Model {
                 .find(|ip| Family::of(*ip) == family);
             node_ips.extend(address.filter(|_| !known));
         }
+        self.eligible = node.eligible;
         if node.pod_cidrs != self.pod_cidrs {
             self.pod_cidrs = node.pod_cidrs;
             self.touched.extend(Family::ALL.map(Key::Rules));

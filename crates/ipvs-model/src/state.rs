@@ -133,3 +133,12 @@ pub struct WithoutLocal {
     /// `externalTrafficPolicy`.
     pub external: u64,
 }
+
+/// What a load balancer that asks on a Service's `healthCheckNodePort` is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HealthCheck {
+    /// The port.
+    pub port: u16,
+    /// Ready endpoints of the Service on this node, counted by address.
+    pub local_endpoints: usize,
+}

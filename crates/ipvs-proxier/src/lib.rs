@@ -2,6 +2,9 @@
 
 mod dataplane;
 mod error;
+mod health;
+#[cfg(feature = "health")]
+mod health_server;
 mod held_back;
 mod linux;
 mod proxier;
@@ -11,6 +14,9 @@ mod source;
 
 pub use dataplane::{Connections, DataPlane, Outcome};
 pub use error::{Failure, PlaneError};
+pub use health::{Health, HealthAnswer};
+#[cfg(feature = "health")]
+pub use health_server::HealthServer;
 pub use linux::{IptablesBackend, Linux};
 pub use proxier::{Proxier, Report};
 pub use schedule::{Due, Pace, Schedule};

@@ -9,10 +9,7 @@ const EXCUSED: [(&[u16], &str); 6] = [
     (&[1, 2, 3], "other modes and the ipset program are not used"),
     (&[23], "the addresses of health and metrics"),
     (&[25], "the tables of nftables mode"),
-    (
-        &[26, 140, 141, 142, 143, 144, 145, 146, 147, 148],
-        "health, metrics, events",
-    ),
+    (&[26, 144, 146, 147, 148], "metrics, events"),
     (&[131], "both families are in one process"),
     (&[150, 151, 154], "pace, another pod network"),
 ];

@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use super::manifest::Status;
 use super::node::RawAddress;
 use super::service::{
-    RawAffinityConfig, RawClientIp, RawIngress, RawLoadBalancer, RawServicePort, Spec,
+    RawAffinityConfig, RawClientIp, RawIngress, RawLoadBalancer, RawServicePort, RawTaint, Spec,
 };
 use super::slice::{RawConditions, RawEndpoint, RawHint, RawHints, RawSlicePort};
 use super::{EndpointSlice, Metadata, Node, Service};
@@ -20,6 +20,7 @@ impl From<ObjectMeta> for Metadata {
             namespace: meta.namespace,
             annotations: meta.annotations,
             labels: meta.labels,
+            deletion_timestamp: meta.deletion_timestamp.map(|time| time.0.to_string()),
             creation_timestamp: meta.creation_timestamp.map(|time| time.0.to_string()),
         }
     }
@@ -84,6 +85,10 @@ impl TryFrom<core::Node> for Node {
         let spec = Spec {
             pod_cidr: spec.pod_cidr,
             pod_cidrs: spec.pod_cidrs,
+            taints: spec.taints.map(|taints| {
+                let raw = taints.into_iter().map(|taint| RawTaint { key: taint.key });
+                raw.collect()
+            }),
             ..Spec::default()
         };
         let addresses = object.status.and_then(|status| status.addresses);

@@ -21,6 +21,8 @@ pub struct Metadata {
     pub annotations: Option<BTreeMap<String, String>>,
     /// Labels.
     pub labels: Option<BTreeMap<String, String>>,
+    /// RFC 3339 time of its deletion, once that was asked for.
+    pub deletion_timestamp: Option<String>,
     /// RFC 3339 time of the object's creation.
     pub creation_timestamp: Option<String>,
 }

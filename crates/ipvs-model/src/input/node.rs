@@ -27,6 +27,9 @@ pub struct Node {
     pub addresses: Vec<IpAddr>,
     /// The networks of its pods (`spec.podCIDRs`, `spec.podCIDR`).
     pub pod_cidrs: Vec<IpNet>,
+    /// Whether load balancers should send it traffic: not while it is being deleted, nor with the taint
+    /// `ToBeDeletedByClusterAutoscaler`.
+    pub eligible: bool,
     /// The weight that it gives to its endpoints (`ipvs-proxier/weight`, annotation or label), for Services that ask
     /// for it.
     pub weight: Option<u32>,
@@ -60,6 +63,7 @@ impl Node {
             name: metadata.object_name()?.name.as_ref().to_owned(),
             addresses,
             pod_cidrs: pod_cidrs(spec)?,
+            eligible: metadata.deletion_timestamp.is_none() && !is_tainted(spec),
             weight: node_weight(metadata),
             zone: metadata
                 .label(ZONE)
@@ -67,6 +71,11 @@ impl Node {
                 .map(str::to_owned),
         })
     }
+}
+
+fn is_tainted(spec: &Spec) -> bool {
+    let mut taints = spec.taints.iter().flatten();
+    taints.any(|taint| taint.key == "ToBeDeletedByClusterAutoscaler")
 }
 
 fn pod_cidrs(spec: &Spec) -> Result<Vec<IpNet>, InputError> {

@@ -26,6 +26,7 @@ pub(crate) struct Spec {
     pub(super) pod_cidr: Option<String>,
     #[serde(rename = "podCIDRs")]
     pub(super) pod_cidrs: Option<Vec<String>>,
+    pub(super) taints: Option<Vec<RawTaint>>,
     #[serde(rename = "type")]
     pub(super) service_type: Option<String>,
     #[serde(rename = "clusterIP")]
@@ -42,6 +43,12 @@ pub(crate) struct Spec {
     pub(super) health_check_node_port: Option<i64>,
     pub(super) session_affinity: Option<String>,
     pub(super) session_affinity_config: Option<RawAffinityConfig>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct RawTaint {
+    pub(super) key: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]

@@ -1,0 +1,210 @@
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::{Duration, SystemTime};
+
+use ipvs_codec::Family;
+use ipvs_model::input::ObjectName;
+use ipvs_model::{HealthCheck, Model};
+use serde::Serialize;
+
+/// An answer to a health question.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HealthAnswer {
+    /// HTTP status: 200 or 503.
+    pub status: u16,
+    /// JSON.
+    pub body: String,
+    /// Ready endpoints on this node, for the question of a load balancer.
+    pub weight: Option<usize>,
+}
+
+/// Whether the proxier is healthy, and what load balancers are told. Pure: the time comes in through parameters.
+///
+/// It is healthy unless a change has been waiting for longer than twice the sync period.
+///
+/// ```
+/// use std::time::{Duration, SystemTime};
+/// use ipvs_codec::Family;
+/// use ipvs_proxier::Health;
+///
+/// let now = SystemTime::now();
+/// let mut health = Health::new(Family::ALL.to_vec(), Duration::from_secs(30));
+/// assert_eq!(health.livez(now).status, 200, "starting counts as healthy");
+/// health.queued(now);
+/// assert_eq!(health.livez(now + Duration::from_secs(61)).status, 503);
+/// health.synced(now + Duration::from_secs(61));
+/// assert_eq!(health.livez(now + Duration::from_secs(62)).status, 200);
+/// ```
+#[derive(Debug, Clone)]
+pub struct Health {
+    families: Vec<Family>,
+    patience: Duration,
+    queued: Option<SystemTime>,
+    synced: Option<SystemTime>,
+    eligible: bool,
+    checks: BTreeMap<ObjectName, HealthCheck>,
+    /// Where load balancers may ask.
+    addresses: Vec<IpAddr>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Body {
+    last_updated: String,
+    current_time: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    node_eligible: Option<bool>,
+    healthy: bool,
+    status: BTreeMap<String, FamilyStatus>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct FamilyStatus {
+    last_updated: String,
+    healthy: bool,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ServiceBody<'a> {
+    service: ServiceName<'a>,
+    local_endpoints: usize,
+    service_proxy_healthy: bool,
+}
+
+#[derive(Serialize)]
+struct ServiceName<'a> {
+    namespace: &'a str,
+    name: &'a str,
+}
+
+impl Health {
+    /// Of a proxier that starts.
+    #[must_use]
+    pub const fn new(families: Vec<Family>, sync_period: Duration) -> Self {
+        Self {
+            families,
+            patience: sync_period.saturating_mul(2),
+            queued: None,
+            synced: None,
+            eligible: false,
+            checks: BTreeMap::new(),
+            addresses: Vec::new(),
+        }
+    }
+
+    /// A change waits to be synced.
+    pub fn queued(&mut self, now: SystemTime) {
+        self.queued.get_or_insert(now);
+    }
+
+    /// A sync succeeded: nothing waits.
+    pub const fn synced(&mut self, now: SystemTime) {
+        self.queued = None;
+        self.synced = Some(now);
+    }
+
+    /// Takes over what load balancers are told, and whether they should send this node traffic. O(Services with a health
+    /// check port).
+    pub fn follow(&mut self, model: &Model) {
+        self.eligible = model.is_eligible();
+        self.addresses = model.health_check_addresses();
+        if self.checks != *model.desired().health_checks() {
+            self.checks.clone_from(model.desired().health_checks());
+        }
+    }
+
+    /// The Services that load balancers ask for, and what they are told.
+    #[must_use]
+    pub const fn checks(&self) -> &BTreeMap<ObjectName, HealthCheck> {
+        &self.checks
+    }
+
+    /// Where they may ask: as node ports are served.
+    #[must_use]
+    pub fn addresses(&self) -> &[IpAddr] {
+        &self.addresses
+    }
+
+    fn is_healthy(&self, now: SystemTime) -> bool {
+        let waits = self.queued.and_then(|since| now.duration_since(since).ok());
+        waits.is_none_or(|waits| waits <= self.patience)
+    }
+
+    /// `/healthz`: healthy, and the node eligible for traffic.
+    #[must_use]
+    pub fn healthz(&self, now: SystemTime) -> HealthAnswer {
+        let healthy = self.is_healthy(now);
+        self.answer(now, healthy && self.eligible, Some(self.eligible))
+    }
+
+    /// `/livez`: healthy.
+    #[must_use]
+    pub fn livez(&self, now: SystemTime) -> HealthAnswer {
+        self.answer(now, self.is_healthy(now), None)
+    }
+
+    fn answer(&self, now: SystemTime, good: bool, node_eligible: Option<bool>) -> HealthAnswer {
+        let healthy = self.is_healthy(now);
+        let time = |time| humantime::format_rfc3339_nanos(time).to_string();
+        // As Go writes a time that never was.
+        let synced = self
+            .synced
+            .map_or_else(|| "0001-01-01T00:00:00Z".to_owned(), time);
+        let status = |family: &Family| {
+            let last_updated = synced.clone();
+            let status = FamilyStatus {
+                last_updated,
+                healthy,
+            };
+            (family.to_string(), status)
+        };
+        let body = Body {
+            last_updated: if good { time(now) } else { synced.clone() },
+            current_time: time(now),
+            node_eligible,
+            healthy,
+            status: self.families.iter().map(status).collect(),
+        };
+        HealthAnswer {
+            status: if good { 200 } else { 503 },
+            body: serde_json::to_string(&body).unwrap_or_default(),
+            weight: None,
+        }
+    }
+
+    /// What a load balancer is told of a Service; nothing if it has no health check port.
+    #[must_use]
+    pub fn service(&self, name: &ObjectName, now: SystemTime) -> Option<HealthAnswer> {
+        let check = self.checks.get(name)?;
+        let healthy = self.is_healthy(now);
+        let body = ServiceBody {
+            service: ServiceName {
+                namespace: &name.namespace,
+                name: &name.name,
+            },
+            local_endpoints: check.local_endpoints,
+            service_proxy_healthy: healthy,
+        };
+        Some(HealthAnswer {
+            status: if check.local_endpoints > 0 && healthy {
+                200
+            } else {
+                503
+            },
+            body: with_tabs(&body),
+            weight: Some(check.local_endpoints),
+        })
+    }
+}
+
+/// Indented by tabs, as kube-proxy does.
+fn with_tabs(value: &impl Serialize) -> String {
+    let mut bytes = Vec::new();
+    let formatter = serde_json::ser::PrettyFormatter::with_indent(b"\t");
+    let mut serializer = serde_json::Serializer::with_formatter(&mut bytes, formatter);
+    // Writing to memory does not fail.
+    let _ = value.serialize(&mut serializer);
+    String::from_utf8(bytes).unwrap_or_default()
+}
