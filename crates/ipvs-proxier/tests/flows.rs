@@ -110,7 +110,7 @@ fn row_135_by_every_address_of_the_service() {
 }
 
 #[test]
-fn q10_fixed_a_flow_to_the_node_port_of_another_machine_is_left_alone() {
+fn q10_restricted_a_flow_to_the_node_port_of_another_machine_is_left_alone() {
     let elsewhere = flow(UDP, "172.16.0.1:30053", A);
     let mut proxier = node("UDP", &["10.244.0.1", "10.244.0.2"], &[elsewhere]);
     let left = take(&mut proxier, slice("UDP", &["10.244.0.2"]));

@@ -1,4 +1,5 @@
-//! Every row of the acceptance table (kube-proxy's behaviour in 156 rows) has a test that is named after it.
+//! Names of tests: those that the tables of the READMEs give exist, and every row of the acceptance table (kube-proxy's
+//! behaviour in 156 rows) has a test that is named after it.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -88,4 +89,22 @@ fn every_row_has_a_test() {
     );
     let both: Vec<_> = excused.intersection(&tested).collect();
     assert!(both.is_empty(), "excused, but tested: {both:?}");
+}
+
+#[test]
+fn every_test_that_a_table_names_exists() {
+    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let mut text = String::new();
+    sources(crates, &mut text);
+    let readme = fs::read_to_string(crates.join("ipvs-codec/README.md")).unwrap();
+    let mut named = 0;
+    for row in readme.lines().filter(|line| line.ends_with("` |")) {
+        let name = row.rsplit('`').nth(1).unwrap();
+        assert!(
+            text.contains(&format!("fn {name}(")),
+            "no test {name}: {row}"
+        );
+        named += 1;
+    }
+    assert!(named > 15, "{named} tests are named");
 }
