@@ -91,7 +91,7 @@ pub(crate) fn compile<'a>(
     }
     let health_check = |port| HealthCheck {
         port,
-        local_endpoints: local_ready.len(),
+        local_endpoints: u32::try_from(local_ready.len()).unwrap_or(u32::MAX),
     };
     contribution.health_check = service.health_check_node_port.map(health_check);
     contribution.tidy();
@@ -326,8 +326,8 @@ impl Compiler<'_> {
                 .service
                 .is_externally_accessible(self.port, self.facts.config);
         let counts = &mut self.into.without_local;
-        counts.internal += u64::from(lacks && self.service.internal_local);
-        counts.external += u64::from(lacks && external);
+        counts.internal += u32::from(lacks && self.service.internal_local);
+        counts.external += u32::from(lacks && external);
     }
 
     fn virtual_server(&mut self, ip: IpAddr, port: u16, selection: &Selection, only_local: bool) {

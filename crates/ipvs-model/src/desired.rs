@@ -48,7 +48,7 @@ impl fmt::Display for Key {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Owner {
     /// An RFC 3339 time in UTC, which sorts as text; none is younger than any.
-    created: (bool, String),
+    created: (bool, Box<str>),
     pub(crate) name: ObjectName,
     drain_deadline: Option<Duration>,
 }
@@ -58,7 +58,7 @@ impl Owner {
         let created = service.created.as_deref();
         let tuning = service.tuning.as_ref();
         Self {
-            created: (created.is_none(), created.unwrap_or_default().to_owned()),
+            created: (created.is_none(), created.unwrap_or_default().into()),
             name: service.name.clone(),
             drain_deadline: tuning.and_then(|tuning| tuning.drain_deadline),
         }

@@ -129,9 +129,9 @@ impl fmt::Display for Vip {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct WithoutLocal {
     /// `internalTrafficPolicy`.
-    pub internal: u64,
+    pub internal: u32,
     /// `externalTrafficPolicy`.
-    pub external: u64,
+    pub external: u32,
 }
 
 /// What a load balancer that asks on a Service's `healthCheckNodePort` is told.
@@ -140,5 +140,5 @@ pub struct HealthCheck {
     /// The port.
     pub port: u16,
     /// Ready endpoints of the Service on this node, counted by address.
-    pub local_endpoints: usize,
+    pub local_endpoints: u32,
 }

@@ -15,7 +15,7 @@ pub struct HealthAnswer {
     /// JSON.
     pub body: String,
     /// Ready endpoints on this node, for the question of a load balancer.
-    pub weight: Option<usize>,
+    pub weight: Option<u32>,
 }
 
 /// Whether the proxier is healthy, and what load balancers are told. Pure: the time comes in through parameters.
@@ -69,7 +69,7 @@ struct FamilyStatus {
 #[serde(rename_all = "camelCase")]
 struct ServiceBody<'a> {
     service: ServiceName<'a>,
-    local_endpoints: usize,
+    local_endpoints: u32,
     service_proxy_healthy: bool,
 }
 
