@@ -12,9 +12,10 @@ use ipvs_proxier::{Health, HealthServer};
 
 const PERIOD: Duration = Duration::from_secs(30);
 
-fn free_port() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap()
+/// Ports that nobody has, on an address that no other test uses.
+fn free_ports<const N: usize>(ip: &str) -> [SocketAddr; N] {
+    let listeners = [(); N].map(|()| TcpListener::bind((ip, 0)).unwrap());
+    listeners.map(|listener| listener.local_addr().unwrap())
 }
 
 /// Asks until somebody listens.
@@ -48,7 +49,7 @@ fn model(port: u16) -> Model {
         ..Config::default()
     });
     model.change(ipvs_model::input::Change::NodeAddresses(vec![
-        "127.0.0.1".parse().unwrap(),
+        "127.0.0.2".parse().unwrap(),
     ]));
     let service = format!(
         r#"{{"apiVersion": "v1", "kind": "Service", "metadata": {{"name": "etp"}}, "spec": {{"type": "LoadBalancer",
@@ -86,7 +87,7 @@ fn parts(answer: &str) -> (String, Vec<String>, String) {
 
 #[test]
 fn row_145_load_balancers_are_told_of_ready_endpoints_on_this_node() {
-    let address = free_port();
+    let [address] = free_ports("127.0.0.2");
     let mut model = model(address.port());
     let health = Health::new(Family::ALL.to_vec(), PERIOD);
     let server = HealthServer::start(health, None, None).unwrap();
@@ -129,8 +130,8 @@ fn row_145_load_balancers_are_told_of_ready_endpoints_on_this_node() {
 
 #[test]
 fn row_140_to_143_the_proxiers_own_health() {
-    let (proxier, mode) = (free_port(), free_port());
-    let mut model = model(free_port().port());
+    let [proxier, mode, check] = free_ports("127.0.0.3");
+    let mut model = model(check.port());
     let health = Health::new(Family::ALL.to_vec(), PERIOD);
     let server = HealthServer::start(health, Some(proxier), Some(mode)).unwrap();
     let status = |path| parts(&ask(proxier, path)).0;
