@@ -27,7 +27,7 @@ macro_rules! accepted {
                 #[arg(long = $flag, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
                 $name: Option<String>,
             )*
-            #[arg(short = 'v', hide = true, num_args = 1)]
+            #[arg(short = 'v', long = "v", hide = true, num_args = 1)]
             verbosity: Option<String>,
         }
 

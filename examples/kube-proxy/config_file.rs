@@ -120,6 +120,10 @@ fn parse(text: &str) -> Result<(Vec<String>, Vec<String>)> {
     let mut flags = DEFAULTS.map(str::to_owned).to_vec();
     let mut unknown = Vec::new();
     walk("", &value, &mut |field, value| {
+        let means_default = ["ipvs.syncPeriod", "configSyncPeriod"].contains(&field);
+        if means_default && matches!(&*value, "0" | "0s") {
+            return;
+        }
         let flag = FIELDS.iter().find(|(known, _)| *known == field);
         match flag {
             Some((_, flag)) if flag.len() == 1 => flags.push(format!("-{flag}={value}")),
@@ -196,6 +200,63 @@ mod tests {
             );
         }
         assert_eq!(flags.len(), 9);
+    }
+
+    /// As kubeadm writes it: what is empty, null or no time at all means the default.
+    #[test]
+    fn kubeadms_file_is_read_without_complaint() {
+        let text = r#"
+apiVersion: kubeproxy.config.k8s.io/v1alpha1
+bindAddress: 0.0.0.0
+bindAddressHardFail: false
+clientConnection:
+  acceptContentTypes: ""
+  burst: 0
+  contentType: ""
+  kubeconfig: /var/lib/kube-proxy/kubeconfig.conf
+  qps: 0
+clusterCIDR: 10.244.0.0/16
+configSyncPeriod: 0s
+conntrack: {maxPerCore: null, min: null, tcpBeLiberal: false, tcpCloseWaitTimeout: null,
+  tcpEstablishedTimeout: null, udpStreamTimeout: 0s, udpTimeout: 0s}
+detectLocal: {bridgeInterface: "", interfaceNamePrefix: ""}
+detectLocalMode: ""
+enableProfiling: false
+healthzBindAddress: ""
+hostnameOverride: ""
+iptables: {localhostNodePorts: null, masqueradeAll: false, masqueradeBit: null, minSyncPeriod: 0s, syncPeriod: 0s}
+ipvs: {excludeCIDRs: null, minSyncPeriod: 0s, scheduler: "", strictARP: false, syncPeriod: 0s,
+  tcpFinTimeout: 0s, tcpTimeout: 0s, udpTimeout: 0s}
+kind: KubeProxyConfiguration
+logging:
+  flushFrequency: 0
+  options: {json: {infoBufferSize: "0"}, text: {infoBufferSize: "0"}}
+  verbosity: 0
+metricsBindAddress: ""
+mode: ipvs
+nftables: {masqueradeAll: false, masqueradeBit: null, minSyncPeriod: 0s, syncPeriod: 0s}
+nodePortAddresses: null
+oomScoreAdj: null
+portRange: ""
+showHiddenMetricsForVersion: ""
+winkernel: {enableDSR: false, forwardHealthCheckVip: false, networkName: "", rootHnsEndpointName: "", sourceVip: ""}
+"#;
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        let (_, unknown) = parse(text).unwrap();
+        assert!(unknown.is_empty(), "{unknown:?}");
+        let config = format!("--config={}", file.path().display());
+        let words = [
+            "kube-proxy",
+            config.as_str(),
+            "--hostname-override=n1",
+            "--v=2",
+        ];
+        let flags = crate::command_line::parse(words.map(Into::into).into()).unwrap();
+        let config = flags.config().unwrap();
+        assert_eq!(config.node_name, "n1");
+        let pace = flags.pace().unwrap();
+        assert_eq!((pace.min_sync.as_secs(), pace.sync.as_secs()), (0, 30));
     }
 
     #[test]
