@@ -105,7 +105,15 @@ pub(crate) fn parse(words: Vec<OsString>) -> Result<Flags> {
     }
 }
 
-fn from_words(words: Vec<OsString>) -> Result<Flags, clap::Error> {
+/// Lists that templates may leave empty, as in `--cluster-cidr=`: the same as not given.
+const EMPTY_LISTS: [&str; 3] = [
+    "--cluster-cidr=",
+    "--ipvs-exclude-cidrs=",
+    "--nodeport-addresses=",
+];
+
+fn from_words(mut words: Vec<OsString>) -> Result<Flags, clap::Error> {
+    words.retain(|word| !EMPTY_LISTS.iter().any(|empty| word == empty));
     Flags::from_arg_matches(&Flags::command().try_get_matches_from(words)?)
 }
 
@@ -153,7 +161,7 @@ mod tests {
         let line = "kube-proxy --bind-address=10.10.1.8 --hostname-override=docker4.node --masquerade-all \
                     --feature-gates=SupportIPVSProxyMode=true --proxy-mode=ipvs --ipvs-min-sync-period=5s \
                     --ipvs-sync-period=5s --ipvs-scheduler=rr --kubeconfig=/x --cluster-cidr=10.254.0.0/16 \
-                    --logtostderr=true -v 2 --cleanup-ipvs=false --conntrack-max=0";
+                    --logtostderr=true -v 2 --cleanup-ipvs=false --conntrack-max=0 --nodeport-addresses=";
         let flags = parse(words(line)).unwrap();
         let config = flags.config().unwrap();
         assert!(config.masquerade_all);
