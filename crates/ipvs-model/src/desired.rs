@@ -211,8 +211,7 @@ impl Desired {
     /// a flow would be sent there for as long as packets come. O(log endpoints).
     #[must_use]
     pub fn is_stale(&self, flow: &Flow) -> bool {
-        let Some((Some((_, port)), Some((replies_from, _)))) =
-            Some((flow.original.ports, flow.reply.ports))
+        let (Some((_, port)), Some((replies_from, _))) = (flow.original.ports, flow.reply.ports)
         else {
             return false;
         };

@@ -36,9 +36,7 @@ impl Selection {
             &self.cluster
         }
     }
-}
 
-impl Selection {
     /// Whether a policy Local finds none here though there are some elsewhere.
     pub(crate) const fn lacks_local(&self) -> bool {
         self.local.is_empty() && self.has_any

@@ -1,7 +1,7 @@
 /// A Kubernetes object with a value that is impossible.
 ///
 /// Displays as `spec.ports[0].port: 70000: a port is 1 to 65535`.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, thiserror::Error)]
 #[error("{field}: {value}: {reason}")]
 pub struct InputError {
     /// Path of the field in the object.

@@ -20,6 +20,30 @@ pub(crate) struct Facts<'a> {
     pub(crate) neighbours: &'a Neighbours,
 }
 
+/// What is known of this node and its neighbours.
+#[derive(Debug, Default)]
+pub(crate) struct Surroundings {
+    /// This node's address in each family, as Kubernetes knows it.
+    pub(crate) node_ips: Vec<IpAddr>,
+    /// The addresses of this node's links, but for the dummy link.
+    pub(crate) node_addresses: Vec<IpAddr>,
+    /// This node's zone.
+    pub(crate) zone: Option<String>,
+    pub(crate) neighbours: Neighbours,
+}
+
+impl Surroundings {
+    pub(crate) fn facts<'a>(&'a self, config: &'a Config) -> Facts<'a> {
+        Facts {
+            config,
+            node_ips: &self.node_ips,
+            node_addresses: &self.node_addresses,
+            zone: self.zone.as_deref(),
+            neighbours: &self.neighbours,
+        }
+    }
+}
+
 /// What other nodes, the network and the kernel say that only some services care about.
 #[derive(Debug, Default)]
 pub(crate) struct Neighbours {

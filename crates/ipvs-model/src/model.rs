@@ -13,7 +13,7 @@ use crate::compile::{Contribution, compile};
 use crate::config::{Config, NodePortAddresses};
 use crate::desired::{Desired, Key, Owner};
 use crate::diff::{Diff, clean_up};
-use crate::facts::{Facts, Neighbours};
+use crate::facts::{Facts, Surroundings};
 use crate::input::{Change, EndpointSlice, Node, ObjectName, Service};
 use crate::known::Known;
 use crate::plan::{Operation, Plan};
@@ -43,9 +43,7 @@ use crate::rules::ruleset;
 #[derive(Debug)]
 pub struct Model {
     config: Config,
-    node_ips: Vec<IpAddr>,
-    node_addresses: Vec<IpAddr>,
-    zone: Option<String>,
+    surroundings: Surroundings,
     /// Of the last Node object that was seen; its deletion alone changes nothing.
     eligible: bool,
     pod_cidrs: Vec<IpNet>,
@@ -59,7 +57,6 @@ pub struct Model {
     touched: Vec<Key>,
     /// Services that ask for more than kube-proxy has.
     tuned: BTreeSet<ObjectName>,
-    neighbours: Neighbours,
     /// The rules that each family should have, as of the last plan.
     rules: BTreeMap<Family, Ruleset>,
     compiled: u64,
@@ -92,12 +89,13 @@ impl Model {
     /// A model of an empty cluster.
     #[must_use]
     pub fn new(config: Config) -> Self {
-        let node_ips = config.node_ips.clone();
+        let surroundings = Surroundings {
+            node_ips: config.node_ips.clone(),
+            ..Surroundings::default()
+        };
         Self {
             config,
-            node_ips,
-            node_addresses: Vec::new(),
-            zone: None,
+            surroundings,
             eligible: false,
             pod_cidrs: Vec::new(),
             services: HashMap::default(),
@@ -106,7 +104,6 @@ impl Model {
             stale: Vec::new(),
             touched: Vec::new(),
             tuned: BTreeSet::new(),
-            neighbours: Neighbours::default(),
             rules: BTreeMap::new(),
             compiled: 0,
         }
@@ -121,7 +118,7 @@ impl Model {
     /// This node's addresses as Kubernetes knows them.
     #[must_use]
     pub fn node_ips(&self) -> &[IpAddr] {
-        &self.node_ips
+        &self.surroundings.node_ips
     }
 
     /// Whether load balancers should send this node traffic; not before its Node object is seen.
@@ -185,23 +182,28 @@ impl Model {
             Change::Node(node) => self.put_node(node),
             Change::NodeGone(name) => self.put_neighbour(&name, None, Vec::new()),
             Change::Gateways(gateways) => {
-                if gateways != self.neighbours.gateways {
-                    self.neighbours.gateways = gateways;
+                if gateways != self.surroundings.neighbours.gateways {
+                    self.surroundings.neighbours.gateways = gateways;
                     if self.config.never_bind.gateways {
                         self.all_are_stale();
                     }
                 }
             }
             Change::NoScheduler(scheduler) => {
-                if self.neighbours.missing_schedulers.insert(scheduler) {
+                if self
+                    .surroundings
+                    .neighbours
+                    .missing_schedulers
+                    .insert(scheduler)
+                {
                     self.tuned_are_stale();
                 }
             }
             Change::NodeAddresses(mut addresses) => {
                 addresses.sort_unstable();
                 addresses.dedup();
-                if addresses != self.node_addresses {
-                    self.node_addresses = addresses;
+                if addresses != self.surroundings.node_addresses {
+                    self.surroundings.node_addresses = addresses;
                     self.all_are_stale();
                 }
             }
@@ -264,9 +266,9 @@ impl Model {
             self.pod_cidrs = node.pod_cidrs;
             self.touched.extend(Family::ALL.map(Key::Rules));
         }
-        if node_ips != self.node_ips || node.zone != self.zone {
-            self.node_ips = node_ips;
-            self.zone = node.zone;
+        if node_ips != self.surroundings.node_ips || node.zone != self.surroundings.zone {
+            self.surroundings.node_ips = node_ips;
+            self.surroundings.zone = node.zone;
             self.all_are_stale();
         }
     }
@@ -274,7 +276,7 @@ impl Model {
     /// What another node means to services here: weights to those that ask for them, addresses to those that have the
     /// same, which is rare. O(tuned services) if the weight is another one.
     fn put_neighbour(&mut self, name: &str, weight: Option<u32>, addresses: Vec<IpAddr>) {
-        let weights = &mut self.neighbours.weights;
+        let weights = &mut self.surroundings.neighbours.weights;
         let before = match weight {
             Some(weight) => weights.insert(name.to_owned(), weight),
             None => weights.remove(name),
@@ -285,7 +287,7 @@ impl Model {
         if !self.config.never_bind.nodes {
             return;
         }
-        let known = &mut self.neighbours.addresses;
+        let known = &mut self.surroundings.neighbours.addresses;
         let before = if addresses.is_empty() {
             known.remove(name)
         } else {
@@ -349,13 +351,7 @@ impl Model {
     }
 
     fn facts(&self) -> Facts<'_> {
-        Facts {
-            config: &self.config,
-            node_ips: &self.node_ips,
-            node_addresses: &self.node_addresses,
-            zone: self.zone.as_deref(),
-            neighbours: &self.neighbours,
-        }
+        self.surroundings.facts(&self.config)
     }
 
     fn diff<'a>(&'a self, known: &'a Known) -> Diff<'a> {
@@ -382,18 +378,12 @@ impl Model {
     }
 
     fn compile_stale(&mut self) {
+        let facts = self.surroundings.facts(&self.config);
         for name in std::mem::take(&mut self.stale) {
             let Some(tracked) = self.services.get_mut(&name) else {
                 continue;
             };
             tracked.stale = false;
-            let facts = Facts {
-                config: &self.config,
-                node_ips: &self.node_ips,
-                node_addresses: &self.node_addresses,
-                zone: self.zone.as_deref(),
-                neighbours: &self.neighbours,
-            };
             let new = tracked.service.as_ref().map(|service| {
                 self.compiled = self.compiled.saturating_add(1);
                 let owner = Owner::of(service);

@@ -8,7 +8,7 @@ use crate::error::InputError;
 use crate::input::ObjectName;
 
 /// Why something that a Service asks for is not programmed. Everything else of the Service is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 #[serde(tag = "problem", rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Problem {
@@ -47,7 +47,7 @@ pub enum Problem {
 }
 
 /// Why an address is never bound.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Protected {
     /// It is in a network of the deny list.

@@ -29,19 +29,7 @@ const LOCAL: [&str; 1] = ["kube-router.io/service.local"];
 const WEIGHT: &str = "ipvs-proxier/weight";
 
 /// What the annotations of a Service ask for beyond kube-proxy, under `ipvs-proxier/` or in kube-router's words
-/// (`kube-router.io/service.`). Nothing by default.
-///
-/// | annotation | value |
-/// |---|---|
-/// | `ipvs-proxier/scheduler`, `kube-router.io/service.scheduler` | a scheduler of the kernel, as `lc` |
-/// | `ipvs-proxier/scheduler-flags`, `kube-router.io/service.schedflags` | `sh-port`, `mh-fallback`, `flag-1` …, with commas |
-/// | `ipvs-proxier/forwarding-method`, `kube-router.io/service.dsr` | `masq`, `tunnel` or `direct`, for external and load balancer addresses |
-/// | `ipvs-proxier/one-packet` | `true`: each packet of UDP is scheduled by itself |
-/// | `ipvs-proxier/drain-deadline` | seconds, as `30s` or `5m`, after which a leaving endpoint's connections are cut |
-/// | `ipvs-proxier/weights` | weights by node, as `node-a=3,node-b=0`; 1 elsewhere |
-/// | `ipvs-proxier/weigh-by-node` | `true`: weights are the Nodes' own (`ipvs-proxier/weight`, annotation or label) |
-/// | `ipvs-proxier/skip-load-balancer`, `kube-router.io/service.skiplbips` | `true`: load balancer addresses are not programmed |
-/// | `kube-router.io/service.local` | `true`: both traffic policies are Local |
+/// (`kube-router.io/service.`). Nothing by default. The table of annotations stands on the page of the [crate].
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Tuning {
