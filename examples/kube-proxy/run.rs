@@ -114,12 +114,10 @@ fn step<P: DataPlane>(
         Due::Drain => proxier.drain(Instant::now()),
     };
     let succeeded = judge(report);
-    health.update(|health| {
-        health.follow(proxier.model());
-        if succeeded {
-            health.synced(SystemTime::now());
-        }
-    });
+    health.follow(proxier.model());
+    if succeeded {
+        health.update(|health| health.synced(SystemTime::now()));
+    }
     let (now, draining) = (Instant::now(), proxier.is_draining());
     match due {
         Due::Drain if succeeded => schedule.drained(now, draining),

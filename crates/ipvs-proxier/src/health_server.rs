@@ -13,6 +13,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use ipvs_model::Model;
 use ipvs_model::input::ObjectName;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -87,15 +88,20 @@ impl HealthServer {
             wanted,
             fixed: proxier.into_iter().chain(mode).collect(),
         };
-        server.update(|_| {});
+        server.listen(server.fixed.clone());
         Ok(server)
     }
 
-    /// Changes what is answered, and opens and closes the ports of Services.
+    /// Changes what is answered.
     pub fn update(&self, change: impl FnOnce(&mut Health)) {
-        let mut health = lock(&self.health);
-        change(&mut health);
+        change(&mut lock(&self.health));
+    }
+
+    /// Follows the Services of a model: what is answered, and on which ports. O(Services with a health check port).
+    pub fn follow(&self, model: &Model) {
         let mut wanted = self.fixed.clone();
+        let mut health = lock(&self.health);
+        health.follow(model);
         for (name, check) in health.checks() {
             let at = |ip: &IpAddr| {
                 let address = SocketAddr::new(*ip, check.port);
@@ -103,7 +109,12 @@ impl HealthServer {
             };
             wanted.extend(health.addresses().iter().map(at));
         }
-        // The thread lives for as long as the process.
+        drop(health);
+        self.listen(wanted);
+    }
+
+    /// The thread lives for as long as the process.
+    fn listen(&self, wanted: Vec<(SocketAddr, Served)>) {
         let _ = self.wanted.send(wanted);
     }
 }

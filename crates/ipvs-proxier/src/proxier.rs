@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::SocketAddr;
 use std::time::Instant;
 
@@ -52,19 +52,19 @@ pub struct Proxier<P> {
     /// Families with endpoints of UDP that changed: their tracked flows are looked through after a whole sync.
     flows_due: BTreeSet<Family>,
     /// Problems that the log has.
-    told: Vec<(ObjectName, Problem)>,
+    told: HashSet<(ObjectName, Problem)>,
 }
 
 impl<P: DataPlane> Proxier<P> {
     /// A proxier that has not read anything yet.
-    pub const fn new(model: Model, plane: P) -> Self {
+    pub fn new(model: Model, plane: P) -> Self {
         Self {
             model,
             plane,
             known: None,
             draining: BTreeMap::new(),
             flows_due: BTreeSet::new(),
-            told: Vec::new(),
+            told: HashSet::new(),
         }
     }
 
@@ -272,10 +272,10 @@ impl<P: DataPlane> Proxier<P> {
         let problems: Vec<_> = problems
             .map(|(service, problem)| (service.clone(), problem))
             .collect();
-        for (service, problem) in problems.iter().filter(|new| !self.told.contains(new)) {
+        for (service, problem) in problems.iter().filter(|new| !self.told.contains(*new)) {
             warn!("Service {service}: {problem}");
         }
-        self.told = problems;
+        self.told = problems.into_iter().collect();
     }
 
     /// Applies rules and members first: what failed of them holds back what would be wrong without.

@@ -92,7 +92,7 @@ fn row_145_load_balancers_are_told_of_ready_endpoints_on_this_node() {
     let health = Health::new(Family::ALL.to_vec(), PERIOD);
     let server = HealthServer::start(health, None, None).unwrap();
     slice(&mut model, "");
-    server.update(|health| health.follow(&model));
+    server.follow(&model);
     let (status, headers, body) = parts(&ask(address, "/anything"));
     assert_eq!(status, "HTTP/1.1 200 OK");
     assert_eq!(
@@ -109,16 +109,14 @@ fn row_145_load_balancers_are_told_of_ready_endpoints_on_this_node() {
     assert_eq!(body, wanted, "as the real one answered");
     let going = r#""ready": false, "serving": true, "terminating": true"#;
     slice(&mut model, going);
-    server.update(|health| health.follow(&model));
+    server.follow(&model);
     let (status, headers, _) = parts(&ask(address, "/"));
     assert_eq!(status, "HTTP/1.1 503 Service Unavailable");
     assert!(headers.contains(&"X-Load-Balancing-Endpoint-Weight: 0".to_owned()));
     slice(&mut model, "");
     let long_ago = SystemTime::now() - PERIOD * 3;
-    server.update(|health| {
-        health.follow(&model);
-        health.queued(long_ago);
-    });
+    server.follow(&model);
+    server.update(|health| health.queued(long_ago));
     let (status, headers, body) = parts(&ask(address, "/"));
     assert_eq!(
         status, "HTTP/1.1 503 Service Unavailable",
@@ -144,10 +142,8 @@ fn row_140_to_143_the_proxiers_own_health() {
         "no Node yet"
     );
     assert_eq!(status("/livez"), "HTTP/1.1 200 OK");
-    server.update(|health| {
-        health.follow(&model);
-        health.synced(SystemTime::now());
-    });
+    server.follow(&model);
+    server.update(|health| health.synced(SystemTime::now()));
     assert_eq!(status("/healthz"), "HTTP/1.1 200 OK");
     let healthz = body("/healthz");
     assert_eq!(healthz["nodeEligible"], true);
@@ -169,7 +165,7 @@ fn row_140_to_143_the_proxiers_own_health() {
             &mut model,
             &format!(r#"{{"apiVersion": "v1", "kind": "Node", {going}}}"#),
         );
-        server.update(|health| health.follow(&model));
+        server.follow(&model);
         assert_eq!(
             status("/healthz"),
             "HTTP/1.1 503 Service Unavailable",
