@@ -38,17 +38,19 @@ fn encode(criterion: &mut Criterion) {
     let destination = Destination::new(([10, 244, 1, 5], 8080).into());
     let mut out = Vec::with_capacity(64 * 1024);
     let mut group = criterion.benchmark_group("encode");
-    for (name, request) in [
-        ("new_service/ours", Request::NewService(&service)),
-        ("new_dest/ours", Request::NewDest(&key, &destination)),
-    ] {
-        group.bench_function(name, |bencher| {
-            bencher.iter(|| {
-                out.clear();
-                black_box(&request).emit(&mut out);
-            });
+    // As for the peers, which message it is is known where it is written; the objects are not.
+    group.bench_function("new_service/ours", |bencher| {
+        bencher.iter(|| {
+            out.clear();
+            Request::NewService(black_box(&service)).emit(&mut out);
         });
-    }
+    });
+    group.bench_function("new_dest/ours", |bencher| {
+        bencher.iter(|| {
+            out.clear();
+            Request::NewDest(black_box(&key), black_box(&destination)).emit(&mut out);
+        });
+    });
     let (npi_service, npi_destination) = npi_objects();
     let npi = |cmd, nlas| IpvsServiceCtrl {
         cmd,

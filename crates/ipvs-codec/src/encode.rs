@@ -4,8 +4,9 @@
 //! whole, and the values are set where they belong.
 
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
 
-use crate::types::{Destination, Family, Service, ServiceFlags, ServiceKey};
+use crate::types::{Destination, Family, Protocol, Service, ServiceFlags, ServiceKey};
 use crate::wire::kinds::{
     DEST_ADDR, DEST_ADDR_FAMILY, DEST_FWD_METHOD, DEST_L_THRESH, DEST_NEST, DEST_PORT,
     DEST_TUN_FLAGS, DEST_TUN_PORT, DEST_TUN_TYPE, DEST_U_THRESH, DEST_WEIGHT, SERVICE_NEST,
@@ -43,6 +44,9 @@ const CONFIGURATION: [u8; 28] = template(
         (SVC_NETMASK, 4, false),
     ],
 );
+/// The longest name with its head.
+const NAME: usize = 24;
+const ENDPOINT_AND_ROOM: [u8; ENDPOINT.len() + NAME + CONFIGURATION.len()] = with_room(&ENDPOINT);
 /// The nest that names a destination.
 const ADDRESS: [u8; 40] = template(
     0,
@@ -94,13 +98,28 @@ const fn template<const N: usize>(mut at: usize, mut attrs: &[(u16, usize, bool)
     bytes
 }
 
+/// A template with zeros behind it.
+#[allow(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "evaluated by the compiler"
+)]
+const fn with_room<const N: usize, const M: usize>(template: &[u8; N]) -> [u8; M] {
+    let mut bytes = [0; M];
+    let mut at = 0;
+    while at < N {
+        bytes[at] = template[at];
+        at += 1;
+    }
+    bytes
+}
+
 /// Appends a template; the values in it can be set.
 #[inline(always)]
 fn append<'a, const N: usize>(out: &'a mut Vec<u8>, template: &[u8; N]) -> Values<'a, N> {
     let start = out.len();
     out.extend_from_slice(template);
-    let bytes = out.get_mut(start..).and_then(<[u8]>::first_chunk_mut);
-    Values { bytes }
+    Values::from(start, out)
 }
 
 /// The values of a template that was just appended.
@@ -108,11 +127,18 @@ struct Values<'a, const N: usize> {
     bytes: Option<&'a mut [u8; N]>,
 }
 
+impl<'a, const N: usize> Values<'a, N> {
+    #[inline(always)]
+    fn from(start: usize, bytes: &'a mut [u8]) -> Self {
+        let bytes = bytes.get_mut(start..).and_then(<[u8]>::first_chunk_mut);
+        Self { bytes }
+    }
+}
+
 impl<const N: usize> Values<'_, N> {
     #[inline(always)]
     fn set<const SIZE: usize>(&mut self, at: usize, value: [u8; SIZE]) {
-        let place = self.bytes.as_mut().and_then(|bytes| bytes.get_mut(at..));
-        if let Some(place) = place.and_then(<[u8]>::first_chunk_mut) {
+        if let Some(place) = self.part(at).bytes {
             *place = value;
         }
     }
@@ -125,75 +151,144 @@ impl<const N: usize> Values<'_, N> {
             IpAddr::V6(v6) => self.set(at, v6.octets()),
         }
     }
+
+    /// What [`ENDPOINT`] leaves open.
+    #[inline(always)]
+    fn set_endpoint(&mut self, command: IpvsCmd, protocol: Protocol, addr: IpAddr, port: u16) {
+        self.set(0, [command.0, 1]);
+        self.set(12, Family::of(addr).number().to_ne_bytes());
+        self.set(20, protocol.number().to_ne_bytes());
+        self.set_address(28, addr);
+        self.set(48, port.to_be_bytes());
+    }
+
+    /// What [`MARK`] leaves open.
+    #[inline(always)]
+    fn set_mark(&mut self, command: IpvsCmd, family: Family, mark: NonZeroU32) {
+        self.set(0, [command.0, 1]);
+        self.set(12, family.number().to_ne_bytes());
+        self.set(20, mark.get().to_ne_bytes());
+    }
+
+    /// What stands behind the key of a service, from `at` on; tells where it ends.
+    #[inline(always)]
+    fn set_configuration(&mut self, at: usize, service: &Service, mask: ServiceFlags) -> usize {
+        let mut at = self.set_name(at, SVC_SCHED_NAME, &service.scheduler.0);
+        if let Some(pe) = &service.pe {
+            at = self.set_name(at, SVC_PE_NAME, &pe.0);
+        }
+        let mut place = self.part::<{ CONFIGURATION.len() }>(at);
+        place.set(0, CONFIGURATION);
+        let [a, b, c, d] = service.flags.bits().to_ne_bytes();
+        let [e, f, g, h] = mask.bits().to_ne_bytes();
+        place.set(4, [a, b, c, d, e, f, g, h]);
+        place.set(16, service.timeout.to_ne_bytes());
+        place.set(24, service.netmask.to_wire().to_ne_bytes());
+        at.wrapping_add(CONFIGURATION.len())
+    }
+
+    /// A NUL-terminated string with its head; tells where the next attribute stands.
+    #[inline(always)]
+    fn set_name<const MAX: usize>(&mut self, at: usize, kind: u16, name: &Name<MAX>) -> usize {
+        let (padded, length) = name.padded();
+        let size = length.wrapping_add(5);
+        let mut place: Values<'_, 20> = self.part(at);
+        place.set(0, head(size, kind));
+        place.set(4, padded);
+        at.wrapping_add(size.wrapping_add(3) & !3)
+    }
+
+    /// What [`ADDRESS`] leaves open.
+    #[inline(always)]
+    fn set_socket_address(&mut self, addr: SocketAddr) {
+        self.set(8, Family::of(addr.ip()).number().to_ne_bytes());
+        self.set_address(16, addr.ip());
+        self.set(36, addr.port().to_be_bytes());
+    }
+
+    /// The values from a place on.
+    #[inline(always)]
+    fn part<const SIZE: usize>(&mut self, at: usize) -> Values<'_, SIZE> {
+        let place = self.bytes.as_mut().and_then(|bytes| bytes.get_mut(at..));
+        Values {
+            bytes: place.and_then(<[u8]>::first_chunk_mut),
+        }
+    }
+}
+
+impl Values<'_, { DESTINATION.len() }> {
+    /// What [`DESTINATION`] leaves open.
+    #[inline(always)]
+    fn set_destination(&mut self, destination: &Destination) {
+        let (kind, port, flags) = destination.tunnel.to_wire();
+        self.set_socket_address(destination.addr);
+        self.set(44, destination.forward.number().to_ne_bytes());
+        self.set(52, destination.weight.to_ne_bytes());
+        self.set(60, [kind]);
+        self.set(68, port.to_be_bytes());
+        self.set(76, flags.to_ne_bytes());
+        self.set(84, destination.upper_threshold.to_ne_bytes());
+        self.set(92, destination.lower_threshold.to_ne_bytes());
+    }
 }
 
 /// A message that names a service.
-#[inline]
+#[inline(always)]
 pub(crate) fn about_service(command: IpvsCmd, key: &ServiceKey, out: &mut Vec<u8>) {
-    let header = [command.0, 1];
-    let family = key.family().number().to_ne_bytes();
     match *key {
         ServiceKey::Endpoint {
             protocol,
             addr,
             port,
-        } => {
-            let mut values = append(out, &ENDPOINT);
-            values.set(0, header);
-            values.set(12, family);
-            values.set(20, protocol.number().to_ne_bytes());
-            values.set_address(28, addr);
-            values.set(48, port.to_be_bytes());
-        }
-        ServiceKey::Fwmark { mark, .. } => {
-            let mut values = append(out, &MARK);
-            values.set(0, header);
-            values.set(12, family);
-            values.set(20, mark.get().to_ne_bytes());
-        }
+        } => append(out, &ENDPOINT).set_endpoint(command, protocol, addr, port),
+        ServiceKey::Fwmark { family, mark } => append(out, &MARK).set_mark(command, family, mark),
     }
 }
 
 /// A message that makes or changes a service.
+#[inline(always)]
 pub(crate) fn service(command: IpvsCmd, service: &Service, mask: ServiceFlags, out: &mut Vec<u8>) {
+    let (
+        ServiceKey::Endpoint {
+            protocol,
+            addr,
+            port,
+        },
+        None,
+    ) = (service.key, &service.pe)
+    else {
+        return rarer_service(command, service, mask, out);
+    };
+    let start = out.len();
+    let mut values = append(out, &ENDPOINT_AND_ROOM);
+    values.set_endpoint(command, protocol, addr, port);
+    let end = values.set_configuration(ENDPOINT.len(), service, mask);
+    values.set(4, head(end.wrapping_sub(4), SERVICE_NEST));
+    // What a short name leaves of the room.
+    out.truncate(start.wrapping_add(end));
+}
+
+/// One with a mark or a persistence engine.
+fn rarer_service(command: IpvsCmd, service: &Service, mask: ServiceFlags, out: &mut Vec<u8>) {
     let start = out.len();
     about_service(command, &service.key, out);
-    append_name(SVC_SCHED_NAME, &service.scheduler.0, out);
-    if let Some(pe) = &service.pe {
-        append_name(SVC_PE_NAME, &pe.0, out);
-    }
-    let mut values = append(out, &CONFIGURATION);
-    values.set(4, service.flags.bits().to_ne_bytes());
-    values.set(8, mask.bits().to_ne_bytes());
-    values.set(16, service.timeout.to_ne_bytes());
-    values.set(24, service.netmask.to_wire().to_ne_bytes());
+    let key_end = out.len();
+    let mut values = append(out, &[0; 2 * NAME + CONFIGURATION.len()]);
+    let end = key_end.wrapping_add(values.set_configuration(0, service, mask));
+    out.truncate(end);
     // The nest is longer than that of the key.
     let nest = start.wrapping_add(4);
-    let length = length_field(out.len().wrapping_sub(nest));
-    if let Some(place) = out.get_mut(nest..).and_then(<[u8]>::first_chunk_mut) {
-        *place = length;
-    }
+    let head = head(end.wrapping_sub(nest), SERVICE_NEST);
+    Values::<4>::from(nest, out).set(0, head);
 }
 
-/// A NUL-terminated string.
+/// The head of an attribute. The length fits: no request is longer than some hundred bytes.
 #[inline(always)]
-fn append_name<const MAX: usize>(kind: u16, name: &Name<MAX>, out: &mut Vec<u8>) {
-    let (padded, length) = name.padded();
-    // The head, the name with its NUL, and zeros up to the next attribute.
-    let size = length.wrapping_add(5);
-    let start = out.len();
-    let mut values = append(out, &[0; 24]);
-    values.set(0, length_field(size));
-    values.set(2, kind.to_ne_bytes());
-    values.set(4, padded);
-    out.truncate(start.wrapping_add(size.wrapping_add(3) & !3));
-}
-
-/// A length that fits: no request is longer than some hundred bytes.
-#[inline(always)]
-const fn length_field(length: usize) -> [u8; 2] {
+const fn head(length: usize, kind: u16) -> [u8; 4] {
     let [a, b, ..] = length.to_le_bytes();
-    u16::from_le_bytes([a, b]).to_ne_bytes()
+    let [a, b] = u16::from_le_bytes([a, b]).to_ne_bytes();
+    let [c, d] = kind.to_ne_bytes();
+    [a, b, c, d]
 }
 
 /// A message that names a destination.
@@ -204,39 +299,39 @@ pub(crate) fn about_destination(
     out: &mut Vec<u8>,
 ) {
     about_service(command, key, out);
-    let mut values = append(out, &ADDRESS);
-    set_socket_address(&mut values, addr);
+    append(out, &ADDRESS).set_socket_address(addr);
 }
 
 /// A message that makes or changes a destination.
+#[inline(always)]
 pub(crate) fn destination(
     command: IpvsCmd,
     key: &ServiceKey,
     destination: &Destination,
     out: &mut Vec<u8>,
 ) {
-    about_service(command, key, out);
-    destination_nest(destination, out);
+    let ServiceKey::Endpoint {
+        protocol,
+        addr,
+        port,
+    } = *key
+    else {
+        about_service(command, key, out);
+        return destination_nest(destination, out);
+    };
+    // One check of the room and one of the place for both parts.
+    const BOTH: usize = ENDPOINT.len() + DESTINATION.len();
+    let start = out.len();
+    out.reserve(BOTH);
+    out.extend_from_slice(&ENDPOINT);
+    out.extend_from_slice(&DESTINATION);
+    let mut values = Values::<BOTH>::from(start, out);
+    values.set_endpoint(command, protocol, addr, port);
+    values.part(ENDPOINT.len()).set_destination(destination);
 }
 
 /// The nest of a destination.
 #[inline(always)]
 pub(crate) fn destination_nest(destination: &Destination, out: &mut Vec<u8>) {
-    let (kind, port, flags) = destination.tunnel.to_wire();
-    let mut values = append(out, &DESTINATION);
-    set_socket_address(&mut values, destination.addr);
-    values.set(44, destination.forward.number().to_ne_bytes());
-    values.set(52, destination.weight.to_ne_bytes());
-    values.set(60, [kind]);
-    values.set(68, port.to_be_bytes());
-    values.set(76, flags.to_ne_bytes());
-    values.set(84, destination.upper_threshold.to_ne_bytes());
-    values.set(92, destination.lower_threshold.to_ne_bytes());
-}
-
-#[inline(always)]
-fn set_socket_address<const N: usize>(values: &mut Values<'_, N>, addr: SocketAddr) {
-    values.set(8, Family::of(addr.ip()).number().to_ne_bytes());
-    values.set_address(16, addr.ip());
-    values.set(36, addr.port().to_be_bytes());
+    append(out, &DESTINATION).set_destination(destination);
 }

@@ -62,7 +62,18 @@ const GRE: u8 = 2;
 
 impl Tunnel {
     /// Type, port and flags on the wire.
+    /// Kind, port and flags.
+    #[inline(always)]
     pub(crate) const fn to_wire(self) -> (u8, u16, u16) {
+        // Nearly every destination; asked first, it needs no jump table.
+        if let Self::Ipip = self {
+            return (IPIP, 0, 0);
+        }
+        self.to_rare_wire()
+    }
+
+    #[cold]
+    const fn to_rare_wire(self) -> (u8, u16, u16) {
         match self {
             Self::Ipip => (IPIP, 0, 0),
             Self::Gue { port, flags } => (GUE, port.get(), flags.bits()),
