@@ -74,12 +74,14 @@ fn start(flags: &Flags) -> Result<()> {
             None => print(&plan, flags.output),
         };
     }
-    let mut linux = Linux::open(flags.iptables())?;
-    node::prepare(flags, linux.ipvs())?;
+    let needs = node::needs(&config, flags.ipvs_strict_arp);
+    let linux = Linux::open(flags.iptables());
+    let mut linux = linux.map_err(|error| node::explain(&needs, error.into()))?;
+    node::prepare(flags, &needs, linux.ipvs())?;
     if flags.init_only {
         return Ok(());
     }
-    node::probe_scheduler(linux.ipvs(), config.scheduler)?;
+    node::inspect(&needs, config.scheduler, linux.ipvs())?;
     let mut source = flags.source(wake())?;
     let config = Config {
         families: linux.families(),

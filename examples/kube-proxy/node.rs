@@ -1,11 +1,18 @@
-//! What the node needs before the first sync: sysctls, IPVS timeouts, a scheduler that the kernel has.
+//! What the node needs before the first sync: sysctls, IPVS timeouts, and everything that `preflight` checks.
+
+#[path = "../preflight/attempt.rs"]
+mod attempt;
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
-use ipvs_codec::{Protocol, Request, Scheduler, Service, ServiceKey};
+use anyhow::{Context as _, Error, Result, anyhow, bail};
+use ipvs_codec::{Request, Scheduler};
+use ipvs_model::{Config, Foreign, VipBinding};
 use ipvs_netlink::Ipvs;
-use ipvs_probe::{KernelRelease, Sysctls, requirements};
+use ipvs_probe::{
+    Attempt, Facts, HostPrograms, Needs, NoPrograms, Report, Root, Severity, Sysctls, Verdict,
+    check, mend, steps_at_start,
+};
 use tracing::{info, warn};
 
 use crate::flags::Flags;
@@ -13,20 +20,17 @@ use crate::flags::Flags;
 /// kube-proxy's limit for the share that grows with the number of CPUs.
 const CONNTRACK_MAX: u32 = 1_048_576;
 
-pub(crate) fn prepare(flags: &Flags, ipvs: &mut Ipvs) -> Result<()> {
-    let sysctls = Sysctls::default();
-    let release = sysctls
-        .get("kernel.osrelease")?
-        .context("no sysctl kernel.osrelease: is /proc mounted?")?;
-    let kernel: KernelRelease = release.parse()?;
-    conntrack(flags, &sysctls);
-    for requirement in requirements(kernel, flags.ipvs_strict_arp) {
-        if requirement.ensure(&sysctls)? {
-            info!(
-                "sysctl {} = {}: {}",
-                requirement.name, requirement.value, requirement.reason
-            );
-        }
+/// Sets what kube-proxy sets. An IPVS sysctl that cannot be set is an error.
+pub(crate) fn prepare(flags: &Flags, needs: &Needs, ipvs: &mut Ipvs) -> Result<()> {
+    let root = Root::host();
+    let facts = Facts::gather(&root, &mut NoPrograms);
+    if facts.release().is_none() {
+        bail!("cannot read sysctl kernel.osrelease: is /proc mounted?");
+    }
+    conntrack(flags, &Sysctls::default());
+    for (step, reason) in steps_at_start(&facts, needs) {
+        mend(&root, &mut HostPrograms, &step)?;
+        info!("{step}: {reason}");
     }
     if let Some(timeouts) = flags.timeouts() {
         for outcome in ipvs.batch(&[Request::SetConfig(timeouts)]) {
@@ -34,6 +38,46 @@ pub(crate) fn prepare(flags: &Flags, ipvs: &mut Ipvs) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// What this proxier needs of the node. IPv6 is left out where the node has none, as kube-proxy does.
+pub(crate) fn needs(config: &Config, strict_arp: bool) -> Needs {
+    Needs {
+        scheduler: config.scheduler.to_string(),
+        strict_arp,
+        dummy_link: config.vip_binding == VipBinding::Address,
+        masquerade_all: config.masquerade_all,
+        alone: config.foreign == Foreign::Remove,
+        ..Needs::default()
+    }
+}
+
+/// Refuses a node that cannot proxy, with what is missing; warns of the rest.
+pub(crate) fn inspect(needs: &Needs, scheduler: Scheduler, ipvs: &mut Ipvs) -> Result<()> {
+    let report = report(needs, attempt::attempt(ipvs, scheduler));
+    if report.verdict() == Verdict::Unusable {
+        bail!("this node cannot proxy by IPVS\n{}", report.page(false));
+    }
+    for finding in report.of(Severity::Degrades) {
+        let (id, remedy) = (finding.rule.id, &finding.remedy);
+        warn!(
+            "{id}: {}: {}: {remedy}",
+            finding.evidence, finding.rule.reason
+        );
+    }
+    Ok(())
+}
+
+/// The error of who could not open the kernel's interfaces, with what is missing where that is known.
+pub(crate) fn explain(needs: &Needs, error: Error) -> Error {
+    let report = report(needs, Attempt::Failed(format!("{error:#}")));
+    anyhow!("this node cannot proxy by IPVS\n{}", report.page(false))
+}
+
+fn report(needs: &Needs, attempt: Attempt) -> Report {
+    let mut facts = Facts::gather(&Root::host(), &mut NoPrograms);
+    facts.ipvs = attempt;
+    check(&facts, needs)
 }
 
 fn conntrack(flags: &Flags, sysctls: &Sysctls) {
@@ -68,30 +112,5 @@ fn conntrack(flags: &Flags, sysctls: &Sysctls) {
             Ok(false) => {}
             Err(error) => warn!("{error}; going on without"),
         }
-    }
-}
-
-/// Shows that IPVS takes virtual servers with this scheduler, as kube-proxy does: with one on an address that is
-/// reserved for documentation. Where one is in use already, it is known to.
-pub(crate) fn probe_scheduler(ipvs: &mut Ipvs, scheduler: Scheduler) -> Result<()> {
-    let in_use = ipvs
-        .services()?
-        .iter()
-        .any(|observed| observed.service.scheduler == scheduler);
-    if in_use {
-        return Ok(());
-    }
-    let key = ServiceKey::endpoint(Protocol::TCP, [198, 51, 100, 0].into(), 20_000);
-    match ipvs.probe(&Service::new(key, scheduler)) {
-        Ok(()) => Ok(()),
-        Err(error) if error.cause().is_not_found() => {
-            bail!(
-                "{error}: the kernel has no scheduler {scheduler}: load it with `modprobe ip_vs_{scheduler}`"
-            )
-        }
-        Err(error) if error.cause().is_exists() => bail!(
-            "the virtual server {key} that is tried is there already: remove it (`ipvsadm -D -t 198.51.100.0:20000`)"
-        ),
-        Err(error) => Err(error.into()),
     }
 }

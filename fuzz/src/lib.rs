@@ -59,6 +59,18 @@ pub fn netlink_reply(bytes: &[u8]) {
     let _ = Flow::parse(bytes);
 }
 
+/// The files of a node: no line of any of them panics.
+pub fn node_files(bytes: &[u8]) {
+    use ipvs_probe::parse;
+    let text = String::from_utf8_lossy(bytes);
+    let loadable = parse::modules_dep(&text);
+    assert!(loadable.keys().all(|name| !name.contains('-') && !name.contains('/')));
+    let _ = (parse::proc_modules(&text), parse::modules_builtin(&text), parse::modprobe_conf(&text));
+    let _ = (parse::command_line(&text), parse::assignments(&text), parse::effective_capabilities(&text));
+    let _ = (parse::is_initial_user_namespace(&text), parse::has_read_only_sysctls(&text));
+    let _ = (parse::proc_ip_vs(&text), parse::policies(&text), text.parse::<ipvs_probe::KernelRelease>().is_ok());
+}
+
 /// Lines of `ipvsadm -S -n`.
 pub fn saved_line(bytes: &[u8]) {
     for line in String::from_utf8_lossy(bytes).lines() {
@@ -171,6 +183,11 @@ mod tests {
     #[test]
     fn netlink_reply() {
         each("netlink_reply", super::netlink_reply);
+    }
+
+    #[test]
+    fn node_files() {
+        each("node_files", super::node_files);
     }
 
     #[test]

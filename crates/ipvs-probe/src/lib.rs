@@ -1,9 +1,28 @@
 #![doc = include_str!("../README.md")]
 
+mod check;
+mod facts;
 mod kernel;
-mod requirements;
+mod mend;
+mod modules;
+mod needs;
+pub mod parse;
+mod programs;
+mod report;
+mod root;
+mod rule;
+mod rules;
 mod sysctl;
 
+pub use check::check;
+pub use facts::{Attempt, Facts, SCHEDULERS, Selinux};
 pub use kernel::{InvalidRelease, KernelRelease};
-pub use requirements::{Requirement, requirements};
+pub use mend::{MendError, Step, mend, steps, steps_at_start};
+pub use modules::{Module, ModuleState, Modules};
+pub use needs::{Needs, Profile};
+pub use programs::{HostPrograms, NoPrograms, Program, Programs};
+pub use report::{Finding, Page, Remedy, Report, Verdict};
+pub use root::{Evidence, Reading, Root};
+pub use rule::{Need, Rule, Severity, When};
+pub use rules::{RULES, find_rule};
 pub use sysctl::{SysctlError, Sysctls};

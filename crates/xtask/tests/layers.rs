@@ -60,6 +60,9 @@ fn no_arrow_goes_up() {
     assert_eq!(known, FLOORS.len(), "a crate of the plan is missing");
 }
 
+/// `modprobe` and the versions of programs: behind a trait, in one file.
+const RUNS_PROGRAMS: &str = "ipvs-probe/src/programs.rs";
+
 #[test]
 fn the_lower_floors_have_no_runtime_and_start_no_process() {
     for package in packages() {
@@ -88,7 +91,7 @@ fn the_lower_floors_have_no_runtime_and_start_no_process() {
         for file in files(source.as_std_path()) {
             let text = std::fs::read_to_string(&file).unwrap();
             assert!(
-                !text.contains("std::process") && !text.contains("process::Command"),
+                file.ends_with(RUNS_PROGRAMS) || !text.contains("std::process") && !text.contains("process::Command"),
                 "{}",
                 file.display()
             );

@@ -7,7 +7,7 @@ use std::path::Path;
 
 /// Rows without a test, and why.
 const EXCUSED: [(&[u16], &str); 6] = [
-    (&[1, 2, 3], "other modes and the ipset program are not used"),
+    (&[2, 3], "the ipset program is not used"),
     (&[23], "the addresses of health and metrics"),
     (&[25], "the tables of nftables mode"),
     (&[26, 144, 146, 147, 148], "metrics, events"),

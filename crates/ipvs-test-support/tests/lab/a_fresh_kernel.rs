@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ipvs_codec::{Protocol, Request, Scheduler, Service, ServiceKey};
 use ipvs_netlink::{Cause, Ipvs, IpvsReader, Slice};
-use ipvs_test_support::eventually;
+use ipvs_test_support::{NetNs, eventually, example, run_kube_proxy};
 
 /// Unloads IPVS with all its schedulers.
 fn unload() {
@@ -55,4 +55,114 @@ fn a_module_that_was_loaded_again_has_another_number_and_nothing_is_lost() {
         slices.push(reader.step(1).unwrap());
     }
     assert_eq!(slices, [Slice::Listing, Slice::Complete]);
+}
+
+/// `/`, with a `/etc` of its own and a list of modules that lacks one.
+fn root_without(module: &str) -> tempfile::TempDir {
+    let root = tempfile::tempdir().unwrap();
+    for folder in ["proc", "sys", "usr"] {
+        std::os::unix::fs::symlink(format!("/{folder}"), root.path().join(folder)).unwrap();
+    }
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let (from, to) = (
+        std::path::Path::new("/lib/modules").join(release.trim()),
+        root.path().join("lib/modules").join(release.trim()),
+    );
+    std::fs::create_dir_all(&to).unwrap();
+    std::os::unix::fs::symlink(from.join("kernel"), to.join("kernel")).unwrap();
+    std::fs::copy(from.join("modules.builtin"), to.join("modules.builtin")).unwrap();
+    let list = std::fs::read_to_string(from.join("modules.dep")).unwrap();
+    let kept: String = list
+        .lines()
+        .filter(|line| !line.split(':').next().unwrap().contains(module))
+        .flat_map(|line| [line, "\n"])
+        .collect();
+    std::fs::write(to.join("modules.dep"), kept).unwrap();
+    root
+}
+
+/// By `finit_module` and the list of files below a root, then by `modprobe` where the root is `/`.
+#[test]
+fn preflight_tells_what_is_missing_and_loads_it() {
+    let namespace = NetNs::new("fk-preflight").unwrap();
+    let preflight = |arguments: &[&str]| {
+        let output = namespace
+            .run(|| {
+                let mut command = std::process::Command::new(example("preflight"));
+                command.args(arguments).output().unwrap()
+            })
+            .unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let problem = String::from_utf8(output.stderr).unwrap();
+        (output.status.code(), format!("{text}{problem}"))
+    };
+    unload();
+    let hidden = root_without("ip_vs_rr.ko");
+    let below = format!("--root={}", hidden.path().display());
+    let (status, text) = preflight(&[&below, "--profile=kube-1.8"]);
+    assert_eq!(status, Some(1), "{text}");
+    let error = "failed to load kernel modules: [ip_vs ip_vs_rr ip_vs_sh ip_vs_wrr]";
+    assert!(text.contains(error), "{text}");
+    assert!(text.contains("modules.dep: no ip_vs_rr"), "{text}");
+
+    let whole = root_without("no module of this name");
+    let below = format!("--root={}", whole.path().display());
+    let (_, text) = preflight(&[&below, "--fix", "--dry-run"]);
+    assert!(text.starts_with("load module ip_vs\n"), "{text}");
+    let (status, _) = preflight(&[&below]);
+    assert_eq!(status, Some(1), "a dry run changes nothing");
+    let (status, text) = preflight(&[&below, "--fix"]);
+    assert_eq!(status, Some(0), "{text}");
+    let (status, text) = preflight(&[]);
+    assert_eq!(status, Some(0), "now also with a virtual server: {text}");
+    let (_, text) = preflight(&[&below, "--fix"]);
+    assert!(
+        !text.contains("load module") && !text.contains("write"),
+        "{text}"
+    );
+    let etc = std::fs::read_to_string(whole.path().join("etc/modules-load.d/ipvs.conf")).unwrap();
+    assert!(etc.contains("\nip_vs\nip_vs_rr\n"), "{etc}");
+}
+
+#[test]
+fn row_001_a_node_without_the_scheduler_is_refused_with_what_is_missing() {
+    let namespace = NetNs::new("fk-refused").unwrap();
+    let arguments = ["--manifests=/nowhere", "--once", "--ipvs-scheduler=nope"];
+    let output = run_kube_proxy(&namespace, &arguments).unwrap();
+    let log = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success());
+    assert!(log.contains("this node cannot proxy by IPVS"), "{log}");
+    assert!(log.contains("modprobe ip_vs_nope"), "{log}");
+}
+
+#[test]
+fn row_014_a_sysctl_that_cannot_be_written_is_named() {
+    let namespace = NetNs::new("fk-readonly").unwrap();
+    let script = format!(
+        "mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys && {} --init-only 2>&1; true",
+        example("kube-proxy").display()
+    );
+    let problem = namespace
+        .output("unshare", &["-m", "sh", "-c", &script])
+        .unwrap();
+    assert!(
+        problem.contains("net.ipv4.vs.conntrack is 0, needs to be 1"),
+        "{problem}"
+    );
+    assert!(
+        problem.contains("sysctl -w net.ipv4.vs.conntrack=1"),
+        "{problem}"
+    );
+}
+
+#[test]
+fn a_user_namespace_is_told_why_it_gets_no_ipvs() {
+    let script = format!("{} || true", example("preflight").display());
+    let output = std::process::Command::new("unshare")
+        .args(["-Urn", "sh", "-c", &script])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains("outside of user namespaces"), "{output:?}");
+    assert!(text.ends_with("\nnot usable\n"), "{text}");
 }

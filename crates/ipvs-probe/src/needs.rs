@@ -1,0 +1,50 @@
+/// What a proxy is to do on the node: decides which rules apply.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct Needs {
+    /// Name of the scheduler, as `rr`.
+    pub scheduler: String,
+    /// Which list of modules must be there.
+    pub profile: Profile,
+    /// No node answers ARP for addresses that are bound here.
+    pub strict_arp: bool,
+    /// Services with IPv6 addresses.
+    pub ipv6: bool,
+    /// Virtual addresses stand on a dummy link, as kube-proxy binds them.
+    pub dummy_link: bool,
+    /// Everything that goes to a virtual address is masqueraded.
+    pub masquerade_all: bool,
+    /// The only proxy of the node: others that own IPVS state are trouble.
+    pub alone: bool,
+}
+
+impl Default for Needs {
+    /// kube-proxy without a flag.
+    fn default() -> Self {
+        Self {
+            scheduler: "rr".to_owned(),
+            profile: Profile::Current,
+            strict_arp: false,
+            ipv6: false,
+            dummy_link: true,
+            masquerade_all: false,
+            alone: true,
+        }
+    }
+}
+
+/// Which modules must be there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize),
+    serde(rename_all = "kebab-case")
+)]
+pub enum Profile {
+    /// Only the configured scheduler's, as kube-proxy since 1.27.
+    #[default]
+    Current,
+    /// The list of kube-proxy 1.8: `ip_vs`, `ip_vs_rr`, `ip_vs_wrr`, `ip_vs_sh` and `nf_conntrack_ipv4` (`nf_conntrack`
+    /// since Linux 4.19), all of them loaded.
+    Kube18,
+}

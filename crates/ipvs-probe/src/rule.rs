@@ -1,0 +1,190 @@
+use std::fmt;
+
+use crate::{Facts, KernelRelease, Needs, Profile};
+
+/// How bad it is when a rule is not kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize),
+    serde(rename_all = "kebab-case")
+)]
+pub enum Severity {
+    /// No proxying.
+    Blocks,
+    /// Proxying, with faults that clients notice.
+    Degrades,
+    /// Worth knowing.
+    Advice,
+}
+
+/// Something that a node should have, and what goes wrong without it.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct Rule {
+    /// Its name, for `--explain` and for filters.
+    pub id: &'static str,
+    /// When it applies.
+    pub when: When,
+    /// How bad its absence is.
+    pub severity: Severity,
+    /// What is needed.
+    pub need: Need,
+    /// What would go wrong for traffic.
+    pub reason: &'static str,
+    /// Who says so.
+    pub source: &'static str,
+}
+
+/// The first release, and one behind the last.
+pub(crate) const EVER: (KernelRelease, KernelRelease) = (
+    KernelRelease::new(0, 0, 0),
+    KernelRelease::new(u32::MAX, 0, 0),
+);
+
+/// When a rule applies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum When {
+    /// Always.
+    Always,
+    /// On kernels from the first release to before the second.
+    Kernel(KernelRelease, KernelRelease),
+    /// With [`Needs::strict_arp`].
+    StrictArp,
+    /// With [`Needs::ipv6`].
+    Ipv6,
+    /// With [`Needs::dummy_link`].
+    DummyLink,
+    /// With [`Needs::masquerade_all`].
+    MasqueradeAll,
+    /// With [`Needs::alone`].
+    Alone,
+    /// With [`Profile::Kube18`].
+    Kube18,
+}
+
+impl When {
+    pub(crate) fn applies(self, facts: &Facts, needs: &Needs) -> bool {
+        match self {
+            Self::Always => true,
+            Self::Kernel(from, to) => facts
+                .release()
+                .is_some_and(|release| (from..to).contains(&release)),
+            Self::StrictArp => needs.strict_arp,
+            Self::Ipv6 => needs.ipv6,
+            Self::DummyLink => needs.dummy_link,
+            Self::MasqueradeAll => needs.masquerade_all,
+            Self::Alone => needs.alone,
+            Self::Kube18 => needs.profile == Profile::Kube18,
+        }
+    }
+}
+
+/// What a rule needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Need {
+    /// One of these modules; they are names of the same thing on different kernels. `now`: loaded already, because nothing
+    /// else loads it.
+    Module {
+        /// Names, the newest first.
+        names: &'static [&'static str],
+        /// Loaded already.
+        now: bool,
+    },
+    /// The module of [`Needs::scheduler`].
+    Scheduler,
+    /// The modules of kube-proxy 1.8, loaded.
+    Kube18Modules,
+    /// A sysctl of this value.
+    Sysctl {
+        /// Its name, as `sysctl` prints it.
+        name: &'static str,
+        /// Its value.
+        value: &'static str,
+    },
+    /// A sysctl of any other value.
+    SysctlNot {
+        /// Its name, as `sysctl` prints it.
+        name: &'static str,
+        /// The value that is bad.
+        bad: &'static str,
+        /// The value to set.
+        value: &'static str,
+    },
+    /// A program in one of the usual folders.
+    Program(&'static str),
+    /// A capability of this process, by number.
+    Capability(u8, &'static str),
+    /// The initial user namespace.
+    InitialUserNamespace,
+    /// IPVS takes a virtual server.
+    Ipvs,
+    /// SELinux does not refuse.
+    NoSelinux,
+    /// A chain of the table `filter` that does not drop what no rule mentions.
+    OpenChain(&'static str),
+    /// No process of this name.
+    NoProcess(&'static str),
+    /// No firewall by `ufw`.
+    NoUfw,
+    /// Fewer counters than one timer of the kernel reads in time.
+    FewEstimators,
+    /// Connections that are kept as long as the shortest of their timers suggests.
+    LongTimeouts,
+    /// Fewer virtual servers than fit a set.
+    RoomInSets,
+    /// Nothing: a reminder.
+    Reminder,
+}
+
+impl fmt::Display for When {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Always => f.write_str("always"),
+            Self::Kernel(from, to) => match (*from == EVER.0, *to == EVER.1) {
+                (true, _) => write!(f, "before Linux {to}"),
+                (_, true) => write!(f, "since Linux {from}"),
+                _ => write!(f, "from Linux {from} to before {to}"),
+            },
+            Self::StrictArp => f.write_str("with strict ARP"),
+            Self::Ipv6 => f.write_str("with IPv6 services"),
+            Self::DummyLink => f.write_str("where virtual addresses stand on a dummy link"),
+            Self::MasqueradeAll => f.write_str("when everything is masqueraded"),
+            Self::Alone => f.write_str("where the proxy is the only one of the node"),
+            Self::Kube18 => f.write_str("with the profile of kube-proxy 1.8"),
+        }
+    }
+}
+
+impl fmt::Display for Need {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Module { names, now } => {
+                write!(f, "module {}", names.join(" or "))?;
+                f.write_str(if *now { ", loaded" } else { "" })
+            }
+            Self::Scheduler => f.write_str("the scheduler's module"),
+            Self::Kube18Modules => f.write_str(
+                "ip_vs, ip_vs_rr, ip_vs_wrr, ip_vs_sh and nf_conntrack (before Linux 4.19 nf_conntrack_ipv4), loaded",
+            ),
+            Self::Sysctl { name, value } => write!(f, "sysctl {name} = {value}"),
+            Self::SysctlNot { name, bad, value } => {
+                write!(f, "sysctl {name} not {bad}, better {value}")
+            }
+            Self::Program(name) => write!(f, "program {name}"),
+            Self::Capability(_, name) => f.write_str(name),
+            Self::InitialUserNamespace => f.write_str("the initial user namespace"),
+            Self::Ipvs => f.write_str("a kernel that takes virtual servers"),
+            Self::NoSelinux => f.write_str("SELinux not enforcing"),
+            Self::OpenChain(chain) => write!(f, "policy ACCEPT of chain {chain}"),
+            Self::NoProcess(name) => write!(f, "no {name} beside"),
+            Self::NoUfw => f.write_str("no ufw"),
+            Self::FewEstimators => f.write_str("fewer than 100,000 counters, servers times CPUs"),
+            Self::LongTimeouts => f.write_str("keep-alives before the first timer is over"),
+            Self::RoomInSets => f.write_str("at most 65536 virtual servers"),
+            Self::Reminder => f.write_str("nothing"),
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! Whether a node can proxy by IPVS, what is missing, and with `--fix` putting it right.
+//!
+//! ```text
+//! cargo run --example preflight
+//! cargo xtask lab -- target/debug/examples/preflight --scheduler=wrr
+//! preflight --fix --dry-run
+//! ```
+//!
+//! Exit status: 0 usable, 1 not usable, 2 usable with faults, 3 for a wrong command line or a step that failed.
+
+mod attempt;
+
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use clap::{Parser, ValueEnum};
+use ipvs_codec::Scheduler;
+use ipvs_netlink::{Cause, Ipvs};
+use ipvs_probe::{
+    Attempt, Facts, HostPrograms, Needs, Profile, Report, Root, Rule, Severity, Verdict, check,
+    find_rule, mend, steps,
+};
+
+#[derive(Parser)]
+#[command(
+    version,
+    about = "Whether this node can proxy by IPVS, what is missing, and how to put it right."
+)]
+struct Arguments {
+    /// What the node is to do; there is only ipvs
+    #[arg(long, value_enum, default_value = "ipvs")]
+    mode: Mode,
+    /// The scheduler that virtual servers will have
+    #[arg(long, default_value = "rr")]
+    scheduler: Scheduler,
+    /// Which list of modules must be there
+    #[arg(long, value_enum, default_value = "current")]
+    profile: ProfileName,
+    /// Addresses of virtual servers are to be silent in ARP
+    #[arg(long)]
+    strict_arp: bool,
+    /// There will be IPv6 services
+    #[arg(long)]
+    ipv6: bool,
+    /// Everything will be masqueraded
+    #[arg(long)]
+    masquerade_all: bool,
+    /// Look at the system below this folder; programs are not run and IPVS is not tried then
+    #[arg(long, default_value = "/")]
+    root: PathBuf,
+    /// Load modules, set sysctls, and write the files that make both last
+    #[arg(long)]
+    fix: bool,
+    /// With --fix: only say what would be done
+    #[arg(long, requires = "fix")]
+    dry_run: bool,
+    /// A page to read, or JSON with every fact
+    #[arg(long, value_enum, default_value = "text")]
+    output: Output,
+    /// Tell all about one rule
+    #[arg(long, value_name = "ID")]
+    explain: Option<String>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Mode {
+    Ipvs,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum ProfileName {
+    Current,
+    #[value(name = "kube-1.8")]
+    Kube18,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Output {
+    Text,
+    Json,
+}
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { 3 } else { 0 });
+        }
+    };
+    match run(&arguments) {
+        Ok(Verdict::Usable) => ExitCode::SUCCESS,
+        Ok(Verdict::Unusable) => ExitCode::from(1),
+        Ok(Verdict::Degraded) => ExitCode::from(2),
+        Err(error) => {
+            eprintln!("preflight: {error:#}");
+            ExitCode::from(3)
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<Verdict> {
+    if let Some(id) = &arguments.explain {
+        let rule = find_rule(id).with_context(|| {
+            let ids: Vec<&str> = ipvs_probe::RULES.iter().map(|rule| rule.id).collect();
+            format!("no rule {id}; there are: {}", ids.join(" "))
+        })?;
+        explain(rule);
+        return Ok(Verdict::Usable);
+    }
+    // There is only one mode, and it is the one that is checked.
+    let Mode::Ipvs = arguments.mode;
+    let root = Root::below(&arguments.root);
+    let needs = needs(arguments);
+    let (facts, report) = look(&root, &needs, arguments.scheduler);
+    if !arguments.fix {
+        print(&facts, &report, arguments.output)?;
+        return Ok(report.verdict());
+    }
+    for step in steps(&root, &facts, &needs, &report) {
+        println!("{step}");
+        if !arguments.dry_run {
+            mend(&root, &mut HostPrograms, &step)?;
+        }
+    }
+    let (facts, report) = look(&root, &needs, arguments.scheduler);
+    print(&facts, &report, arguments.output)?;
+    Ok(report.verdict())
+}
+
+fn needs(arguments: &Arguments) -> Needs {
+    Needs {
+        scheduler: arguments.scheduler.to_string(),
+        profile: match arguments.profile {
+            ProfileName::Current => Profile::Current,
+            ProfileName::Kube18 => Profile::Kube18,
+        },
+        strict_arp: arguments.strict_arp,
+        ipv6: arguments.ipv6,
+        masquerade_all: arguments.masquerade_all,
+        ..Needs::default()
+    }
+}
+
+fn look(root: &Root, needs: &Needs, scheduler: Scheduler) -> (Facts, Report) {
+    let mut facts = Facts::gather(root, &mut HostPrograms);
+    // Trying would load what is not loaded; then there would be nothing to tell.
+    let is_there = facts
+        .modules
+        .get("ip_vs")
+        .is_some_and(|module| module.state.is_present());
+    let is_listed = facts
+        .modules
+        .get("ip_vs")
+        .is_some_and(|module| !matches!(module.state, ipvs_probe::ModuleState::Unknown));
+    if root.is_host() && (is_there || !is_listed) {
+        facts.ipvs = match Ipvs::open() {
+            Ok(mut ipvs) => attempt::attempt(&mut ipvs, scheduler),
+            Err(error) => match error.cause() {
+                Cause::NoFamily(_) => Attempt::NoFamily(error.to_string()),
+                cause if cause.is_permission() => Attempt::NotPermitted(error.to_string()),
+                _ => Attempt::Failed(error.to_string()),
+            },
+        };
+    }
+    let report = check(&facts, needs);
+    (facts, report)
+}
+
+fn print(facts: &Facts, report: &Report, output: Output) -> Result<()> {
+    match output {
+        Output::Text => {
+            let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+            print!("{}", report.page(colour));
+        }
+        Output::Json => {
+            let whole = serde_json::json!({
+                "verdict": report.verdict(),
+                "findings": report.findings,
+                "facts": facts,
+            });
+            println!("{}", serde_json::to_string_pretty(&whole)?);
+        }
+    }
+    Ok(())
+}
+
+fn explain(rule: &Rule) {
+    let severity = match rule.severity {
+        Severity::Blocks => "no proxying without it",
+        Severity::Degrades => "proxying with faults without it",
+        Severity::Advice => "worth knowing",
+    };
+    println!("{}: {severity}\n", rule.id);
+    println!("needs   {}", rule.need);
+    println!("when    {}", rule.when);
+    println!("why     {}", rule.reason);
+    println!("source  {}", rule.source);
+}
