@@ -14,7 +14,7 @@ pub struct Facts {
     pub distribution: Option<String>,
     /// CPUs of `/proc/cpuinfo`.
     pub cpus: usize,
-    /// Every sysctl that a rule names; `None` where the kernel has none of the name.
+    /// Every sysctl that a rule names, and those of IPVS and conntrack; `None` where the kernel has none of the name.
     pub sysctls: BTreeMap<&'static str, Option<String>>,
     /// Whether `/proc/sys` is mounted read-only.
     pub read_only_sysctls: bool,

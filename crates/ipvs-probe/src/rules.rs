@@ -519,19 +519,52 @@ pub(crate) fn set_at_start() -> impl Iterator<Item = &'static Rule> {
     RULES.iter().filter(|rule| rule.source == KUBE_PROXY)
 }
 
-/// Of every rule, and those that timers are compared with.
+/// What rules compare, what kube-proxy sets by flags, and what IPVS has: which of them are there tells what the kernel can.
+const OF_INTEREST: [&str; 35] = [
+    "net.ipv4.tcp_keepalive_time",
+    "net.netfilter.nf_conntrack_max",
+    "net.netfilter.nf_conntrack_tcp_be_liberal",
+    "net.netfilter.nf_conntrack_tcp_timeout_close_wait",
+    "net.netfilter.nf_conntrack_tcp_timeout_established",
+    "net.netfilter.nf_conntrack_udp_timeout",
+    "net.netfilter.nf_conntrack_udp_timeout_stream",
+    "net.ipv4.vs.amemthresh",
+    "net.ipv4.vs.am_droprate",
+    "net.ipv4.vs.backup_only",
+    "net.ipv4.vs.cache_bypass",
+    "net.ipv4.vs.conn_lfactor",
+    "net.ipv4.vs.conn_max",
+    "net.ipv4.vs.drop_entry",
+    "net.ipv4.vs.drop_packet",
+    "net.ipv4.vs.est_cpulist",
+    "net.ipv4.vs.est_nice",
+    "net.ipv4.vs.ignore_tunneled",
+    "net.ipv4.vs.nat_icmp_send",
+    "net.ipv4.vs.pmtu_disc",
+    "net.ipv4.vs.run_estimation",
+    "net.ipv4.vs.schedule_icmp",
+    "net.ipv4.vs.secure_tcp",
+    "net.ipv4.vs.sloppy_sctp",
+    "net.ipv4.vs.sloppy_tcp",
+    "net.ipv4.vs.snat_reroute",
+    "net.ipv4.vs.svc_lfactor",
+    "net.ipv4.vs.sync_persist_mode",
+    "net.ipv4.vs.sync_ports",
+    "net.ipv4.vs.sync_qlen_max",
+    "net.ipv4.vs.sync_refresh_period",
+    "net.ipv4.vs.sync_retries",
+    "net.ipv4.vs.sync_sock_size",
+    "net.ipv4.vs.sync_threshold",
+    "net.ipv4.vs.sync_version",
+];
+
+/// Of every rule, and [`OF_INTEREST`].
 pub(crate) fn sysctl_names() -> impl Iterator<Item = &'static str> {
     let named = RULES.iter().filter_map(|rule| match rule.need {
         Sysctl { name, .. } | SysctlNot { name, .. } => Some(name),
         _ => None,
     });
-    named.chain([
-        "net.ipv4.tcp_keepalive_time",
-        "net.ipv4.vs.est_cpulist",
-        "net.ipv4.vs.run_estimation",
-        "net.netfilter.nf_conntrack_max",
-        "net.netfilter.nf_conntrack_tcp_timeout_established",
-    ])
+    named.chain(OF_INTEREST)
 }
 
 pub(crate) fn module_names() -> impl Iterator<Item = &'static str> {

@@ -91,7 +91,8 @@ fn the_lower_floors_have_no_runtime_and_start_no_process() {
         for file in files(source.as_std_path()) {
             let text = std::fs::read_to_string(&file).unwrap();
             assert!(
-                file.ends_with(RUNS_PROGRAMS) || !text.contains("std::process") && !text.contains("process::Command"),
+                file.ends_with(RUNS_PROGRAMS)
+                    || !text.contains("std::process") && !text.contains("process::Command"),
                 "{}",
                 file.display()
             );

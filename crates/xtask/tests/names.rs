@@ -6,8 +6,7 @@ use std::fs;
 use std::path::Path;
 
 /// Rows without a test, and why.
-const EXCUSED: [(&[u16], &str); 6] = [
-    (&[2, 3], "the ipset program is not used"),
+const EXCUSED: [(&[u16], &str); 5] = [
     (&[23], "the addresses of health and metrics"),
     (&[25], "the tables of nftables mode"),
     (&[26, 144, 146, 147, 148], "metrics, events"),

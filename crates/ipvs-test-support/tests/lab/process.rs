@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use ipvs_test_support::{NetNs, RunningProxier, eventually, run_kube_proxy, workspace};
+use ipvs_test_support::{NetNs, RunningProxier, eventually, kube_proxy, run_kube_proxy, workspace};
 
 fn run(namespace: &NetNs, arguments: &[&str]) -> (bool, String) {
     let output = run_kube_proxy(namespace, arguments).unwrap();
@@ -27,6 +27,32 @@ fn row_007_an_unknown_scheduler_is_an_error_and_leaves_nothing() {
     assert!(!ok && log.contains("modprobe ip_vs_nope"), "{log}");
     assert_eq!(namespace.output("ipvsadm", &["-S", "-n"]).unwrap(), "");
     assert_eq!(namespace.output("ipset", &["save"]).unwrap(), "");
+}
+
+/// kube-proxy starts one for each set and member; here sets go by netlink.
+#[test]
+fn row_002_and_003_the_ipset_program_may_be_missing_or_old() {
+    let namespace = NetNs::new("pr-noset").unwrap();
+    let programs = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir("/usr/sbin").unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_name().to_string_lossy().contains("tables") {
+            let link = programs.path().join(entry.file_name());
+            std::os::unix::fs::symlink(entry.path(), link).unwrap();
+        }
+    }
+    let run = || {
+        let mut command = std::process::Command::new(kube_proxy());
+        command
+            .args([&shop(), "--once", "--hostname-override=node-0"])
+            .env("PATH", programs.path());
+        command.output().unwrap()
+    };
+    let output = namespace.run(run).unwrap();
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{log}");
+    let sets = namespace.output("ipset", &["list", "-n"]).unwrap();
+    assert!(sets.contains("KUBE-CLUSTER-IP"), "{sets}");
 }
 
 #[test]
