@@ -1,9 +1,11 @@
 //! Which words of the command line count, beside a configuration file and from other eras.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 
 use anyhow::{Result, bail};
-use clap::{Args, CommandFactory as _, FromArgMatches as _};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{ArgMatches, Args, CommandFactory as _, FromArgMatches as _};
 use tracing::{info, warn};
 
 use crate::config_file;
@@ -43,7 +45,6 @@ macro_rules! accepted {
 
 accepted! {
     alsologtostderr = "alsologtostderr",
-    bind_address_hard_fail = "bind-address-hard-fail",
     cleanup_iptables = "cleanup-iptables",
     cleanup_ipvs = "cleanup-ipvs",
     config_sync_period = "config-sync-period",
@@ -84,11 +85,11 @@ impl Accepted {
 /// The flags of the command line, or of the file that it names and what counts beside it.
 ///
 /// # Errors
-/// When the file cannot be used. A wrong flag ends the process with clap's message.
+/// When the file cannot be used, or with everything that is wrong with the flags. Help and version end the process.
 pub(crate) fn parse(words: Vec<OsString>) -> Result<Flags> {
-    let flags = from_words(words.clone()).unwrap_or_else(|error| error.exit());
+    let (flags, problems) = from_words(words.clone()).unwrap_or_else(|error| error.exit());
     let Some(path) = flags.config_file.clone() else {
-        return Ok(flags);
+        return judge("", flags, problems);
     };
     let program = words.first().cloned().unwrap_or_default();
     let (beside, ignored) = beside_a_file(&words);
@@ -100,9 +101,18 @@ pub(crate) fn parse(words: Vec<OsString>) -> Result<Flags> {
         .into_iter()
         .chain(from_file.into_iter().map(OsString::from));
     match from_words(all.chain(beside).collect()) {
-        Ok(flags) => Ok(flags),
+        Ok((flags, problems)) => judge(&format!("--config: {}: ", path.display()), flags, problems),
         Err(error) => bail!("--config: {}: {error}", path.display()),
     }
+}
+
+/// Everything that is wrong, in one error.
+fn judge(place: &str, flags: Flags, mut problems: Vec<String>) -> Result<Flags> {
+    problems.extend(flags.problems());
+    if problems.is_empty() {
+        return Ok(flags);
+    }
+    bail!("{place}{}", problems.join("\n"))
 }
 
 /// Lists that templates may leave empty, as in `--cluster-cidr=`: the same as not given.
@@ -112,9 +122,65 @@ const EMPTY_LISTS: [&str; 3] = [
     "--nodeport-addresses=",
 ];
 
-fn from_words(mut words: Vec<OsString>) -> Result<Flags, clap::Error> {
+/// The flags, and what is wrong with those that are left out for it.
+fn from_words(mut words: Vec<OsString>) -> Result<(Flags, Vec<String>), clap::Error> {
     words.retain(|word| !EMPTY_LISTS.iter().any(|empty| word == empty));
-    Flags::from_arg_matches(&Flags::command().try_get_matches_from(words)?)
+    let mut problems = Vec::new();
+    loop {
+        let error = match Flags::command().try_get_matches_from(&words) {
+            Ok(matches) => {
+                let mut flags = Flags::from_arg_matches(&matches)?;
+                flags.words = values(&matches);
+                return Ok((flags, problems));
+            }
+            Err(error) => error,
+        };
+        let before = words.len();
+        if let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg) {
+            let flag = argument.split([' ', '=', '[']).next().unwrap_or_default();
+            leave_out(&mut words, flag);
+        }
+        if words.len() == before || !is_about_a_flag(&error) {
+            return Err(error);
+        }
+        let text = error.to_string();
+        let line = text.lines().next().unwrap_or_default();
+        problems.push(line.trim_start_matches("error: ").to_owned());
+    }
+}
+
+fn is_about_a_flag(error: &clap::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::InvalidValue | ErrorKind::ValueValidation | ErrorKind::UnknownArgument
+    )
+}
+
+/// Takes a flag away, with its value where that is a word of its own.
+fn leave_out(words: &mut Vec<OsString>, flag: &str) {
+    let mut after_flag = false;
+    words.retain(|word| {
+        let text = word.to_string_lossy();
+        let is_value = after_flag && !text.starts_with('-');
+        let is_flag = text == flag
+            || text
+                .strip_prefix(flag)
+                .is_some_and(|rest| rest.starts_with('='));
+        after_flag = text == flag;
+        !is_flag && !is_value
+    });
+}
+
+/// Every flag that has a value, as it was typed or by default.
+fn values(matches: &ArgMatches) -> BTreeMap<String, String> {
+    let command = Flags::command();
+    let arguments = command.get_arguments();
+    let values = arguments.filter_map(|argument| {
+        let raw = matches.try_get_raw(argument.get_id().as_str()).ok()??;
+        let raw: Vec<_> = raw.map(|value| value.to_string_lossy()).collect();
+        Some((argument.get_long()?.to_owned(), raw.join(",")))
+    });
+    values.filter(|(_, value)| !value.is_empty()).collect()
 }
 
 /// The words that count beside a file, and the flags that do not.
@@ -188,48 +254,57 @@ mod tests {
         assert_eq!((pace.min_sync.as_secs(), pace.sync.as_secs()), (0, 30));
     }
 
+    /// All of it in one error.
     #[test]
     fn row_018_impossible_values_are_refused() {
-        for flag in [
-            "--ipvs-tcp-timeout=-1s",
-            "--iptables-masquerade-bit=32",
-            "--ipvs-exclude-cidrs=x",
-            "--cluster-cidr=10.0.0.0/33",
-            "--detect-local-mode=Nothing",
-        ] {
-            let refused = from_words(words(&format!("kube-proxy {flag}")));
-            assert!(refused.is_err(), "{flag}");
+        let wrong = [
+            ("--ipvs-tcp-timeout=-1s", "--ipvs-tcp-timeout"),
+            ("--iptables-masquerade-bit=32", "32 is not in 0..=31"),
+            ("--ipvs-exclude-cidrs=x", "--ipvs-exclude-cidrs"),
+            (
+                "--detect-local-mode=BridgeInterface",
+                "--pod-bridge-interface",
+            ),
+            ("--no-such-flag=1", "--no-such-flag"),
+            ("--nodeport-addresses=primary,10.0.0.0/8", "primary"),
+            ("--ipvs-min-sync-period=60s", "--ipvs-min-sync-period"),
+            ("--healthz-bind-address=here", "--healthz-bind-address"),
+        ];
+        let flags: Vec<&str> = wrong.iter().map(|(flag, _)| *flag).collect();
+        let line = format!("kube-proxy {}", flags.join(" "));
+        let error = parse(words(&line)).unwrap_err().to_string();
+        for (_, said) in wrong {
+            assert!(error.contains(said), "{said} in {error}");
         }
+        assert_eq!(error.lines().count(), wrong.len(), "{error}");
         for flag in [
-            "--ipvs-min-sync-period=60s --ipvs-sync-period=30s",
-            "--nodeport-addresses=primary,10.0.0.0/8",
+            "--cluster-cidr=10.0.0.0/33",
+            "--cluster-cidr 10.0.0.0/33",
+            "--detect-local-mode=Nothing",
             "--cluster-cidr=10.0.0.0/8,11.0.0.0/8",
-            "--detect-local-mode=BridgeInterface",
             "--ipvs-sync-period=0s",
         ] {
-            let flags = from_words(words(&format!("kube-proxy {flag}"))).unwrap();
-            assert!(flags.config().is_err(), "{flag}");
+            let refused = parse(words(&format!("kube-proxy {flag}")));
+            assert!(refused.is_err(), "{flag}");
         }
     }
 
     #[test]
     fn row_016_without_timeouts_none_are_set() {
-        let timeouts = |line| from_words(words(line)).unwrap().timeouts();
+        let timeouts = |line| parse(words(line)).unwrap().timeouts();
         assert_eq!(timeouts("kube-proxy --ipvs-tcp-timeout=0s"), None);
         assert!(timeouts("kube-proxy --ipvs-udp-timeout=5m").is_some());
     }
 
     #[test]
     fn q9_kept_the_least_time_between_syncs_is_a_second_by_flag() {
-        let flags = from_words(words("kube-proxy")).unwrap();
+        let flags = parse(words("kube-proxy")).unwrap();
         assert_eq!(flags.pace().unwrap().min_sync.as_secs(), 1);
     }
 
     #[test]
     fn q15_fixed_an_empty_metrics_address_is_accepted() {
-        let flags = from_words(words("kube-proxy --metrics-bind-address=")).unwrap();
-        assert!(flags.config().is_ok());
-        let flags = from_words(words("kube-proxy --metrics-bind-address=here")).unwrap();
-        assert!(flags.config().is_err());
+        assert!(parse(words("kube-proxy --metrics-bind-address=")).is_ok());
+        assert!(parse(words("kube-proxy --metrics-bind-address=here")).is_err());
     }
 }

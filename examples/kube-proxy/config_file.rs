@@ -1,13 +1,22 @@
-//! `--config`: a KubeProxyConfiguration, read as the flags that say the same.
+//! `--config`: a KubeProxyConfiguration, read as the flags that say the same; `--write-config-to` and `/configz`: written as
+//! the flags say.
 
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 use tracing::warn;
 
 /// What the file does not say but means: it has another default than the flag.
 const DEFAULTS: [&str; 1] = ["--ipvs-min-sync-period=0s"];
+
+/// Likewise, where `bindAddress` is IPv6.
+const DEFAULTS_IPV6: [&str; 2] = [
+    "--healthz-bind-address=[::]:10256",
+    "--metrics-bind-address=[::1]:10249",
+];
 
 /// Fields and the flags that say the same.
 const FIELDS: [(&str, &str); 48] = [
@@ -79,6 +88,26 @@ const FIELDS: [(&str, &str); 48] = [
     ("resourceContainer", "resource-container"),
 ];
 
+/// Fields that are no text.
+const NUMBERS: [&str; 7] = [
+    "clientConnection.qps",
+    "clientConnection.burst",
+    "iptables.masqueradeBit",
+    "conntrack.maxPerCore",
+    "conntrack.min",
+    "logging.verbosity",
+    "oomScoreAdj",
+];
+const SWITCHES: [&str; 6] = [
+    "bindAddressHardFail",
+    "iptables.masqueradeAll",
+    "iptables.localhostNodePorts",
+    "ipvs.strictARP",
+    "conntrack.tcpBeLiberal",
+    "enableProfiling",
+];
+const LISTS: [&str; 2] = ["nodePortAddresses", "ipvs.excludeCIDRs"];
+
 /// Sections that other modes and systems read.
 const OTHERS: [&str; 5] = [
     "nftables.",
@@ -118,6 +147,12 @@ fn parse(text: &str) -> Result<(Vec<String>, Vec<String>)> {
         bail!("mode: {}: this proxier has only ipvs", word("mode"));
     }
     let mut flags = DEFAULTS.map(str::to_owned).to_vec();
+    if word("bindAddress")
+        .parse()
+        .is_ok_and(|address: IpAddr| address.is_ipv6())
+    {
+        flags.extend(DEFAULTS_IPV6.map(str::to_owned));
+    }
     let mut unknown = Vec::new();
     walk("", &value, &mut |field, value| {
         let means_default = ["ipvs.syncPeriod", "configSyncPeriod"].contains(&field);
@@ -133,6 +168,36 @@ fn parse(text: &str) -> Result<(Vec<String>, Vec<String>)> {
         }
     });
     Ok((flags, unknown))
+}
+
+/// The configuration that flags make, by their names without dashes. What was not given and has no default is left out.
+pub(crate) fn of(flags: &BTreeMap<String, String>) -> Value {
+    let mut whole = json!({
+        "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
+        "kind": "KubeProxyConfiguration",
+    });
+    for (field, flag) in FIELDS {
+        let Some(text) = flags.get(flag) else {
+            continue;
+        };
+        let value = if LISTS.contains(&field) {
+            json!(text.split(',').collect::<Vec<_>>())
+        } else if field == "featureGates" {
+            let gates = text.split(',').filter_map(|gate| gate.split_once('='));
+            let gates = gates.map(|(name, on)| (name.to_owned(), json!(on == "true")));
+            Value::Object(gates.collect::<Map<_, _>>())
+        } else if NUMBERS.contains(&field) || SWITCHES.contains(&field) {
+            serde_json::from_str(text).unwrap_or_else(|_| json!(text))
+        } else {
+            json!(text)
+        };
+        let pointer = field.split_once('.');
+        match pointer {
+            Some((section, field)) => whole[section][field] = value,
+            None => whole[field] = value,
+        }
+    }
+    whole
 }
 
 /// Gives every field that has a value to `take`: lists with commas, gates as `NAME=true`.
@@ -257,6 +322,52 @@ winkernel: {enableDSR: false, forwardHealthCheckVip: false, networkName: "", roo
         assert_eq!(config.node_name, "n1");
         let pace = flags.pace().unwrap();
         assert_eq!((pace.min_sync.as_secs(), pace.sync.as_secs()), (0, 30));
+    }
+
+    #[test]
+    fn row_023_an_ipv6_bind_address_moves_the_defaults_of_a_file_only() {
+        let head = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\nmode: ipvs\nbindAddress: ";
+        let has = |address: &str, more: &str, flag: &str| {
+            let (flags, _) = parse(&format!("{head}{address}\n{more}")).unwrap();
+            flags
+                .iter()
+                .rfind(|found| found.starts_with(flag.split('=').next().unwrap()))
+                == Some(&flag.to_owned())
+        };
+        assert!(has("fd00::1", "", "--healthz-bind-address=[::]:10256"));
+        assert!(has("fd00::1", "", "--metrics-bind-address=[::1]:10249"));
+        assert!(!has("10.0.0.1", "", "--healthz-bind-address=[::]:10256"));
+        let own = "healthzBindAddress: 127.0.0.1:1\n";
+        assert!(has("fd00::1", own, "--healthz-bind-address=127.0.0.1:1"));
+        let words = ["kube-proxy", "--bind-address=fd00::1"].map(Into::into);
+        let flags = crate::command_line::parse(words.into()).unwrap();
+        assert_eq!(flags.words["healthz-bind-address"], "0.0.0.0:10256");
+    }
+
+    #[test]
+    fn what_is_written_is_read_as_the_same() {
+        let words = [
+            "kube-proxy",
+            "--cluster-cidr=10.244.0.0/16,fd00::/48",
+            "--ipvs-exclude-cidrs=10.0.0.0/8",
+            "--ipvs-strict-arp",
+            "--ipvs-tcp-timeout=15m",
+            "--feature-gates=A=true,B=false",
+            "--ipvs-scheduler=wrr",
+            "--hostname-override=n1",
+        ];
+        let flags = crate::command_line::parse(words.map(Into::into).into()).unwrap();
+        let written = of(&flags.words);
+        assert_eq!(written["ipvs"]["strictARP"], true);
+        assert_eq!(written["ipvs"]["excludeCIDRs"][0], "10.0.0.0/8");
+        assert_eq!(written["featureGates"]["B"], false);
+        assert_eq!(written["iptables"]["masqueradeBit"], 14);
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), serde_saphyr::to_string(&written).unwrap()).unwrap();
+        let config = format!("--config={}", file.path().display());
+        let words = ["kube-proxy", config.as_str()].map(Into::into);
+        let read = crate::command_line::parse(words.into()).unwrap();
+        assert_eq!(of(&read.words), written);
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! The command line: kube-proxy's flags for ipvs mode, and ours in a group of their own.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use clap::{ArgAction, Parser, ValueEnum};
 use ipnet::IpNet;
 use ipvs_codec::{Family, Scheduler, Timeouts};
@@ -13,11 +14,13 @@ use ipvs_model::{
     SkippedLoadBalancers, Subject, VipBinding,
 };
 use ipvs_proxier::{
-    Access, Cluster, Health, HealthServer, IptablesBackend, Manifests, Nodes, Pace, Source,
+    Access, Cluster, Health, HealthServer, IptablesBackend, Manifests, Metrics, Nodes, Pace, Serve,
+    Source,
 };
 use tracing::info;
 
 use crate::command_line::Accepted;
+use crate::config_file;
 
 pub(crate) const OURS: &str = "Beyond kube-proxy";
 const IPVS: &str = "IPVS";
@@ -68,9 +71,17 @@ pub(crate) struct Flags {
     #[arg(long, default_value = "0.0.0.0:10256", value_name = "IP:PORT")]
     healthz_bind_address: String,
 
-    /// Where /proxyMode is served; empty for nowhere.
+    /// Where /metrics, /configz and /proxyMode are served; empty for nowhere.
     #[arg(long, default_value = "127.0.0.1:10249", value_name = "IP:PORT")]
     metrics_bind_address: String,
+
+    /// End when one of these two addresses cannot be listened on, instead of trying again.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", action = ArgAction::Set, value_name = "BOOL")]
+    pub(crate) bind_address_hard_fail: bool,
+
+    /// Write the configuration that these flags make to a file, and exit.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) write_config_to: Option<PathBuf>,
 
     /// Pod networks: one, or an IPv4 and an IPv6 one. Traffic to cluster IPs from elsewhere is masqueraded.
     #[arg(long, value_delimiter = ',', value_name = "CIDR", help_heading = TRAFFIC)]
@@ -150,6 +161,10 @@ pub(crate) struct Flags {
 
     #[command(flatten)]
     pub(crate) accepted: Accepted,
+
+    /// Every flag with a value, as it was typed or by default.
+    #[arg(skip)]
+    pub(crate) words: BTreeMap<String, String>,
 
     /// Manifest file, or folder of manifests, with Services, EndpointSlices and Nodes; followed while it runs.
     #[arg(long, value_name = "PATH", help_heading = OURS)]
@@ -302,14 +317,22 @@ impl Flags {
         ))
     }
 
-    /// Serves health for a proxier of these families.
+    /// Serves health and metrics for a proxier of these families.
     ///
     /// # Errors
     /// When an address is none.
-    pub(crate) fn health(&self, families: Vec<Family>) -> Result<HealthServer> {
-        let (proxier, mode) = self.listened_on()?;
-        let health = Health::new(families, self.ipvs_sync_period);
-        Ok(HealthServer::start(health, proxier, mode)?)
+    pub(crate) fn serve(&self, families: Vec<Family>, metrics: Metrics) -> Result<HealthServer> {
+        let (health_address, metrics_address) = self.listened_on()?;
+        let configuration = serde_json::json!({
+            "kubeproxy.config.k8s.io": config_file::of(&self.words),
+        });
+        Ok(HealthServer::start(Serve {
+            health: Health::new(families, self.ipvs_sync_period),
+            metrics,
+            configuration: configuration.to_string(),
+            health_address,
+            metrics_address,
+        })?)
     }
 
     fn listened_on(&self) -> Result<(Option<SocketAddr>, Option<SocketAddr>)> {
@@ -326,19 +349,29 @@ impl Flags {
         ))
     }
 
+    /// Everything that is wrong with values of flags.
+    pub(crate) fn problems(&self) -> Vec<String> {
+        let mode = match self.proxy_mode.as_str() {
+            "ipvs" => Ok(()),
+            other => Err(anyhow!("--proxy-mode={other}: this proxier has only ipvs")),
+        };
+        let all = [
+            mode,
+            self.pace().map(drop),
+            self.listened_on().map(drop),
+            self.scheduler().map(drop),
+            self.local_traffic().map(drop),
+            self.node_port_addresses().map(drop),
+        ];
+        let wrong = all.into_iter().filter_map(Result::err);
+        wrong.map(|problem| format!("{problem:#}")).collect()
+    }
+
     /// What the model is told.
     ///
     /// # Errors
     /// Names the first flag with an impossible value.
     pub(crate) fn config(&self) -> Result<Config> {
-        if self.proxy_mode != "ipvs" {
-            bail!(
-                "--proxy-mode={}: this proxier has only ipvs",
-                self.proxy_mode
-            );
-        }
-        self.pace()?;
-        self.listened_on()?;
         Ok(Config {
             node_name: self.node_name()?,
             scheduler: self.scheduler()?,

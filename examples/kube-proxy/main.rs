@@ -16,12 +16,14 @@ mod node;
 mod run;
 
 use std::fmt::Display;
+use std::fs;
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
+use std::time::SystemTime;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use ipvs_model::{Config, Known, Model};
-use ipvs_proxier::{Linux, Proxier, Simulated};
+use ipvs_proxier::{Linux, Measured, Metrics, Proxier, Simulated};
 use serde::Serialize;
 
 use crate::flags::{Flags, Output};
@@ -57,6 +59,10 @@ fn whole(error: &anyhow::Error) -> String {
 }
 
 fn start(flags: &Flags) -> Result<()> {
+    if let Some(path) = &flags.write_config_to {
+        let text = serde_saphyr::to_string(&config_file::of(&flags.words))?;
+        return fs::write(path, text).with_context(|| format!("cannot write {}", path.display()));
+    }
     let config = flags.config()?;
     flags.accepted.tell();
     if flags.cleanup {
@@ -88,14 +94,20 @@ fn start(flags: &Flags) -> Result<()> {
         random_fully: linux.random_fully(),
         ..config
     };
-    let health_families = config.families.clone();
-    let mut proxier = Proxier::new(Model::new(config), linux);
     if flags.once {
-        run::once(&mut proxier, &mut *source)
-    } else {
-        let health = flags.health(health_families)?;
-        run::forever(&mut proxier, &mut *source, &health, flags)
+        return run::once(&mut Proxier::new(Model::new(config), linux), &mut *source);
     }
+    let metrics = Metrics::new(&config.families, SystemTime::now());
+    let server = flags.serve(config.families.clone(), metrics.clone())?;
+    let plane = Measured::new(linux, metrics.clone());
+    let mut work = run::Loop {
+        proxier: Proxier::new(Model::new(config), plane),
+        source: &mut *source,
+        server,
+        metrics,
+        triggers: Vec::new(),
+    };
+    work.forever(flags)
 }
 
 /// Ends the waiting of this thread.

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Result, bail};
 use ipvs_proxier::{
-    DataPlane, Due, HealthServer, PlaneError, Polled, Proxier, Report, Schedule, Source,
+    About, DataPlane, Due, HealthServer, Listener, Metrics, Notice, Polled, Proxier, Schedule,
+    Source, Trigger,
 };
 use signal_hook::consts::{SIGINT, SIGTERM};
 use tracing::{error, info};
@@ -40,7 +41,9 @@ pub(crate) fn once<P: DataPlane>(proxier: &mut Proxier<P>, source: &mut dyn Sour
 /// Brings everything that there is into the model. Waits for the Kubernetes API; fails if a manifest cannot be used.
 pub(crate) fn load<P: DataPlane>(proxier: &mut Proxier<P>, source: &mut dyn Source) -> Result<()> {
     loop {
-        let Polled { changes, problems } = source.poll();
+        let Polled {
+            changes, problems, ..
+        } = source.poll();
         changes
             .into_iter()
             .for_each(|change| proxier.change(change));
@@ -54,90 +57,158 @@ pub(crate) fn load<P: DataPlane>(proxier: &mut Proxier<P>, source: &mut dyn Sour
     }
 }
 
-/// Syncs until SIGTERM or SIGINT, and leaves the kernel's state in place.
-pub(crate) fn forever<P: DataPlane>(
-    proxier: &mut Proxier<P>,
-    source: &mut dyn Source,
-    health: &HealthServer,
-    flags: &Flags,
-) -> Result<()> {
-    let modified = |path: &Path| {
-        std::fs::metadata(path)
-            .and_then(|found| found.modified())
-            .ok()
-    };
-    let stamp = || flags.config_file.as_deref().map(modified);
-    let stamp_at_start = stamp();
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGTERM, SIGINT] {
-        signal_hook::flag::register(signal, Arc::clone(&stop))?;
-    }
-    let mut schedule = Schedule::new(flags.pace()?);
-    while !stop.load(Ordering::Relaxed) {
-        if stamp() != stamp_at_start {
-            bail!("the configuration file has changed: ending, to be started anew");
+/// Follows a source, and tells how it goes: health, metrics, events.
+pub(crate) struct Loop<'a, P> {
+    pub(crate) proxier: Proxier<P>,
+    pub(crate) source: &'a mut dyn Source,
+    pub(crate) server: HealthServer,
+    pub(crate) metrics: Metrics,
+    /// When endpoints changed whose change is not in the kernel yet.
+    pub(crate) triggers: Vec<Trigger>,
+}
+
+impl<P: DataPlane> Loop<'_, P> {
+    /// Syncs until SIGTERM or SIGINT, and leaves the kernel's state in place.
+    pub(crate) fn forever(&mut self, flags: &Flags) -> Result<()> {
+        let modified = |path: &Path| {
+            std::fs::metadata(path)
+                .and_then(|found| found.modified())
+                .ok()
+        };
+        let stamp = || flags.config_file.as_deref().map(modified);
+        let stamp_at_start = stamp();
+        let stop = Arc::new(AtomicBool::new(false));
+        for signal in [SIGTERM, SIGINT] {
+            signal_hook::flag::register(signal, Arc::clone(&stop))?;
         }
-        let Polled { changes, problems } = source.poll();
+        for notice in starting(&self.proxier.model().config().node_name) {
+            self.source.tell(notice);
+        }
+        let mut schedule = Schedule::new(flags.pace()?);
+        while !stop.load(Ordering::Relaxed) {
+            if stamp() != stamp_at_start {
+                bail!("the configuration file has changed: ending, to be started anew");
+            }
+            self.poll(&mut schedule);
+            self.tell_failures(flags.bind_address_hard_fail)?;
+            // Without a complete first picture everything that is there would look foreign.
+            let wait = if self.source.is_complete() {
+                self.step(&mut schedule)
+            } else {
+                POLL
+            };
+            thread::park_timeout(wait.min(POLL));
+        }
+        info!("stopped; the kernel's state stays in place");
+        Ok(())
+    }
+
+    fn poll(&mut self, schedule: &mut Schedule) {
+        let Polled {
+            changes,
+            triggers,
+            problems,
+        } = self.source.poll();
         if !changes.is_empty() {
+            let now = SystemTime::now();
+            self.metrics.changed(&changes, now);
             changes
                 .into_iter()
-                .for_each(|change| proxier.change(change));
+                .for_each(|change| self.proxier.change(change));
             schedule.change();
-            health.update(|health| health.queued(SystemTime::now()));
+            self.server.update(|health| health.queued(now));
         }
+        self.triggers.extend(triggers);
         problems
             .iter()
             .for_each(|problem| error!("{problem}; the last good state stays in force"));
-        // Without a complete first picture everything that is there would look foreign.
-        let wait = if source.is_complete() {
-            step(proxier, &mut schedule, health)
-        } else {
-            POLL
-        };
-        thread::park_timeout(wait.min(POLL));
     }
-    info!("stopped; the kernel's state stays in place");
-    Ok(())
-}
 
-/// Does what is due; returns how long to wait.
-fn step<P: DataPlane>(
-    proxier: &mut Proxier<P>,
-    schedule: &mut Schedule,
-    health: &HealthServer,
-) -> Duration {
-    let due = schedule.due(Instant::now());
-    let report = match due {
-        Due::Wait(until) => return until.saturating_duration_since(Instant::now()),
-        Due::Sync => proxier.sync(),
-        Due::Verify => proxier.verify(),
-        Due::Drain => proxier.drain(Instant::now()),
-    };
-    let succeeded = judge(report);
-    health.follow(proxier.model());
-    if succeeded {
-        health.update(|health| health.synced(SystemTime::now()));
-    }
-    let (now, draining) = (Instant::now(), proxier.is_draining());
-    match due {
-        Due::Drain if succeeded => schedule.drained(now, draining),
-        _ => schedule.done(now, succeeded, draining),
-    }
-    if due == Due::Verify {
-        schedule.verified(now);
-    }
-    if let Some(deadline) = proxier.next_deadline() {
-        schedule.drain_by(deadline);
-    }
-    Duration::ZERO
-}
-
-fn judge(report: Result<Report, PlaneError>) -> bool {
-    match report {
-        Ok(report) => report.failures.is_empty(),
-        Err(problem) => {
-            error!("{problem}; trying again");
-            false
+    /// Ports that could not be listened on.
+    fn tell_failures(&mut self, hard: bool) -> Result<()> {
+        for failure in self.server.failures() {
+            let node = About::Node(self.proxier.model().config().node_name.clone());
+            let (about, reason, action) = match &failure.what {
+                Listener::Service(name) => (
+                    About::Service(name.clone()),
+                    "FailedToStartServiceHealthcheck",
+                    "Listen",
+                ),
+                Listener::Health => (node, "FailedToStartProxierHealthcheck", "StartKubeProxy"),
+                Listener::Metrics => (node, "FailedToStartMetricServer", "StartKubeProxy"),
+            };
+            self.source.tell(Notice {
+                about,
+                is_warning: true,
+                reason,
+                action,
+                note: failure.to_string(),
+            });
+            if hard && !matches!(failure.what, Listener::Service(_)) {
+                // The event is on its way.
+                thread::sleep(POLL);
+                bail!("{failure}, and --bind-address-hard-fail is set");
+            }
         }
+        Ok(())
     }
+
+    /// Does what is due; returns how long to wait.
+    fn step(&mut self, schedule: &mut Schedule) -> Duration {
+        let start = Instant::now();
+        let due = schedule.due(start);
+        let report = match due {
+            Due::Wait(until) => return until.saturating_duration_since(start),
+            Due::Sync => self.proxier.sync(),
+            Due::Verify => self.proxier.verify(),
+            Due::Drain => self.proxier.drain(start),
+        };
+        let now = SystemTime::now();
+        let succeeded = match report {
+            Ok(report) => {
+                let took = start.elapsed();
+                self.metrics
+                    .synced(due, now, took, &report, &mut self.triggers);
+                report.failures.is_empty()
+            }
+            Err(problem) => {
+                error!("{problem}; trying again");
+                false
+            }
+        };
+        self.server.follow(self.proxier.model());
+        self.metrics
+            .follow(self.proxier.model(), self.proxier.draining());
+        if succeeded {
+            self.server.update(|health| health.synced(now));
+        }
+        let (now, draining) = (Instant::now(), self.proxier.is_draining());
+        match due {
+            Due::Drain if succeeded => schedule.drained(now, draining),
+            _ => schedule.done(now, succeeded, draining),
+        }
+        if due == Due::Verify {
+            schedule.verified(now);
+        }
+        if let Some(deadline) = self.proxier.next_deadline() {
+            schedule.drain_by(deadline);
+        }
+        Duration::ZERO
+    }
+}
+
+/// What kube-proxy tells at its start; the second since 1.35.
+fn starting(node: &str) -> [Notice; 2] {
+    let notice = |is_warning, reason, note: &str| Notice {
+        about: About::Node(node.to_owned()),
+        is_warning,
+        reason,
+        action: "StartKubeProxy",
+        note: note.to_owned(),
+    };
+    let deprecated = "Kubernetes 1.43 has no ipvs mode any more; this proxier goes on with it";
+    [
+        notice(false, "Starting", ""),
+        notice(true, "IPVSDeprecation", deprecated),
+    ]
 }

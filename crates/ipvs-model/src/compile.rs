@@ -19,7 +19,7 @@ use crate::input::{EndpointSlice, Service, ServicePort};
 use crate::problem::Problem;
 use crate::rules::OutFilter;
 use crate::sets::{KubeSet, Member};
-use crate::state::{HealthCheck, Vip, VirtualServer, WithoutLocal};
+use crate::state::{ByFamily, HealthCheck, LacksLocal, Vip, VirtualServer};
 
 /// What one service contributes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -28,7 +28,7 @@ pub(crate) struct Contribution {
     pub(crate) vips: Vec<Vip>,
     pub(crate) members: Vec<Member>,
     pub(crate) out_filters: Vec<OutFilter>,
-    pub(crate) without_local: WithoutLocal,
+    pub(crate) without_local: ByFamily<LacksLocal>,
     pub(crate) problems: Vec<Problem>,
     pub(crate) health_check: Option<HealthCheck>,
     /// For each virtual server of UDP the endpoints that its flows may go to.
@@ -325,9 +325,9 @@ impl Compiler<'_> {
             && self
                 .service
                 .is_externally_accessible(self.port, self.facts.config);
-        let counts = &mut self.into.without_local;
-        counts.internal += u32::from(lacks && self.service.internal_local);
-        counts.external += u32::from(lacks && external);
+        let of_family = &mut self.into.without_local.of_mut(self.family);
+        of_family.internal |= lacks && self.service.internal_local;
+        of_family.external |= lacks && external;
     }
 
     fn virtual_server(&mut self, ip: IpAddr, port: u16, selection: &Selection, only_local: bool) {

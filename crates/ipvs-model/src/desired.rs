@@ -17,7 +17,7 @@ use crate::input::{ObjectName, Service};
 use crate::problem::Problem;
 use crate::rules::{OutFilter, shapes_rules};
 use crate::sets::{KubeSet, Member};
-use crate::state::{HealthCheck, Vip, VirtualServer, WithoutLocal};
+use crate::state::{ByFamily, HealthCheck, Vip, VirtualServer, WithoutLocal};
 
 /// A part of the kernel's state that is planned for itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -114,7 +114,7 @@ pub struct Desired {
     vips: BTreeMap<IpAddr, (Vip, u32)>,
     members_by_set: HashMap<(KubeSet, Family), usize>,
     out_filters: BTreeMap<OutFilter, u32>,
-    without_local: WithoutLocal,
+    without_local: ByFamily<WithoutLocal>,
     udp: HashMap<ServiceKey, Arc<[SocketAddr]>>,
     /// Virtual servers that several services claim.
     contested: BTreeSet<ServiceKey>,
@@ -149,10 +149,16 @@ impl Desired {
         self.vips.get(&address).map(|(vip, _)| *vip)
     }
 
-    /// How many service ports have endpoints but none on this node, where their policy asks for one.
+    /// How many services have endpoints of a family but none on this node, where their policy asks for one. O(1).
     #[must_use]
-    pub const fn without_local(&self) -> WithoutLocal {
-        self.without_local
+    pub const fn without_local(&self, family: Family) -> WithoutLocal {
+        *self.without_local.of(family)
+    }
+
+    /// Virtual servers. O(1).
+    #[must_use]
+    pub fn virtual_server_count(&self) -> usize {
+        self.virtual_servers.len()
     }
 
     /// Every virtual address. O(virtual addresses).
@@ -270,10 +276,12 @@ impl Desired {
     }
 
     fn add(&mut self, owner: &Arc<Owner>, contribution: &Contribution, touched: &mut Vec<Key>) {
-        let counts = &mut self.without_local;
-        let more = contribution.without_local;
-        counts.internal = counts.internal.saturating_add(more.internal);
-        counts.external = counts.external.saturating_add(more.external);
+        for family in Family::ALL {
+            let counts = self.without_local.of_mut(family);
+            let more = contribution.without_local.of(family);
+            counts.internal = counts.internal.saturating_add(more.internal.into());
+            counts.external = counts.external.saturating_add(more.external.into());
+        }
         for server in &contribution.virtual_servers {
             let claim = Claim {
                 owner: Arc::clone(owner),
@@ -325,10 +333,12 @@ impl Desired {
         contribution: &Contribution,
         touched: &mut Vec<Key>,
     ) {
-        let counts = &mut self.without_local;
-        let fewer = contribution.without_local;
-        counts.internal = counts.internal.saturating_sub(fewer.internal);
-        counts.external = counts.external.saturating_sub(fewer.external);
+        for family in Family::ALL {
+            let counts = self.without_local.of_mut(family);
+            let fewer = contribution.without_local.of(family);
+            counts.internal = counts.internal.saturating_sub(fewer.internal.into());
+            counts.external = counts.external.saturating_sub(fewer.external.into());
+        }
         for server in &contribution.virtual_servers {
             let key = server.service.key;
             let claims = self.virtual_servers.remove(&key);

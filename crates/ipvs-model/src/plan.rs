@@ -193,6 +193,35 @@ impl Operation {
 }
 
 impl Operation {
+    /// Its name, as in its JSON.
+    ///
+    /// ```
+    /// assert_eq!(ipvs_model::Operation::DeleteLink.kind(), "delete-link");
+    /// ```
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::EnsureLink { .. } => "ensure-link",
+            Self::CreateSet { .. } => "create-set",
+            Self::WriteRules { .. } => "write-rules",
+            Self::AddMember { .. } => "add-member",
+            Self::AddVirtualServer { .. } => "add-virtual-server",
+            Self::SetVirtualServer { .. } => "set-virtual-server",
+            Self::AddRealServer { .. } => "add-real-server",
+            Self::SetRealServer { .. } => "set-real-server",
+            Self::BindVip { .. } => "bind-vip",
+            Self::DrainRealServer { .. } => "drain-real-server",
+            Self::RemoveRealServer { .. } => "remove-real-server",
+            Self::RemoveVirtualServer { .. } => "remove-virtual-server",
+            Self::UnbindVip { .. } => "unbind-vip",
+            Self::RemoveMember { .. } => "remove-member",
+            Self::FlushVirtualServers => "flush-virtual-servers",
+            Self::RemoveRules { .. } => "remove-rules",
+            Self::DestroySet { .. } => "destroy-set",
+            Self::DeleteLink => "delete-link",
+        }
+    }
+
     /// The family of what an operation concerns; none for the link, which serves both.
     #[must_use]
     pub const fn family(&self) -> Option<Family> {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-use ipvs_codec::{Destination, Protocol, Service};
+use ipvs_codec::{Destination, Family, Protocol, Service};
 use serde::Serialize;
 
 /// A virtual server with its real servers.
@@ -125,7 +125,37 @@ impl fmt::Display for Vip {
     }
 }
 
-/// Service ports with a traffic policy Local that have endpoints, but none on this node, by which policy it is.
+/// Something for each family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct ByFamily<T> {
+    ipv4: T,
+    ipv6: T,
+}
+
+impl<T> ByFamily<T> {
+    pub(crate) const fn of(&self, family: Family) -> &T {
+        match family {
+            Family::Ipv4 => &self.ipv4,
+            Family::Ipv6 => &self.ipv6,
+        }
+    }
+
+    pub(crate) const fn of_mut(&mut self, family: Family) -> &mut T {
+        match family {
+            Family::Ipv4 => &mut self.ipv4,
+            Family::Ipv6 => &mut self.ipv6,
+        }
+    }
+}
+
+/// Whether one of a service's ports has a traffic policy Local and endpoints, but none on this node, by which policy it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct LacksLocal {
+    pub(crate) internal: bool,
+    pub(crate) external: bool,
+}
+
+/// Services with a traffic policy Local that have endpoints, but none on this node, by which policy it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct WithoutLocal {
     /// `internalTrafficPolicy`.

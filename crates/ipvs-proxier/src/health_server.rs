@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -20,45 +21,116 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
 use tracing::warn;
 
+use crate::Metrics;
 use crate::health::{Health, HealthAnswer};
 
 /// A listener that cannot be opened is tried again after this long.
 const RETRY: Duration = Duration::from_secs(5);
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 /// How long a request may take to come in.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What a [`HealthServer`] serves, and where.
+#[derive(Debug)]
+pub struct Serve {
+    /// Answered by `/healthz` and `/livez`.
+    pub health: Health,
+    /// Answered by `/metrics`.
+    pub metrics: Metrics,
+    /// Answered by `/configz`: JSON.
+    pub configuration: String,
+    /// Where the health is served; nowhere without.
+    pub health_address: Option<SocketAddr>,
+    /// Where everything else is served; nowhere without.
+    pub metrics_address: Option<SocketAddr>,
+}
+
+/// An address that could not be listened on. It is tried again every few seconds, and said once.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("cannot listen on {address} for {what}: {reason}")]
+pub struct ListenFailure {
+    /// The address.
+    pub address: SocketAddr,
+    /// For what.
+    pub what: Listener,
+    /// Why.
+    pub reason: String,
+}
+
+/// What is listened for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Listener {
+    /// The proxier's own health.
+    Health,
+    /// Metrics and what is served beside them.
+    Metrics,
+    /// The load balancer of a Service.
+    Service(ObjectName),
+}
+
+impl std::fmt::Display for Listener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Health => f.write_str("health"),
+            Self::Metrics => f.write_str("metrics"),
+            Self::Service(name) => write!(f, "Service {name}"),
+        }
+    }
+}
 
 /// What is served at an address.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Served {
     /// `/healthz` and `/livez`.
     Proxier,
-    /// `/proxyMode` and a plain `/healthz`.
-    Mode,
+    /// `/metrics`, `/proxyMode`, `/configz` and a plain `/healthz`.
+    Metrics,
     /// A Service, whatever the path.
     Service(ObjectName),
 }
 
 type Listeners = BTreeMap<(SocketAddr, Served), JoinHandle<()>>;
 
-/// Serves [`Health`]: `/healthz` and `/livez` at one address, `/proxyMode` at another, and for each Service with a
+/// What every answer is made of.
+#[derive(Debug)]
+struct Shared {
+    health: Mutex<Health>,
+    metrics: Metrics,
+    configuration: Bytes,
+    failures: Sender<ListenFailure>,
+}
+
+impl Shared {
+    fn health(&self) -> MutexGuard<'_, Health> {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Serves [`Health`]: `/healthz` and `/livez` at one address, [`Metrics`] at another, and for each Service with a
 /// `healthCheckNodePort` what its load balancer asks for, on that port.
 ///
 /// ```no_run
 /// use std::time::{Duration, SystemTime};
 /// use ipvs_codec::Family;
-/// use ipvs_proxier::{Health, HealthServer};
+/// use ipvs_proxier::{Health, HealthServer, Metrics, Serve};
 ///
-/// let health = Health::new(Family::ALL.to_vec(), Duration::from_secs(30));
-/// let server = HealthServer::start(health, Some("0.0.0.0:10256".parse().unwrap()), None)?;
+/// let server = HealthServer::start(Serve {
+///     health: Health::new(Family::ALL.to_vec(), Duration::from_secs(30)),
+///     metrics: Metrics::new(&Family::ALL, SystemTime::now()),
+///     configuration: "{}".to_owned(),
+///     health_address: Some("0.0.0.0:10256".parse().unwrap()),
+///     metrics_address: None,
+/// })?;
 /// server.update(|health| health.synced(SystemTime::now()));
 /// # Ok::<(), std::io::Error>(())
 /// ```
 #[derive(Debug)]
 pub struct HealthServer {
-    health: Arc<Mutex<Health>>,
+    shared: Arc<Shared>,
     /// What is to be listened on, whenever that changes.
     wanted: UnboundedSender<Vec<(SocketAddr, Served)>>,
     fixed: Vec<(SocketAddr, Served)>,
+    failures: Receiver<ListenFailure>,
 }
 
 impl HealthServer {
@@ -66,41 +138,53 @@ impl HealthServer {
     ///
     /// # Errors
     /// When no thread can be started.
-    pub fn start(
-        health: Health,
-        proxier: Option<SocketAddr>,
-        mode: Option<SocketAddr>,
-    ) -> std::io::Result<Self> {
+    pub fn start(serve: Serve) -> std::io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        let health = Arc::new(Mutex::new(health));
+        let (sender, failures) = channel();
+        let shared = Arc::new(Shared {
+            health: Mutex::new(serve.health),
+            metrics: serve.metrics,
+            configuration: serve.configuration.into(),
+            failures: sender,
+        });
         let (wanted, receiver) = unbounded_channel();
-        let shared = Arc::clone(&health);
-        let serve = move || LocalSet::new().block_on(&runtime, keep_listening(shared, receiver));
+        let served = Arc::clone(&shared);
+        let work = move || LocalSet::new().block_on(&runtime, keep_listening(served, receiver));
         std::thread::Builder::new()
             .name("health".into())
-            .spawn(serve)?;
-        let proxier = proxier.map(|address| (address, Served::Proxier));
-        let mode = mode.map(|address| (address, Served::Mode));
+            .spawn(work)?;
+        let health = serve
+            .health_address
+            .map(|address| (address, Served::Proxier));
+        let metrics = serve
+            .metrics_address
+            .map(|address| (address, Served::Metrics));
         let server = Self {
-            health,
+            shared,
             wanted,
-            fixed: proxier.into_iter().chain(mode).collect(),
+            fixed: health.into_iter().chain(metrics).collect(),
+            failures,
         };
         server.listen(server.fixed.clone());
         Ok(server)
     }
 
+    /// The addresses that could not be listened on since this was last asked.
+    pub fn failures(&self) -> impl Iterator<Item = ListenFailure> {
+        self.failures.try_iter()
+    }
+
     /// Changes what is answered.
     pub fn update(&self, change: impl FnOnce(&mut Health)) {
-        change(&mut lock(&self.health));
+        change(&mut self.shared.health());
     }
 
     /// Follows the Services of a model: what is answered, and on which ports. O(Services with a health check port).
     pub fn follow(&self, model: &Model) {
         let mut wanted = self.fixed.clone();
-        let mut health = lock(&self.health);
+        let mut health = self.shared.health();
         health.follow(model);
         for (name, check) in health.checks() {
             let at = |ip: &IpAddr| {
@@ -119,12 +203,8 @@ impl HealthServer {
     }
 }
 
-fn lock(health: &Mutex<Health>) -> MutexGuard<'_, Health> {
-    health.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 async fn keep_listening(
-    health: Arc<Mutex<Health>>,
+    shared: Arc<Shared>,
     mut wanted: UnboundedReceiver<Vec<(SocketAddr, Served)>>,
 ) {
     let mut listeners = Listeners::new();
@@ -137,8 +217,8 @@ async fn keep_listening(
             stays
         });
         for (address, served) in wanted {
-            let health = Arc::clone(&health);
-            let task = || spawn_local(listen(address, served.clone(), health));
+            let shared = Arc::clone(&shared);
+            let task = || spawn_local(listen(address, served.clone(), shared));
             listeners
                 .entry((address, served.clone()))
                 .or_insert_with(task);
@@ -146,11 +226,30 @@ async fn keep_listening(
     }
 }
 
-async fn listen(address: SocketAddr, served: Served, health: Arc<Mutex<Health>>) {
+async fn listen(address: SocketAddr, served: Served, shared: Arc<Shared>) {
+    let mut said = false;
     loop {
         match bind(address).await {
-            Ok(listener) => serve(&listener, &served, &health).await,
-            Err(error) => warn!("health: cannot listen on {address}: {error}; trying again"),
+            Ok(listener) => {
+                said = false;
+                serve(&listener, &served, &shared).await;
+            }
+            Err(error) if !said => {
+                said = true;
+                let failure = ListenFailure {
+                    address,
+                    what: match &served {
+                        Served::Proxier => Listener::Health,
+                        Served::Metrics => Listener::Metrics,
+                        Served::Service(name) => Listener::Service(name.clone()),
+                    },
+                    reason: error.to_string(),
+                };
+                warn!("{failure}; trying again");
+                // Nobody asks any more when the process ends.
+                let _ = shared.failures.send(failure);
+            }
+            Err(_) => {}
         }
         tokio::time::sleep(RETRY).await;
     }
@@ -168,10 +267,10 @@ async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
     }
 }
 
-async fn serve(listener: &TcpListener, served: &Served, health: &Arc<Mutex<Health>>) {
+async fn serve(listener: &TcpListener, served: &Served, shared: &Arc<Shared>) {
     while let Ok((stream, _)) = listener.accept().await {
-        let (served, health) = (served.clone(), Arc::clone(health));
-        let answer = service_fn(move |request| answer(request, &served, &health));
+        let (served, shared) = (served.clone(), Arc::clone(shared));
+        let answer = service_fn(move |request| answer(request, &served, &shared));
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(PATIENCE)
@@ -188,18 +287,30 @@ async fn serve(listener: &TcpListener, served: &Served, health: &Arc<Mutex<Healt
 fn answer(
     request: Request<Incoming>,
     served: &Served,
-    health: &Mutex<Health>,
+    shared: &Shared,
 ) -> impl Future<Output = Result<Response<Full<Bytes>>, Infallible>> + use<> {
     let now = SystemTime::now();
     let response = match (served, request.uri().path()) {
-        (Served::Proxier, "/healthz") => json(lock(health).healthz(now)),
-        (Served::Proxier, "/livez") => json(lock(health).livez(now)),
-        (Served::Service(name), _) => match lock(health).service(name, now) {
+        (Served::Proxier, "/healthz") => {
+            let answer = shared.health().healthz(now);
+            shared.metrics.answered_healthz(answer.status);
+            json(answer)
+        }
+        (Served::Proxier, "/livez") => {
+            let answer = shared.health().livez(now);
+            shared.metrics.answered_livez(answer.status);
+            json(answer)
+        }
+        (Served::Service(name), _) => match shared.health().service(name, now) {
             Some(answer) => json(answer),
             None => text(404, "gone\n"),
         },
-        (Served::Mode, "/proxyMode") => text(200, "ipvs"),
-        (Served::Mode, "/healthz") => text(200, "ok"),
+        (Served::Metrics, "/metrics") => respond(200, OPEN_METRICS, shared.metrics.text()),
+        (Served::Metrics, "/proxyMode") => text(200, "ipvs"),
+        (Served::Metrics, "/configz") => {
+            respond(200, "application/json", shared.configuration.clone())
+        }
+        (Served::Metrics, "/healthz") => text(200, "ok"),
         _ => text(404, "404 page not found\n"),
     };
     std::future::ready(Ok(response))

@@ -7,6 +7,8 @@ mod health;
 mod health_server;
 mod held_back;
 mod linux;
+#[cfg(feature = "health")]
+mod metrics;
 mod proxier;
 mod schedule;
 mod simulated;
@@ -16,11 +18,13 @@ pub use dataplane::{Connections, DataPlane, Outcome};
 pub use error::{Failure, PlaneError};
 pub use health::{Health, HealthAnswer};
 #[cfg(feature = "health")]
-pub use health_server::HealthServer;
+pub use health_server::{HealthServer, ListenFailure, Listener, Serve};
 pub use linux::{IptablesBackend, Linux};
+#[cfg(feature = "health")]
+pub use metrics::{Measured, Metrics};
 pub use proxier::{Proxier, Report};
 pub use schedule::{Due, Pace, Schedule};
 pub use simulated::Simulated;
+pub use source::{About, ManifestError, Manifests, Notice, Polled, Source, Trigger};
 #[cfg(feature = "kube")]
 pub use source::{Access, Cluster, ClusterError, Nodes};
-pub use source::{ManifestError, Manifests, Polled, Source};

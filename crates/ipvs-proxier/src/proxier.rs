@@ -222,6 +222,12 @@ impl<P: DataPlane> Proxier<P> {
         self.known.is_some() && !self.draining.is_empty()
     }
 
+    /// Virtual servers that may have such real servers. O(1).
+    #[must_use]
+    pub fn draining(&self) -> usize {
+        self.draining.len()
+    }
+
     /// Removes everything that a proxier makes, and every virtual server of the network namespace.
     ///
     /// # Errors

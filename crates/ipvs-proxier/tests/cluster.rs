@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use ipvs_codec::{Protocol, ServiceKey};
 use ipvs_model::{Config, Model};
-use ipvs_proxier::{Access, Cluster, ClusterError, Nodes, Proxier, Simulated, Source as _};
+use ipvs_proxier::{
+    About, Access, Cluster, ClusterError, Nodes, Notice, Proxier, Simulated, Source as _, Trigger,
+};
 use ipvs_test_support::ApiServer;
 
 const NODE: &str = r#"{"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1"}}"#;
@@ -33,6 +35,7 @@ struct Follower {
     cluster: Cluster,
     proxier: Proxier<Simulated>,
     problems: Vec<String>,
+    triggers: Vec<Trigger>,
 }
 
 impl Follower {
@@ -54,12 +57,14 @@ impl Follower {
             cluster,
             proxier,
             problems: Vec::new(),
+            triggers: Vec::new(),
         }
     }
 
     fn step(&mut self) {
         let polled = self.cluster.poll();
         self.problems.extend(polled.problems);
+        self.triggers.extend(polled.triggers);
         polled
             .changes
             .into_iter()
@@ -201,6 +206,58 @@ fn access_that_cannot_be_used_says_why() {
         text.starts_with("/no/such/kubeconfig: ") && text.contains("No such file"),
         "{text}"
     );
+}
+
+#[test]
+fn row_026_notices_become_events() {
+    let mut follower = Follower::new(&[NODE.into()]);
+    follower.cluster.tell(Notice {
+        about: About::Node("n1".into()),
+        is_warning: true,
+        reason: "IPVSDeprecation",
+        action: "StartKubeProxy",
+        note: "going".into(),
+    });
+    follower.until("an event", |follower| !follower.server.events().is_empty());
+    let event = &follower.server.events()[0];
+    assert_eq!(event["type"], "Warning");
+    assert_eq!(event["reason"], "IPVSDeprecation");
+    assert_eq!(event["regarding"]["kind"], "Node");
+    assert_eq!(event["regarding"]["name"], "n1");
+    assert_eq!(event["reportingController"], "kube-proxy");
+}
+
+#[test]
+fn row_148_a_trigger_counts_once_however_often_its_slice_comes() {
+    let time = "2026-01-02T03:04:05.678901234Z";
+    let annotated = |endpoints: &str, time: &str| {
+        let annotations = format!(
+            r#""metadata": {{"annotations": {{"endpoints.kubernetes.io/last-change-trigger-time": "{time}"}}, "#
+        );
+        slice(endpoints).replacen(r#""metadata": {"#, &annotations, 1)
+    };
+    let objects = [
+        service("web", "10.96.0.10"),
+        annotated(A, time),
+        NODE.into(),
+    ];
+    let mut follower = Follower::new(&objects);
+    let trigger = |time: &str| Trigger {
+        family: ipvs_codec::Family::Ipv4,
+        at: humantime::parse_rfc3339(time).unwrap(),
+    };
+    follower.until("listed", |follower| follower.serves("10.96.0.10"));
+    assert_eq!(follower.triggers, [trigger(time)]);
+    let both = format!("{A}, {B}");
+    follower.server.put(&annotated(&both, time)).unwrap();
+    follower.until("another endpoint", |follower| {
+        follower.real_servers("10.96.0.10").unwrap().len() == 2
+    });
+    assert_eq!(follower.triggers.len(), 1);
+    let later = "2026-01-02T03:04:06Z";
+    follower.server.put(&annotated(B, later)).unwrap();
+    follower.until("an endpoint less", |follower| follower.triggers.len() == 2);
+    assert_eq!(follower.triggers[1], trigger(later));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use ipvs_codec::Family;
 use ipvs_model::input::Manifest;
 use ipvs_model::{Config, Model, NodePortAddresses};
-use ipvs_proxier::{Health, HealthServer};
+use ipvs_proxier::{Health, HealthServer, Listener, Metrics, Serve};
 
 const PERIOD: Duration = Duration::from_secs(30);
 
@@ -61,6 +61,17 @@ fn model(port: u16) -> Model {
     model
 }
 
+fn start(health: Option<SocketAddr>, metrics: Option<SocketAddr>) -> HealthServer {
+    let serve = Serve {
+        health: Health::new(Family::ALL.to_vec(), PERIOD),
+        metrics: Metrics::new(&Family::ALL, SystemTime::now()),
+        configuration: r#"{"kubeproxy.config.k8s.io":{}}"#.to_owned(),
+        health_address: health,
+        metrics_address: metrics,
+    };
+    HealthServer::start(serve).unwrap()
+}
+
 const NODE: &str = r#"{"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node-0"}}"#;
 
 fn slice(model: &mut Model, conditions: &str) {
@@ -89,8 +100,7 @@ fn parts(answer: &str) -> (String, Vec<String>, String) {
 fn row_145_load_balancers_are_told_of_ready_endpoints_on_this_node() {
     let [address] = free_ports("127.0.0.2");
     let mut model = model(address.port());
-    let health = Health::new(Family::ALL.to_vec(), PERIOD);
-    let server = HealthServer::start(health, None, None).unwrap();
+    let server = start(None, None);
     slice(&mut model, "");
     server.follow(&model);
     let (status, headers, body) = parts(&ask(address, "/anything"));
@@ -130,8 +140,7 @@ fn row_145_load_balancers_are_told_of_ready_endpoints_on_this_node() {
 fn row_140_to_143_the_proxiers_own_health() {
     let [proxier, mode, check] = free_ports("127.0.0.3");
     let mut model = model(check.port());
-    let health = Health::new(Family::ALL.to_vec(), PERIOD);
-    let server = HealthServer::start(health, Some(proxier), Some(mode)).unwrap();
+    let server = start(Some(proxier), Some(mode));
     let status = |path| parts(&ask(proxier, path)).0;
     let body = |path| -> serde_json::Value {
         serde_json::from_str(&parts(&ask(proxier, path)).2).unwrap()
@@ -175,5 +184,42 @@ fn row_140_to_143_the_proxiers_own_health() {
         assert_eq!(status("/livez"), "HTTP/1.1 200 OK");
     }
     assert_eq!(parts(&ask(mode, "/proxyMode")).2, "ipvs");
+    assert_eq!(parts(&ask(mode, "/healthz")).2, "ok");
+    assert!(ask(mode, "/configz").ends_with(r#"{"kubeproxy.config.k8s.io":{}}"#));
+    let metrics = ask(mode, "/metrics");
+    let asked = "kubeproxy_proxy_healthz_total{code=\"503\"} ";
+    assert!(metrics.contains(asked), "{metrics}");
     assert!(ask(proxier, "/other").starts_with("HTTP/1.1 404"));
+}
+
+#[test]
+fn row_144_nothing_listens_where_no_address_is_given() {
+    let [health, metrics] = free_ports("127.0.0.4");
+    let _server = start(None, Some(metrics));
+    assert!(ask(metrics, "/healthz").ends_with("ok"));
+    assert!(TcpStream::connect(health).is_err());
+}
+
+/// The port is tried again until it is free; others are served meanwhile.
+#[test]
+fn row_146_a_port_that_is_taken_is_told_and_others_are_served() {
+    let [health, check] = free_ports("127.0.0.2");
+    let holder = TcpListener::bind(check).unwrap();
+    let mut model = model(check.port());
+    slice(&mut model, "");
+    let server = start(Some(health), None);
+    server.follow(&model);
+    let start = Instant::now();
+    let failure = loop {
+        if let Some(failure) = server.failures().next() {
+            break failure;
+        }
+        assert!(start.elapsed() < Duration::from_secs(20), "not told");
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    assert_eq!(failure.address, check);
+    assert!(matches!(failure.what, Listener::Service(name) if name.to_string() == "default/etp"));
+    assert!(ask(health, "/livez").starts_with("HTTP/1.1 200"));
+    drop(holder);
+    assert!(ask(check, "/").starts_with("HTTP/1.1 200"));
 }

@@ -274,7 +274,9 @@ proptest! {
         last_words(&history).into_iter().for_each(|change| fresh.change(change));
         let left = fresh.plan_everything(&known);
         prop_assert!(left.is_empty(), "a fresh start would do\n{}", left);
-        prop_assert_eq!(fresh.desired().without_local(), running.desired().without_local());
+        for family in Family::ALL {
+            prop_assert_eq!(fresh.desired().without_local(family), running.desired().without_local(family));
+        }
         let problems = |model: &Model| model.desired().problems().map(|(name, problem)| (name.clone(), problem)).collect::<Vec<_>>();
         prop_assert_eq!(problems(&fresh), problems(&running));
     }

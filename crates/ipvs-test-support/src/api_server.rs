@@ -1,5 +1,5 @@
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -7,8 +7,8 @@ use std::thread;
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
-/// An API server that holds objects in memory, lists and watches them, and fails when it is told to. It knows no
-/// selectors, no writing and no users.
+/// An API server that holds objects in memory, lists and watches them, and fails when it is told to. It takes
+/// Events, and knows no selectors, no other writing and no users.
 #[derive(Debug, Clone)]
 pub struct ApiServer {
     address: SocketAddr,
@@ -25,6 +25,7 @@ struct State {
     watches: Vec<(String, TcpStream)>,
     away: bool,
     requests: Vec<String>,
+    events: Vec<Value>,
 }
 
 impl ApiServer {
@@ -58,6 +59,12 @@ impl ApiServer {
     #[must_use]
     pub fn requests(&self) -> Vec<String> {
         self.state().requests.clone()
+    }
+
+    /// The Events that were written.
+    #[must_use]
+    pub fn events(&self) -> Vec<Value> {
+        self.state().events.clone()
     }
 
     /// Adds or changes an object, a JSON document as in a manifest.
@@ -113,15 +120,15 @@ impl ApiServer {
     fn serve(&self, stream: TcpStream) {
         let Ok(copy) = stream.try_clone() else { return };
         let mut reader = BufReader::new(copy);
-        while let Some(target) = read_request(&mut reader) {
-            if !self.answer(&stream, &target) {
+        while let Some((target, body)) = read_request(&mut reader) {
+            if !self.answer(&stream, &target, &body) {
                 return;
             }
         }
     }
 
     /// Whether the connection goes on.
-    fn answer(&self, mut stream: &TcpStream, target: &str) -> bool {
+    fn answer(&self, mut stream: &TcpStream, target: &str, body: &[u8]) -> bool {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let kind = match path.rsplit('/').next() {
             Some("services") => "Service",
@@ -133,27 +140,33 @@ impl ApiServer {
         if state.away {
             return false;
         }
+        if path.ends_with("/events") {
+            let event: Value = serde_json::from_slice(body).unwrap_or_default();
+            let answer = event.to_string();
+            state.events.push(event);
+            return write_answer(stream, "201 Created", &answer);
+        }
         if !query.contains("watch=true") {
             let of_kind = state.objects.iter().filter(|((of, _), _)| of == kind);
-            let items: Vec<&Value> = of_kind.map(|(_, object)| object).collect();
+            let number = |name| usize::try_from(number_in(query, name)?).ok();
+            let from = number("continue=").unwrap_or(0);
+            let most = number("limit=").unwrap_or(usize::MAX);
+            let mut rest = of_kind.map(|(_, object)| object).skip(from);
+            let items: Vec<&Value> = rest.by_ref().take(most).collect();
+            let mut metadata = json!({"resourceVersion": state.version.to_string()});
+            if rest.next().is_some() {
+                metadata["continue"] = json!((from + most).to_string());
+            }
             let list = json!({"kind": format!("{kind}List"), "apiVersion": "v1", "items": items,
-                "metadata": {"resourceVersion": state.version.to_string()}});
-            let body = list.to_string();
-            let head = format!(
-                "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
-                body.len()
-            );
-            return stream.write_all((head + &body).as_bytes()).is_ok();
+                "metadata": metadata});
+            return write_answer(stream, "200 OK", &list.to_string());
         }
         let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
         if stream.write_all(head.as_bytes()).is_err() {
             return false;
         }
         // What happened between list and watch.
-        let since: u64 = query
-            .split('&')
-            .find_map(|word| word.strip_prefix("resourceVersion=")?.parse().ok())
-            .unwrap_or(0);
+        let since = number_in(query, "resourceVersion=").unwrap_or(0);
         if since < state.oldest {
             write_event(stream, &expired());
             return false;
@@ -205,14 +218,34 @@ fn key_of(object: &Value) -> Option<(String, String)> {
     Some((kind.to_owned(), name.to_owned()))
 }
 
-/// The target of a request without body.
-fn read_request(reader: &mut BufReader<TcpStream>) -> Option<String> {
+fn number_in(query: &str, name: &str) -> Option<u64> {
+    let mut words = query.split('&');
+    words.find_map(|word| word.strip_prefix(name)?.parse().ok())
+}
+
+fn write_answer(mut stream: &TcpStream, status: &str, body: &str) -> bool {
+    let head = format!(
+        "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all((head + body).as_bytes()).is_ok()
+}
+
+/// The target of a request, and its body.
+fn read_request(reader: &mut BufReader<TcpStream>) -> Option<(String, Vec<u8>)> {
     let mut first = String::new();
     reader.read_line(&mut first).ok()?;
     let target = first.split(' ').nth(1)?.to_owned();
+    let mut length = 0;
     let mut line = String::new();
     while reader.read_line(&mut line).ok()? > 2 {
+        let header = line.to_ascii_lowercase();
+        if let Some(value) = header.strip_prefix("content-length:") {
+            length = value.trim().parse().ok()?;
+        }
         line.clear();
     }
-    Some(target)
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).ok()?;
+    Some((target, body))
 }

@@ -17,6 +17,8 @@ pub(crate) enum Bench {
     Load(SizeOptions),
     /// Read a generated table back, beside a loop that receives the same and parses nothing: a JSON line for each size.
     Dump(SizeOptions),
+    /// Run the reference proxier beside an API server with a generated cluster: a JSON line for each size and binding.
+    Proxier(SizeOptions),
 }
 
 #[derive(Debug, Clone, Args)]
@@ -49,16 +51,28 @@ pub(crate) fn run(bench: &Bench) -> Result<u8> {
         Bench::Change(options) => return change(options),
         Bench::Load(options) => ("bench-load", options),
         Bench::Dump(options) => ("bench-dump", options),
+        Bench::Proxier(options) => ("bench-proxier", options),
     };
     lab::require(&options.lab)?;
     let program = build(program)?;
+    // What is measured beyond the size.
+    let variants: &[&[&str]] = match bench {
+        Bench::Proxier(_) => {
+            build_kube_proxy()?;
+            &[&["--vip-binding=address"], &["--vip-binding=route"]]
+        }
+        _ => &[&[]],
+    };
     // One boot for each size: the kernel remembers removed real servers for minutes.
     for services in &options.services {
-        let size = size(*services, options.endpoints);
-        let command = [program.clone()].into_iter().chain(size);
-        let status = lab::run(&options.lab, &command.collect::<Vec<_>>())?;
-        if status != 0 {
-            bail!("{services} services: exit status {status}");
+        for variant in variants {
+            let size = size(*services, options.endpoints);
+            let command = [program.clone()].into_iter().chain(size);
+            let command = command.chain(variant.iter().map(OsString::from));
+            let status = lab::run(&options.lab, &command.collect::<Vec<_>>())?;
+            if status != 0 {
+                bail!("{services} services: exit status {status}");
+            }
         }
     }
     Ok(0)
@@ -89,21 +103,23 @@ fn size(services: u32, endpoints: u32) -> [OsString; 4] {
 }
 
 fn build(program: &str) -> Result<OsString> {
+    cargo_build(&["--package", "benches", "--bin", program])?;
+    Ok(target().join("release").join(program).into_os_string())
+}
+
+fn build_kube_proxy() -> Result<()> {
+    cargo_build(&["--package", "examples", "--example", "kube-proxy"])
+}
+
+fn cargo_build(what: &[&str]) -> Result<()> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command
-        .args([
-            "build",
-            "--quiet",
-            "--release",
-            "--package",
-            "benches",
-            "--bin",
-            program,
-        ])
+        .args(["build", "--quiet", "--release"])
+        .args(what)
         .current_dir(root());
     if !command.status().context("cannot run cargo")?.success() {
-        bail!("the bench does not build");
+        bail!("{} does not build", what.join(" "));
     }
-    Ok(target().join("release").join(program).into_os_string())
+    Ok(())
 }

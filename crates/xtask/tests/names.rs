@@ -6,10 +6,8 @@ use std::fs;
 use std::path::Path;
 
 /// Rows without a test, and why.
-const EXCUSED: [(&[u16], &str); 5] = [
-    (&[23], "the addresses of health and metrics"),
+const EXCUSED: [(&[u16], &str); 3] = [
     (&[25], "the tables of nftables mode"),
-    (&[26, 144, 146, 147, 148], "metrics, events"),
     (&[131], "both families are in one process"),
     (&[150, 151, 154], "pace, another pod network"),
 ];

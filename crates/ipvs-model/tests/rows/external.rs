@@ -107,7 +107,7 @@ fn row_058_and_059_load_balancer_with_policy_local() {
         ["10.244.3.9:8080"],
         "none here: those of the cluster"
     );
-    assert_eq!(node.model.desired().without_local().external, 1);
+    assert_eq!(node.model.desired().without_local(Family::Ipv4).external, 1);
 }
 
 #[test]

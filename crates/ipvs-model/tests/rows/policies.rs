@@ -1,7 +1,7 @@
 //! Rows 81 to 94: traffic policies, topology, terminating endpoints.
 
 use crate::fixture::*;
-use ipvs_codec::{Protocol, ServiceKey};
+use ipvs_codec::{Family, Protocol, ServiceKey};
 use ipvs_model::WithoutLocal;
 use ipvs_model::input::Change;
 
@@ -41,7 +41,7 @@ fn row_081_to_083_internal_policy_local() {
         slice(&[E2]),
     ]);
     assert!(pure.real_servers("10.96.0.10", 80).is_empty());
-    assert_eq!(pure.model.desired().without_local().internal, 1);
+    assert_eq!(pure.model.desired().without_local(Family::Ipv4).internal, 1);
     let q1 = Node::with([node_port("TCP", local), slice(&[E2]), node_addresses()]);
     assert_eq!(q1.real_servers("10.96.0.10", 80), ["10.244.3.9:8080"]);
 }
@@ -51,7 +51,7 @@ fn row_084_without_endpoints_no_policy_lacks_local_ones() {
     let both = r#""externalTrafficPolicy": "Local", "internalTrafficPolicy": "Local","#;
     let mut node = Node::with([node_port("TCP", both), node_addresses()]);
     assert_eq!(
-        node.model.desired().without_local(),
+        node.model.desired().without_local(Family::Ipv4),
         WithoutLocal::default()
     );
     node.change(slice(&[E2]));
@@ -59,10 +59,10 @@ fn row_084_without_endpoints_no_policy_lacks_local_ones() {
         internal: 1,
         external: 1,
     };
-    assert_eq!(node.model.desired().without_local(), one_each);
+    assert_eq!(node.model.desired().without_local(Family::Ipv4), one_each);
     node.change(slice(&[E1, E2]));
     assert_eq!(
-        node.model.desired().without_local(),
+        node.model.desired().without_local(Family::Ipv4),
         WithoutLocal::default()
     );
 }

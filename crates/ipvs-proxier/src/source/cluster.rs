@@ -1,14 +1,16 @@
 //! The Kubernetes API as a source of changes. The client runs on a thread of its own; what it learns waits in a channel.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::SystemTime;
 
 use futures_util::StreamExt as _;
-use futures_util::future::join3;
+use futures_util::future::join4;
+use ipvs_codec::Family;
 use ipvs_model::InputError;
 use ipvs_model::input::{Change, EndpointSlice, Node, ObjectName, Service};
 use k8s_openapi::api::core::v1 as core;
@@ -19,10 +21,12 @@ use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, Config, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tower::util::MapResponseLayer;
 use tracing::{info, warn};
 
-use super::{Polled, Source};
+use super::events::publish;
+use super::{Notice, Polled, Source, Trigger};
 
 /// How to reach the API server.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -82,16 +86,18 @@ pub struct Cluster {
     said: Receiver<Said>,
     listed: BTreeSet<&'static str>,
     connected: Arc<AtomicBool>,
+    notices: UnboundedSender<Notice>,
 }
 
 /// The kinds of objects that are watched.
 const KINDS: usize = 3;
 const NOT_OURS: &str = "!service.kubernetes.io/service-proxy-name";
+const TRIGGER_TIME: &str = "endpoints.kubernetes.io/last-change-trigger-time";
 const NOT_HEADLESS: &str = "!service.kubernetes.io/headless";
 
 #[derive(Debug)]
 enum Said {
-    Change(Box<Change>),
+    Change(Box<Change>, Option<Trigger>),
     /// A list of a kind is complete.
     Listed(&'static str),
     Problem(String),
@@ -118,7 +124,8 @@ impl Cluster {
             wake: Arc::new(wake),
             connected: Arc::clone(&connected),
         };
-        let work = move || runtime.block_on(watch(config, nodes, reporter));
+        let (notices, told) = unbounded_channel();
+        let work = move || runtime.block_on(watch(config, nodes, reporter, told));
         std::thread::Builder::new()
             .name("kubernetes".into())
             .spawn(work)?;
@@ -126,6 +133,7 @@ impl Cluster {
             said,
             listed: BTreeSet::new(),
             connected,
+            notices,
         })
     }
 
@@ -141,7 +149,10 @@ impl Source for Cluster {
         let mut polled = Polled::default();
         for said in self.said.try_iter() {
             match said {
-                Said::Change(change) => polled.changes.push(*change),
+                Said::Change(change, trigger) => {
+                    polled.changes.push(*change);
+                    polled.triggers.extend(trigger);
+                }
                 Said::Listed(kind) => {
                     self.listed.insert(kind);
                 }
@@ -153,6 +164,12 @@ impl Source for Cluster {
 
     fn is_complete(&self) -> bool {
         self.listed.len() == KINDS
+    }
+
+    /// As an Event, if the server takes it.
+    fn tell(&mut self, notice: Notice) {
+        // The client lives for as long as the process.
+        let _ = self.notices.send(notice);
     }
 }
 
@@ -228,7 +245,12 @@ impl Reporter {
     }
 }
 
-async fn watch(config: Config, nodes: Nodes, reporter: Reporter) {
+async fn watch(
+    config: Config,
+    nodes: Nodes,
+    reporter: Reporter,
+    notices: UnboundedReceiver<Notice>,
+) {
     let client = match ClientBuilder::try_from(config) {
         Ok(builder) => builder.with_layer(&answers(&reporter)).build(),
         Err(error) => return reporter.say(Said::Problem(with_causes(&error))),
@@ -240,10 +262,11 @@ async fn watch(config: Config, nodes: Nodes, reporter: Reporter) {
     };
     let services = any().labels(NOT_OURS).fields("spec.clusterIP!=None");
     let slices = any().labels(NOT_HEADLESS);
-    join3(
+    join4(
         follow::<core::Service>(&client, services, &reporter),
         follow::<discovery::EndpointSlice>(&client, slices, &reporter),
         follow::<core::Node>(&client, own, &reporter),
+        publish(&client, notices),
     )
     .await;
 }
@@ -266,6 +289,10 @@ trait Watched: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + S
     const KIND: &'static str;
     fn into_change(self) -> Result<Change, InputError>;
     fn gone(name: ObjectName) -> Change;
+    /// When the endpoints that it tells of changed.
+    fn trigger(&self) -> Option<Trigger> {
+        None
+    }
 }
 
 impl Watched for core::Service {
@@ -285,6 +312,16 @@ impl Watched for discovery::EndpointSlice {
     }
     fn gone(name: ObjectName) -> Change {
         Change::EndpointSliceGone(name)
+    }
+    fn trigger(&self) -> Option<Trigger> {
+        let time = self.annotations().get(TRIGGER_TIME)?;
+        Some(Trigger {
+            family: match self.address_type.as_str() {
+                "IPv6" => Family::Ipv6,
+                _ => Family::Ipv4,
+            },
+            at: humantime::parse_rfc3339(time).ok()?,
+        })
     }
 }
 
@@ -312,10 +349,10 @@ async fn follow<K: Watched>(client: &Client, config: watcher::Config, reporter: 
     }
 }
 
-/// The names of the objects of a kind that are there.
+/// The names of the objects of a kind that are there, and when what they tell of happened.
 #[derive(Debug, Default)]
 struct Objects {
-    present: BTreeSet<ObjectName>,
+    present: BTreeMap<ObjectName, Option<SystemTime>>,
     /// Those of the list that is coming in.
     listed: BTreeSet<ObjectName>,
 }
@@ -325,41 +362,52 @@ impl Objects {
         match event {
             Event::Init => self.listed.clear(),
             Event::InitApply(object) => {
-                let name = put(object, reporter);
-                self.present.insert(name.clone());
+                let name = self.put(object, reporter);
                 self.listed.insert(name);
             }
             Event::InitDone => {
                 let listed = std::mem::take(&mut self.listed);
-                for name in self.present.difference(&listed) {
-                    reporter.say(Said::Change(Box::new(K::gone(name.clone()))));
-                }
-                self.present = listed;
+                self.present.retain(|name, _| {
+                    let stays = listed.contains(name);
+                    if !stays {
+                        reporter.say(Said::Change(Box::new(K::gone(name.clone())), None));
+                    }
+                    stays
+                });
                 reporter.say(Said::Listed(K::KIND));
             }
             Event::Apply(object) => {
-                self.present.insert(put(object, reporter));
+                self.put(object, reporter);
             }
             Event::Delete(object) => {
                 let name = name_of(&object);
                 self.present.remove(&name);
-                reporter.say(Said::Change(Box::new(K::gone(name))));
+                reporter.say(Said::Change(Box::new(K::gone(name)), None));
             }
         }
+    }
+
+    /// An object that cannot be used changes nothing: what it was before stays in force. A trigger counts once, however
+    /// often its object comes.
+    fn put<K: Watched>(&mut self, object: K, reporter: &Reporter) -> ObjectName {
+        let name = name_of(&object);
+        let trigger = object.trigger();
+        let at = trigger.map(|trigger| trigger.at);
+        let before = self.present.insert(name.clone(), at).flatten();
+        match object.into_change() {
+            Ok(change) => {
+                let new = trigger.filter(|_| before != at);
+                reporter.say(Said::Change(Box::new(change), new));
+            }
+            Err(error) => {
+                reporter.say(Said::Problem(format!("{} {name}: {error}", K::KIND)));
+            }
+        }
+        name
     }
 }
 
 fn name_of<K: Watched>(object: &K) -> ObjectName {
     let namespace = object.namespace().unwrap_or_default();
     ObjectName::new(&namespace, &object.name_any())
-}
-
-/// An object that cannot be used changes nothing: what it was before stays in force.
-fn put<K: Watched>(object: K, reporter: &Reporter) -> ObjectName {
-    let name = name_of(&object);
-    reporter.say(match object.into_change() {
-        Ok(change) => Said::Change(Box::new(change)),
-        Err(error) => Said::Problem(format!("{} {name}: {error}", K::KIND)),
-    });
-    name
 }

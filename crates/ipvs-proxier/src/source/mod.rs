@@ -3,9 +3,14 @@
 #[cfg(feature = "kube")]
 mod cluster;
 mod document;
+#[cfg(feature = "kube")]
+mod events;
 mod manifests;
 
-use ipvs_model::input::Change;
+use std::time::SystemTime;
+
+use ipvs_codec::Family;
+use ipvs_model::input::{Change, ObjectName};
 
 #[cfg(feature = "kube")]
 pub use cluster::{Access, Cluster, ClusterError, Nodes};
@@ -18,8 +23,43 @@ pub use manifests::Manifests;
 pub struct Polled {
     /// In the order in which they happened.
     pub changes: Vec<Change>,
+    /// When endpoints changed that these changes tell of, where the source knows it.
+    pub triggers: Vec<Trigger>,
     /// What cannot be used, for the log; the last good state of it stays in force.
     pub problems: Vec<String>,
+}
+
+/// A change of endpoints, from the annotation `endpoints.kubernetes.io/last-change-trigger-time`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Trigger {
+    /// Of the slice.
+    pub family: Family,
+    /// When it happened.
+    pub at: SystemTime,
+}
+
+/// The object of a [`Notice`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum About {
+    /// A Node, by name.
+    Node(String),
+    /// A Service.
+    Service(ObjectName),
+}
+
+/// Something that whoever looks after the cluster should know, in the terms of a Kubernetes Event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    /// What it is about.
+    pub about: About,
+    /// `Warning` instead of `Normal`.
+    pub is_warning: bool,
+    /// As `FailedToStartServiceHealthcheck`.
+    pub reason: &'static str,
+    /// What was tried, as `Listen`.
+    pub action: &'static str,
+    /// A sentence.
+    pub note: String,
 }
 
 /// Where changes come from: [`Manifests`], the Kubernetes API (`Cluster`, with the feature `kube`), or a program's own.
@@ -47,4 +87,9 @@ pub trait Source {
     /// Whether everything that is there has been said once. Before, a proxier must not sync: what it does not know of
     /// would look foreign.
     fn is_complete(&self) -> bool;
+
+    /// Tells those who look after the cluster. Never waits; a source that reaches nobody does nothing.
+    fn tell(&mut self, notice: Notice) {
+        let _ = notice;
+    }
 }

@@ -1,0 +1,110 @@
+//! The reference proxier as a process that follows an API server with a generated cluster: one JSON line for a size.
+//!
+//! `cargo xtask bench proxier` builds it and runs it in the lab. The server is in this process, on the same processor: what
+//! it costs is part of the start.
+
+mod cluster;
+mod process;
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use benches::Size;
+use clap::{Parser, ValueEnum};
+use ipvs_codec::{Protocol, ServiceKey};
+use ipvs_netlink::Ipvs;
+use ipvs_test_support::{ApiServer, NetNs};
+
+use crate::process::Process;
+
+/// Endpoints that come and go; the median counts.
+const CHANGES: u32 = 20;
+const PATIENCE: Duration = Duration::from_secs(300);
+
+#[derive(Parser)]
+struct Options {
+    #[command(flatten)]
+    size: Size,
+    /// How addresses are bound.
+    #[arg(long, value_enum, default_value = "address")]
+    vip_binding: Binding,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Binding {
+    Address,
+    Route,
+}
+
+fn main() -> Result<()> {
+    let options = Options::parse();
+    let namespace = NetNs::new("bench-proxier")?;
+    let line = namespace.run(|| measure(&options))??;
+    println!("{line}");
+    Ok(())
+}
+
+fn measure(options: &Options) -> Result<serde_json::Value> {
+    let Size {
+        services,
+        endpoints,
+    } = options.size;
+    let server = ApiServer::start()?;
+    cluster::put_all(&server, services, endpoints)?;
+    let mut ipvs = Ipvs::open()?;
+    let binding = match options.vip_binding {
+        Binding::Address => "address",
+        Binding::Route => "route",
+    };
+    let process = Process::start(&server.url(), binding)?;
+    let start = process.started();
+    let kubernetes = key([10, 96, 0, 1], 443);
+    let first_usable = until(start, || Ok(!ipvs.destinations(&kubernetes)?.is_empty()))?;
+    let complete = until(start, || process.has_synced())?;
+    let listed = server.requests().len();
+    ensure!(
+        ipvs.services()?.len() == services as usize + 1,
+        "all of them"
+    );
+    let cpu_after_start = process.cpu()?;
+    let mut changes = Vec::new();
+    for round in 0..CHANGES {
+        // Past the least time between two syncs.
+        std::thread::sleep(Duration::from_millis(20));
+        let service = services / 2 + round;
+        let before = key(cluster::address_of(service), 80);
+        let wanted = endpoints as usize + 1;
+        let start = Instant::now();
+        server.put(&cluster::slice(service, endpoints, endpoints + 1))?;
+        let count = || Ok(ipvs.destinations(&before)?.len() == wanted);
+        changes.push(until(start, count)?);
+    }
+    changes.sort_unstable();
+    let one_endpoint = changes.get(changes.len() / 2).context("no change")?;
+    let resync = process.next_sync(PATIENCE)?;
+    let peak = process.peak_bytes()?;
+    let cpu = process.cpu()?;
+    process.stop()?;
+    Ok(serde_json::json!({
+        "bench": "proxier", "services": services, "endpoints": endpoints, "vip_binding": binding,
+        "first_usable_s": first_usable.as_secs_f64(), "complete_s": complete.as_secs_f64(),
+        "one_endpoint_ms": one_endpoint.as_secs_f64() * 1e3, "resync_s": resync.as_secs_f64(),
+        "cpu_start_s": cpu_after_start.as_secs_f64(), "cpu_s": cpu.as_secs_f64(), "peak_bytes": peak,
+        "requests": listed,
+    }))
+}
+
+fn key(address: [u8; 4], port: u16) -> ServiceKey {
+    let address = SocketAddr::from((address, port));
+    ServiceKey::endpoint(Protocol::TCP, address.ip(), address.port())
+}
+
+/// How long it takes from `start` until something is so.
+fn until(start: Instant, mut is_so: impl FnMut() -> Result<bool>) -> Result<Duration> {
+    while !is_so()? {
+        ensure!(start.elapsed() < PATIENCE, "not in time");
+        std::thread::sleep(Duration::from_micros(500));
+    }
+    Ok(start.elapsed())
+}

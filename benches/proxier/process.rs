@@ -1,0 +1,107 @@
+//! The reference proxier as a process, and what the kernel and its metrics tell of it.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+
+const METRICS: &str = "127.0.0.1:10249";
+const SYNCS: &str = "kubeproxy_sync_proxy_rules_duration_seconds";
+/// `USER_HZ`, which is 100 wherever Linux runs.
+const TICKS: f64 = 100.0;
+
+pub(crate) struct Process {
+    child: Child,
+    started: Instant,
+    log: PathBuf,
+}
+
+impl Process {
+    pub(crate) fn start(url: &str, binding: &str) -> Result<Self> {
+        let program = std::env::current_exe()?.with_file_name("examples/kube-proxy");
+        let log = std::env::temp_dir().join("bench-proxier.log");
+        let output = std::fs::File::create(&log)?;
+        let started = Instant::now();
+        let child = Command::new(&program)
+            .args(["--hostname-override=node-0", "--conntrack-max-per-core=0"])
+            .args(["--ipvs-min-sync-period=0s", "--ipvs-sync-period=15s"])
+            .args([
+                format!("--master={url}"),
+                format!("--vip-binding={binding}"),
+            ])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(output)
+            .spawn()
+            .with_context(|| format!("run {}", program.display()))?;
+        Ok(Self {
+            child,
+            started,
+            log,
+        })
+    }
+
+    pub(crate) const fn started(&self) -> Instant {
+        self.started
+    }
+
+    pub(crate) fn has_synced(&self) -> Result<bool> {
+        let log = std::fs::read_to_string(&self.log)?;
+        ensure!(!log.contains("ERROR"), "{log}");
+        Ok(log.contains("synced operations="))
+    }
+
+    /// How long the next whole comparison takes, from the metrics: nothing has changed when it comes.
+    pub(crate) fn next_sync(&self, patience: Duration) -> Result<Duration> {
+        let start = Instant::now();
+        let (count, sum) = syncs()?;
+        loop {
+            std::thread::sleep(Duration::from_millis(200));
+            let (now, total) = syncs()?;
+            if now > count {
+                return Ok(Duration::from_secs_f64((total - sum) / (now - count)));
+            }
+            ensure!(start.elapsed() < patience, "no verification came");
+        }
+    }
+
+    /// The CPU time that it has had.
+    pub(crate) fn cpu(&self) -> Result<Duration> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
+        let after_name = stat.rsplit(')').next().context("no stat")?;
+        let ticks = after_name.split_whitespace().skip(11).take(2);
+        let ticks: f64 = ticks.filter_map(|number| number.parse::<f64>().ok()).sum();
+        Ok(Duration::from_secs_f64(ticks / TICKS))
+    }
+
+    pub(crate) fn peak_bytes(&self) -> Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+        let words = line.context("no VmHWM")?.split_whitespace();
+        let kilobytes: u64 = words.skip(1).next().context("no number")?.parse()?;
+        Ok(kilobytes * 1024)
+    }
+
+    pub(crate) fn stop(mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+}
+
+/// Number and time of the syncs so far.
+fn syncs() -> Result<(f64, f64)> {
+    let mut stream = TcpStream::connect(METRICS)?;
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: node\r\n\r\n")?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    let value = |kind: &str| {
+        let name = format!("{SYNCS}_{kind}{{ip_family=\"IPv4\"}} ");
+        let line = text.lines().find_map(|line| line.strip_prefix(&name));
+        anyhow::Ok(line.context("no such metric")?.parse::<f64>()?)
+    };
+    Ok((value("count")?, value("sum")?))
+}

@@ -1,0 +1,341 @@
+//! What Prometheus is told.
+
+mod measured;
+
+use std::collections::BTreeSet;
+use std::sync::atomic::AtomicU64;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use ipvs_codec::Family;
+use ipvs_model::Model;
+use ipvs_model::input::Change;
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::{Family as Labelled, MetricConstructor};
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+
+pub use measured::Measured;
+
+use crate::{Due, Report, Trigger};
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByFamily {
+    ip_family: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByPolicy {
+    traffic_policy: &'static str,
+    ip_family: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByCode {
+    code: u16,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByOperation {
+    operation: &'static str,
+    errno: i32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByKind {
+    operation: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BySet {
+    set: String,
+}
+
+/// Bounds of a histogram's buckets, in seconds.
+#[derive(Debug, Clone, Copy)]
+enum Bounds {
+    /// 0.001 to 16.384, each twice the one before.
+    Sync,
+    /// kube-proxy's for the way from a change of endpoints to the kernel.
+    Programming,
+}
+
+impl MetricConstructor<Histogram> for Bounds {
+    fn new_metric(&self) -> Histogram {
+        match self {
+            Self::Sync => Histogram::new(exponential_buckets(0.001, 2.0, 15)),
+            Self::Programming => {
+                let seconds = (1..60)
+                    .chain((60..120).step_by(5))
+                    .chain((120..=300).step_by(30));
+                Histogram::new([0.25, 0.5].into_iter().chain(seconds.map(f64::from)))
+            }
+        }
+    }
+}
+
+type Histograms = Labelled<ByFamily, Histogram, Bounds>;
+type Seconds = Gauge<f64, AtomicU64>;
+
+/// kube-proxy's metrics for ipvs mode under their names, and ours under the prefix `ipvs_proxier_`. Telling it something
+/// costs the same whatever the number of Services; it can be shared, a clone counts the same.
+///
+/// ```
+/// use std::time::SystemTime;
+/// use ipvs_codec::Family;
+/// use ipvs_proxier::Metrics;
+///
+/// let metrics = Metrics::new(&Family::ALL, SystemTime::now());
+/// metrics.answered_healthz(200);
+/// assert!(metrics.text().contains("kubeproxy_proxy_healthz_total{code=\"200\"} 1\n"));
+/// ```
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    registry: std::sync::Arc<Registry>,
+    families: Vec<Family>,
+    start: SystemTime,
+    sync_duration: Histograms,
+    synced_at: Labelled<ByFamily, Seconds>,
+    queued_at: Labelled<ByFamily, Seconds>,
+    programming: Histograms,
+    endpoint_changes: Counter,
+    endpoint_changes_pending: Gauge,
+    service_changes: Counter,
+    service_changes_pending: Gauge,
+    without_local: Labelled<ByPolicy, Gauge>,
+    restore_failures: Labelled<ByFamily, Counter>,
+    flows_duration: Histograms,
+    flows_deleted: Labelled<ByFamily, Counter>,
+    healthz: Labelled<ByCode, Counter>,
+    livez: Labelled<ByCode, Counter>,
+    operations: Labelled<ByOperation, Counter>,
+    plan: Histogram,
+    drift: Labelled<ByKind, Counter>,
+    draining: Gauge,
+    set_members: Labelled<BySet, Gauge>,
+    observed_at: Seconds,
+    virtual_servers: Gauge,
+}
+
+const fn by(family: Family) -> ByFamily {
+    ByFamily {
+        ip_family: name_of(family),
+    }
+}
+
+const fn name_of(family: Family) -> &'static str {
+    match family {
+        Family::Ipv4 => "IPv4",
+        Family::Ipv6 => "IPv6",
+    }
+}
+
+fn seconds(time: SystemTime) -> f64 {
+    time.duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs_f64()
+}
+
+impl Metrics {
+    /// Of a proxier that starts now, for these families.
+    #[must_use]
+    pub fn new(families: &[Family], start: SystemTime) -> Self {
+        let sync = || Labelled::new_with_constructor(Bounds::Sync);
+        let mut metrics = Self {
+            registry: Default::default(),
+            families: families.to_vec(),
+            start,
+            sync_duration: sync(),
+            synced_at: Labelled::default(),
+            queued_at: Labelled::default(),
+            programming: Labelled::new_with_constructor(Bounds::Programming),
+            endpoint_changes: Counter::default(),
+            endpoint_changes_pending: Gauge::default(),
+            service_changes: Counter::default(),
+            service_changes_pending: Gauge::default(),
+            without_local: Labelled::default(),
+            restore_failures: Labelled::default(),
+            flows_duration: sync(),
+            flows_deleted: Labelled::default(),
+            healthz: Labelled::default(),
+            livez: Labelled::default(),
+            operations: Labelled::default(),
+            plan: Histogram::new(exponential_buckets(1.0, 4.0, 11)),
+            drift: Labelled::default(),
+            draining: Gauge::default(),
+            set_members: Labelled::default(),
+            observed_at: Seconds::default(),
+            virtual_servers: Gauge::default(),
+        };
+        metrics.registry = std::sync::Arc::new(metrics.registered());
+        for family in families {
+            // There from the start, so that a rate of them is known from the start.
+            let by = by(*family);
+            drop(metrics.sync_duration.get_or_create(&by));
+            drop(metrics.programming.get_or_create(&by));
+            drop(metrics.restore_failures.get_or_create(&by));
+            drop(metrics.flows_duration.get_or_create(&by));
+            drop(metrics.flows_deleted.get_or_create(&by));
+        }
+        metrics
+    }
+
+    /// A registry adds `_total` to the names of counters.
+    fn registered(&self) -> Registry {
+        let mut registry = Registry::default();
+        let kube = registry.sub_registry_with_prefix("kubeproxy");
+        macro_rules! register {
+            ($registry:ident: $($metric:ident $name:literal $help:literal;)*) => {
+                $($registry.register($name, $help, self.$metric.clone());)*
+            };
+        }
+        register! { kube:
+            sync_duration "sync_proxy_rules_duration_seconds" "Time of a sync";
+            synced_at "sync_proxy_rules_last_timestamp_seconds" "End of the last sync that succeeded";
+            queued_at "sync_proxy_rules_last_queued_timestamp_seconds" "When a sync was last asked for";
+            programming "network_programming_duration_seconds" "From a change of endpoints to the kernel";
+            endpoint_changes_pending "sync_proxy_rules_endpoint_changes_pending" "Changes of EndpointSlices that wait for a sync";
+            endpoint_changes "sync_proxy_rules_endpoint_changes" "Changes of EndpointSlices";
+            service_changes_pending "sync_proxy_rules_service_changes_pending" "Changes of Services that wait for a sync";
+            service_changes "sync_proxy_rules_service_changes" "Changes of Services";
+            without_local "sync_proxy_rules_no_local_endpoints_total" "Services with a policy Local whose endpoints are all elsewhere";
+            restore_failures "sync_proxy_rules_iptables_restore_failures" "Failures of iptables-restore";
+            flows_duration "conntrack_reconciler_sync_duration_seconds" "Time of a look through tracked flows";
+            flows_deleted "conntrack_reconciler_deleted_entries" "Tracked flows that were deleted";
+            healthz "proxy_healthz" "Answers of /healthz";
+            livez "proxy_livez" "Answers of /livez";
+        }
+        let ours = registry.sub_registry_with_prefix("ipvs_proxier");
+        register! { ours:
+            operations "operations" "Operations on the kernel, and the error number of those that failed: -1 where there is none";
+            plan "plan_operations" "Operations of a sync";
+            drift "drift" "Operations that a verification needed although nothing had changed";
+            draining "draining_virtual_servers" "Virtual servers with real servers that wait for the end of their connections";
+            set_members "set_members" "Entries of a set, of at most 65536";
+            observed_at "last_observe_timestamp_seconds" "When the kernel's state was last read";
+            virtual_servers "virtual_servers" "Virtual servers that should be there";
+        }
+        registry
+    }
+
+    /// Changes came in; they wait for a sync.
+    pub fn changed(&self, changes: &[Change], now: SystemTime) {
+        if changes.is_empty() {
+            return;
+        }
+        // kube-proxy has one counting proxier for each family: a Service changes for both.
+        let families = self.families.len() as u64;
+        for change in changes {
+            match change {
+                Change::Service(_) | Change::ServiceGone(_) => {
+                    self.service_changes.inc_by(families);
+                    self.service_changes_pending.inc();
+                }
+                Change::EndpointSlice(_) | Change::EndpointSliceGone(_) => {
+                    self.endpoint_changes.inc();
+                    self.endpoint_changes_pending.inc();
+                }
+                _ => {}
+            }
+        }
+        for family in &self.families {
+            self.queued_at.get_or_create(&by(*family)).set(seconds(now));
+        }
+    }
+
+    /// A sync ended at `now`: what was due, how long it took, what it did, and what had set it off. Triggers from before
+    /// the start say nothing about this proxier.
+    pub fn synced(
+        &self,
+        due: Due,
+        now: SystemTime,
+        took: Duration,
+        report: &Report,
+        triggers: &mut Vec<Trigger>,
+    ) {
+        let failed: BTreeSet<Option<Family>> = report
+            .failures
+            .iter()
+            .map(|failure| failure.operation.family())
+            .collect();
+        if due == Due::Verify
+            && self.endpoint_changes_pending.get() + self.service_changes_pending.get() == 0
+        {
+            for operation in &report.plan.operations {
+                let operation = operation.kind();
+                self.drift.get_or_create(&ByKind { operation }).inc();
+            }
+        }
+        if due != Due::Drain {
+            self.endpoint_changes_pending.set(0);
+            self.service_changes_pending.set(0);
+            self.plan.observe(report.plan.len() as f64);
+        }
+        for family in &self.families {
+            let by = by(*family);
+            if due != Due::Drain {
+                self.sync_duration
+                    .get_or_create(&by)
+                    .observe(took.as_secs_f64());
+            }
+            if failed.contains(&Some(*family)) || failed.contains(&None) {
+                continue;
+            }
+            self.synced_at.get_or_create(&by).set(seconds(now));
+            let of_family =
+                |trigger: &Trigger| trigger.family == *family && trigger.at > self.start;
+            for trigger in triggers.iter().filter(|trigger| of_family(trigger)) {
+                let took = now.duration_since(trigger.at).unwrap_or_default();
+                self.programming
+                    .get_or_create(&by)
+                    .observe(took.as_secs_f64());
+            }
+            triggers.retain(|trigger| trigger.family != *family);
+        }
+    }
+
+    /// Takes over what a model counts. O(1).
+    pub fn follow(&self, model: &Model, draining: usize) {
+        for family in &self.families {
+            let without = model.desired().without_local(*family);
+            let policies = [
+                ("internal", without.internal),
+                ("external", without.external),
+            ];
+            for (traffic_policy, count) in policies {
+                let by = ByPolicy {
+                    traffic_policy,
+                    ip_family: name_of(*family),
+                };
+                self.without_local.get_or_create(&by).set(count.into());
+            }
+        }
+        self.draining.set(whole(draining));
+        self.virtual_servers
+            .set(whole(model.desired().virtual_server_count()));
+    }
+
+    /// An answer of `/healthz`.
+    pub fn answered_healthz(&self, code: u16) {
+        self.healthz.get_or_create(&ByCode { code }).inc();
+    }
+
+    /// An answer of `/livez`.
+    pub fn answered_livez(&self, code: u16) {
+        self.livez.get_or_create(&ByCode { code }).inc();
+    }
+
+    /// All of it, as OpenMetrics text.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut out = String::new();
+        // Writing to memory does not fail.
+        let _ = text::encode(&mut out, &self.registry);
+        out
+    }
+}
+
+fn whole(count: usize) -> i64 {
+    count.try_into().unwrap_or(i64::MAX)
+}

@@ -1,0 +1,209 @@
+//! What Prometheus is told.
+#![cfg(feature = "health")]
+
+use std::time::{Duration, SystemTime};
+
+use ipvs_codec::Family;
+use ipvs_model::input::{Change, Manifest};
+use ipvs_model::{Config, Model, Operation};
+use ipvs_proxier::{DataPlane as _, Due, Measured, Metrics, Proxier, Simulated, Trigger};
+
+fn changes(json: &str) -> Vec<Change> {
+    let manifest: Manifest = serde_json::from_str(json).unwrap();
+    manifest.into_changes().unwrap()
+}
+
+const SERVICE: &str = r#"{"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s", "namespace": "ns"},
+    "spec": {"clusterIP": "10.96.0.10", "internalTrafficPolicy": "Local",
+             "ports": [{"name": "p", "port": 80}, {"name": "q", "port": 81}]}}"#;
+const SLICE: &str = r#"{"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+    "metadata": {"name": "s-1", "namespace": "ns", "labels": {"kubernetes.io/service-name": "s"}},
+    "ports": [{"name": "p", "port": 8080}, {"name": "q", "port": 8081}],
+    "endpoints": [{"addresses": ["10.244.3.9"], "nodeName": "n2"}]}"#;
+
+struct Run {
+    metrics: Metrics,
+    proxier: Proxier<Measured<Simulated>>,
+    now: SystemTime,
+}
+
+impl Run {
+    fn new() -> Self {
+        let now = SystemTime::now();
+        let metrics = Metrics::new(&Family::ALL, now);
+        let config = Config {
+            node_name: "n1".into(),
+            ..Config::default()
+        };
+        let plane = Measured::new(Simulated::default(), metrics.clone());
+        Self {
+            proxier: Proxier::new(Model::new(config), plane),
+            metrics,
+            now,
+        }
+    }
+
+    fn take(&mut self, json: &str) {
+        let changes = changes(json);
+        self.metrics.changed(&changes, self.now);
+        for change in changes {
+            self.proxier.change(change);
+        }
+    }
+
+    fn sync(&mut self, due: Due, triggers: &mut Vec<Trigger>) {
+        let report = match due {
+            Due::Verify => self.proxier.verify(),
+            _ => self.proxier.sync(),
+        };
+        let took = Duration::from_millis(3);
+        self.metrics
+            .synced(due, self.now, took, &report.unwrap(), triggers);
+        self.metrics.follow(self.proxier.model(), 0);
+    }
+
+    /// The value of a sample.
+    fn value(&self, sample: &str) -> f64 {
+        let text = self.metrics.text();
+        let line = text.lines().find(|line| {
+            line.strip_prefix(sample)
+                .is_some_and(|rest| rest.starts_with(' '))
+        });
+        let line = line.unwrap_or_else(|| panic!("{sample} in\n{text}"));
+        line.rsplit(' ').next().unwrap().parse().unwrap()
+    }
+}
+
+#[test]
+fn row_147_names_labels_and_buckets() {
+    let mut run = Run::new();
+    run.take(SERVICE);
+    run.take(SLICE);
+    assert_eq!(
+        run.value("kubeproxy_sync_proxy_rules_service_changes_pending"),
+        1.0
+    );
+    run.sync(Due::Verify, &mut Vec::new());
+    run.metrics.answered_livez(200);
+    for (sample, value) in [
+        (
+            "kubeproxy_sync_proxy_rules_duration_seconds_bucket{le=\"0.001\",ip_family=\"IPv4\"}",
+            0.0,
+        ),
+        (
+            "kubeproxy_sync_proxy_rules_duration_seconds_bucket{le=\"0.004\",ip_family=\"IPv6\"}",
+            1.0,
+        ),
+        (
+            "kubeproxy_sync_proxy_rules_duration_seconds_bucket{le=\"16.384\",ip_family=\"IPv4\"}",
+            1.0,
+        ),
+        (
+            "kubeproxy_network_programming_duration_seconds_bucket{le=\"0.25\",ip_family=\"IPv4\"}",
+            0.0,
+        ),
+        (
+            "kubeproxy_network_programming_duration_seconds_bucket{le=\"59.0\",ip_family=\"IPv4\"}",
+            0.0,
+        ),
+        (
+            "kubeproxy_network_programming_duration_seconds_bucket{le=\"115.0\",ip_family=\"IPv4\"}",
+            0.0,
+        ),
+        (
+            "kubeproxy_network_programming_duration_seconds_bucket{le=\"300.0\",ip_family=\"IPv4\"}",
+            0.0,
+        ),
+        ("kubeproxy_sync_proxy_rules_endpoint_changes_pending", 0.0),
+        ("kubeproxy_sync_proxy_rules_endpoint_changes_total", 1.0),
+        ("kubeproxy_sync_proxy_rules_service_changes_pending", 0.0),
+        ("kubeproxy_sync_proxy_rules_service_changes_total", 2.0),
+        // One Service, whatever its ports.
+        (
+            "kubeproxy_sync_proxy_rules_no_local_endpoints_total{traffic_policy=\"internal\",ip_family=\"IPv4\"}",
+            1.0,
+        ),
+        (
+            "kubeproxy_sync_proxy_rules_no_local_endpoints_total{traffic_policy=\"external\",ip_family=\"IPv4\"}",
+            0.0,
+        ),
+        (
+            "kubeproxy_sync_proxy_rules_iptables_restore_failures_total{ip_family=\"IPv6\"}",
+            0.0,
+        ),
+        (
+            "kubeproxy_conntrack_reconciler_deleted_entries_total{ip_family=\"IPv4\"}",
+            0.0,
+        ),
+        (
+            "kubeproxy_conntrack_reconciler_sync_duration_seconds_count{ip_family=\"IPv4\"}",
+            0.0,
+        ),
+        ("kubeproxy_proxy_livez_total{code=\"200\"}", 1.0),
+        (
+            "ipvs_proxier_operations_total{operation=\"add-virtual-server\",errno=\"0\"}",
+            2.0,
+        ),
+        ("ipvs_proxier_set_members{set=\"KUBE-CLUSTER-IP\"}", 2.0),
+        ("ipvs_proxier_virtual_servers", 2.0),
+    ] {
+        assert_eq!(run.value(sample), value, "{sample}");
+    }
+    assert!(
+        run.value("kubeproxy_sync_proxy_rules_last_timestamp_seconds{ip_family=\"IPv4\"}") > 1e9
+    );
+    assert!(
+        run.value("kubeproxy_sync_proxy_rules_last_queued_timestamp_seconds{ip_family=\"IPv4\"}")
+            > 1e9
+    );
+    let text = run.metrics.text();
+    let bounds = |name: &str| {
+        let name = format!("kubeproxy_{name}_bucket{{");
+        let of_family = |line: &&str| line.starts_with(&name) && line.contains("IPv4");
+        text.lines().filter(of_family).count()
+    };
+    assert_eq!(bounds("sync_proxy_rules_duration_seconds"), 16);
+    assert_eq!(bounds("network_programming_duration_seconds"), 81);
+    for other in [
+        "sync_full",
+        "sync_partial",
+        "iptables_total",
+        "partial_restore",
+        "nft_",
+    ] {
+        assert!(!text.contains(other), "{other}");
+    }
+}
+
+#[test]
+fn row_148_one_observation_for_each_trigger_since_the_start() {
+    let mut run = Run::new();
+    let count = "kubeproxy_network_programming_duration_seconds_count{ip_family=\"IPv4\"}";
+    let trigger = |at| Trigger {
+        family: Family::Ipv4,
+        at,
+    };
+    let before = run.now - Duration::from_secs(5);
+    let mut triggers = vec![trigger(before), trigger(run.now + Duration::from_secs(1))];
+    run.now += Duration::from_secs(3);
+    run.sync(Due::Sync, &mut triggers);
+    assert_eq!(run.value(count), 1.0);
+    let sum = "kubeproxy_network_programming_duration_seconds_sum{ip_family=\"IPv4\"}";
+    assert_eq!(run.value(sum), 2.0);
+    run.sync(Due::Sync, &mut triggers);
+    assert_eq!(run.value(count), 1.0, "once");
+}
+
+/// What a verification repairs although nothing has changed; what changed is no drift.
+#[test]
+fn drift_is_counted_by_kind() {
+    let mut run = Run::new();
+    run.take(SERVICE);
+    run.sync(Due::Verify, &mut Vec::new());
+    assert!(!run.metrics.text().contains("ipvs_proxier_drift_total{"));
+    let flush = [Operation::FlushVirtualServers];
+    assert!(run.proxier.plane().inner().apply(&flush)[0].is_ok());
+    run.sync(Due::Verify, &mut Vec::new());
+    let repaired = "ipvs_proxier_drift_total{operation=\"add-virtual-server\"}";
+    assert_eq!(run.value(repaired), 2.0);
+}
