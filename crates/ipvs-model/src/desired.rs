@@ -106,6 +106,17 @@ impl Claims {
     }
 }
 
+/// How much of a cluster waits for a virtual server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Urgency {
+    /// Everything: it is of `default/kubernetes`, by which the API is reached.
+    Api,
+    /// Nearly everything: names are resolved there.
+    Dns,
+    /// Its own clients.
+    Usual,
+}
+
 /// What the kernel should hold. Every change costs the size of the change.
 #[derive(Debug, Default)]
 pub struct Desired {
@@ -135,6 +146,19 @@ impl Desired {
     pub fn owner(&self, key: &ServiceKey) -> Option<&ObjectName> {
         let claims = self.virtual_servers.get(key)?;
         Some(&claims.winner.owner.name)
+    }
+
+    /// How much waits for a virtual server.
+    #[must_use]
+    pub fn urgency(&self, key: &ServiceKey) -> Urgency {
+        let dns = matches!(key, ServiceKey::Endpoint { port: 53, .. });
+        match self.owner(key) {
+            Some(owner) if &*owner.namespace == "default" && &*owner.name == "kubernetes" => {
+                Urgency::Api
+            }
+            _ if dns => Urgency::Dns,
+            _ => Urgency::Usual,
+        }
     }
 
     /// Whether a member is wanted.

@@ -140,7 +140,7 @@ impl Diff<'_> {
             _ if operation.phase() == Phase::ServersIn => {
                 let key = serves(operation);
                 if last.0 != key {
-                    last = (key, key.map_or(0, |key| self.urgency(&key)));
+                    last = (key, key.map_or(0, |key| self.desired.urgency(&key) as u8));
                 }
                 (Phase::ServersIn, last.1)
             }
@@ -192,15 +192,6 @@ impl Diff<'_> {
             .vips()
             .filter(|vip| vip.address().is_ipv4() && !bound_now.contains(&vip.address()));
         operations.extend(again.map(|vip| Operation::BindVip { vip }));
-    }
-
-    fn urgency(&self, key: &ServiceKey) -> u8 {
-        let dns = matches!(key, ServiceKey::Endpoint { port: 53, .. });
-        match self.desired.owner(key) {
-            Some(owner) if &*owner.namespace == "default" && &*owner.name == "kubernetes" => 0,
-            _ if dns => 1,
-            _ => 2,
-        }
     }
 
     /// Rules come before and leave after what they are for: where a set is going to be empty, its rules stay until

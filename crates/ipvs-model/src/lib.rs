@@ -22,7 +22,7 @@ pub use config::{
     Config, Foreign, InterfaceName, LocalTraffic, NeverBind, NoInterfaceName, NodePortAddresses,
     SkippedLoadBalancers, VipBinding,
 };
-pub use desired::{Desired, Key};
+pub use desired::{Desired, Key, Urgency};
 pub use error::InputError;
 pub use explain::{Because, Candidate, Explanation, NoSubject, Reason, Subject, Verdict};
 pub use known::Known;

@@ -19,8 +19,8 @@ pub(crate) struct HeldBack {
 }
 
 impl HeldBack {
-    pub(crate) fn new(operations: &[Operation], outcomes: &[Outcome], known: &Known) -> Self {
-        let mut held = Self::default();
+    /// Takes in what became of operations.
+    pub(crate) fn note(&mut self, operations: &[Operation], outcomes: &[Outcome], known: &Known) {
         let failed = operations
             .iter()
             .zip(outcomes)
@@ -28,21 +28,20 @@ impl HeldBack {
         for (operation, _) in failed {
             match operation {
                 Operation::WriteRules { family, .. } => {
-                    held.stale.push(*family);
+                    self.stale.push(*family);
                     let rules = known.rules.get(family);
                     if !rules.is_some_and(|rules| rules.has_chains("KUBE-IPVS-FILTER")) {
-                        held.unfiltered.push(*family);
+                        self.unfiltered.push(*family);
                     }
                 }
                 Operation::AddMember { member } if member.set == KubeSet::IpvsIps => {
                     if let Entry::Ip(address) = member.entry {
-                        held.unlisted.insert(address);
+                        self.unlisted.insert(address);
                     }
                 }
                 _ => {}
             }
         }
-        held
     }
 
     pub(crate) fn covers(&self, operation: &Operation) -> bool {

@@ -4,13 +4,14 @@ use std::time::Instant;
 
 use ipvs_codec::{Family, Protocol, Scheduler, ServiceKey};
 use ipvs_model::input::{Change, ObjectName};
-use ipvs_model::{Desired, Known, Model, Operation, Phase, Plan, Problem};
+use ipvs_model::{Desired, Known, Model, Operation, Plan, Problem};
 use ipvs_netfilter::conntrack::Flow;
 use tracing::{debug, info, warn};
 
 use crate::dataplane::DataPlane;
 use crate::error::{Failure, PlaneError};
 use crate::held_back::HeldBack;
+use crate::stages::stages;
 
 const ENOENT: i32 = 2;
 
@@ -287,14 +288,16 @@ impl<P: DataPlane> Proxier<P> {
     /// Applies rules and members first: what failed of them holds back what would be wrong without.
     fn apply(&mut self, mut plan: Plan, mut known: Known) -> Report {
         self.tell_problems();
-        let comes_first = |operation: &Operation| operation.phase() < Phase::ServersIn;
-        let first = plan.operations.partition_point(comes_first);
-        let mut rest = plan.operations.split_off(first);
-        let mut outcomes = self.plane.apply(&plan.operations);
-        let held = HeldBack::new(&plan.operations, &outcomes, &known);
-        rest.retain(|operation| !held.covers(operation));
-        outcomes.extend(self.plane.apply(&rest));
-        plan.operations.extend(rest);
+        let mut held = HeldBack::default();
+        let mut outcomes = Vec::with_capacity(plan.len());
+        let stages = stages(std::mem::take(&mut plan.operations), self.model.desired());
+        for mut stage in stages {
+            stage.retain(|operation| !held.covers(operation));
+            let new = self.plane.apply(&stage);
+            held.note(&stage, &new, &known);
+            outcomes.extend(new);
+            plan.operations.append(&mut stage);
+        }
         let mut failures = Vec::new();
         let mut missing = Vec::new();
         for (operation, outcome) in plan.operations.iter().zip(outcomes) {

@@ -172,3 +172,45 @@ fn row_122_a_connection_lives_on_while_its_pod_drains() {
     assert!(stream.read_exact(&mut [0]).is_err(), "nobody answers");
     proxier.stop().unwrap();
 }
+
+/// The proxier with a source of its own, without Kubernetes.
+#[test]
+fn a_static_load_balancer_follows_its_file() {
+    let cluster = Cluster::new("pk-static").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("lb.toml");
+    let write = |servers: &str| {
+        let text = format!(
+            "[virtual_server.web]\naddress = \"10.96.0.10:80\"\nscheduler = \"wrr\"\nservers = [{servers}]\n"
+        );
+        let new = file.with_extension("new");
+        std::fs::write(&new, text).unwrap();
+        std::fs::rename(&new, &file).unwrap();
+    };
+    let a = "{ address = \"10.244.1.11:8080\", weight = 3 }";
+    let b = "{ address = \"10.244.1.12:8080\" }";
+    write(&format!("{a}, {b}"));
+    let start = || {
+        let mut command = std::process::Command::new(ipvs_test_support::example("static_lb"));
+        command.arg(&file).spawn().unwrap()
+    };
+    let mut process = cluster.node.run(start).unwrap();
+    let answers = |wanted: usize| {
+        eventually(Duration::from_secs(60), || {
+            let answers: Result<Vec<Answer>> = (0..4)
+                .map(|_| ask_tcp(&cluster.client, addr("10.96.0.10:80")))
+                .collect();
+            let answers = answers?;
+            let of_a = answers.iter().filter(|answer| answer.pod == "pod-a");
+            let of_a = of_a.count();
+            anyhow::ensure!(of_a == wanted, "{of_a} of 4 by pod-a instead of {wanted}");
+            Ok(())
+        })
+        .unwrap();
+    };
+    answers(3);
+    write(b);
+    answers(0);
+    process.kill().unwrap();
+    process.wait().unwrap();
+}

@@ -1,0 +1,296 @@
+//! A load balancer from a TOML file, without Kubernetes: the proxier with a source of its own.
+//!
+//! ```text
+//! cargo run --example static_lb -- examples/static_lb/lb.toml --dry-run
+//! cargo xtask lab -- target/debug/examples/static_lb examples/static_lb/lb.toml --once
+//! ```
+//!
+//! The file is followed while it runs: servers that leave it are drained, those that come get their share at once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use clap::Parser;
+use ipvs_model::input::{Change, Manifest, ObjectName};
+use ipvs_model::{Config, Foreign, Model, VipBinding};
+use ipvs_probe::{Facts, Needs, NoPrograms, Root, mend, steps_at_start};
+use ipvs_proxier::{
+    DataPlane, Due, IptablesBackend, Linux, Pace, Polled, Proxier, Schedule, Simulated, Source,
+};
+use serde::Deserialize;
+use serde_json::json;
+
+#[derive(Parser)]
+#[command(version, about = "Balances the virtual servers of a TOML file.")]
+struct Arguments {
+    /// The file.
+    file: PathBuf,
+    /// Sync once and exit.
+    #[arg(long)]
+    once: bool,
+    /// Print what would be done on a machine without any state.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(rename = "virtual_server", default)]
+    virtual_servers: BTreeMap<String, VirtualServer>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct VirtualServer {
+    /// Where clients connect to.
+    address: SocketAddr,
+    #[serde(default = "tcp")]
+    protocol: String,
+    scheduler: Option<String>,
+    /// Seconds for which a client stays with its server.
+    persistence: Option<u32>,
+    /// Connections of a server that leaves are cut after this long, as `30s`.
+    drain: Option<String>,
+    servers: Vec<Server>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Server {
+    address: SocketAddr,
+    #[serde(default = "one")]
+    weight: u32,
+}
+
+const fn one() -> u32 {
+    1
+}
+
+fn tcp() -> String {
+    "tcp".to_owned()
+}
+
+impl VirtualServer {
+    /// As the objects that the model knows: a Service, and an EndpointSlice for each port of the servers.
+    fn into_changes(self, name: &str) -> Result<Vec<Change>> {
+        let family = |ip: IpAddr| if ip.is_ipv4() { "IPv4" } else { "IPv6" };
+        let mut by_port: BTreeMap<u16, Vec<serde_json::Value>> = BTreeMap::new();
+        let mut weights = Vec::new();
+        for server in &self.servers {
+            let ip = server.address.ip();
+            ensure!(
+                family(ip) == family(self.address.ip()),
+                "{name}: server {} is not of the family of {}",
+                server.address,
+                self.address
+            );
+            // Weights go by node: each server is one.
+            let endpoint = json!({"addresses": [ip], "nodeName": ip.to_string()});
+            by_port
+                .entry(server.address.port())
+                .or_default()
+                .push(endpoint);
+            weights.push(format!("{ip}={}", server.weight));
+        }
+        let mut annotations = serde_json::Map::new();
+        annotations.insert("ipvs-proxier/weights".into(), json!(weights.join(",")));
+        if let Some(scheduler) = &self.scheduler {
+            annotations.insert("ipvs-proxier/scheduler".into(), json!(scheduler));
+        }
+        if let Some(drain) = &self.drain {
+            annotations.insert("ipvs-proxier/drain-deadline".into(), json!(drain));
+        }
+        let protocol = self.protocol.to_uppercase();
+        let mut spec = json!({
+            "clusterIP": self.address.ip(),
+            "ports": [{"name": "port", "port": self.address.port(), "protocol": protocol}],
+        });
+        if let Some(seconds) = self.persistence {
+            spec["sessionAffinity"] = json!("ClientIP");
+            spec["sessionAffinityConfig"] = json!({"clientIP": {"timeoutSeconds": seconds}});
+        }
+        let mut objects = vec![json!({
+            "apiVersion": "v1", "kind": "Service",
+            "metadata": {"name": name, "annotations": annotations}, "spec": spec,
+        })];
+        for (port, endpoints) in by_port {
+            objects.push(json!({
+                "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+                "metadata": {"name": format!("{name}-{port}"), "labels": {"kubernetes.io/service-name": name}},
+                "addressType": family(self.address.ip()),
+                "ports": [{"name": "port", "port": port, "protocol": protocol}],
+                "endpoints": endpoints,
+            }));
+        }
+        let mut changes = Vec::new();
+        for object in objects {
+            let manifest: Manifest = serde_json::from_value(object)?;
+            let of_object = manifest.into_changes();
+            changes.extend(of_object.with_context(|| format!("virtual server {name}"))?);
+        }
+        Ok(changes)
+    }
+}
+
+/// A file that is read whenever its time changes. One that cannot be used is told of, and the last good one stays.
+struct Watched {
+    path: PathBuf,
+    read_at: Option<SystemTime>,
+    complete: bool,
+    services: BTreeSet<ObjectName>,
+    slices: BTreeSet<ObjectName>,
+}
+
+impl Watched {
+    const fn new(path: PathBuf) -> Self {
+        Self {
+            path,
+            read_at: None,
+            complete: false,
+            services: BTreeSet::new(),
+            slices: BTreeSet::new(),
+        }
+    }
+
+    fn read(&mut self) -> Result<Vec<Change>> {
+        let text = std::fs::read_to_string(&self.path)?;
+        let file: File = toml::from_str(&text)?;
+        let mut changes = Vec::new();
+        for (name, server) in file.virtual_servers {
+            changes.extend(server.into_changes(&name)?);
+        }
+        let (mut services, mut slices) = (BTreeSet::new(), BTreeSet::new());
+        for change in &changes {
+            match change {
+                Change::Service(service) => drop(services.insert(service.name.clone())),
+                Change::EndpointSlice(slice) => drop(slices.insert(slice.name.clone())),
+                _ => {}
+            }
+        }
+        let gone = self.services.difference(&services).cloned();
+        changes.extend(gone.map(Change::ServiceGone));
+        let gone = self.slices.difference(&slices).cloned();
+        changes.extend(gone.map(Change::EndpointSliceGone));
+        (self.services, self.slices) = (services, slices);
+        Ok(changes)
+    }
+}
+
+impl Source for Watched {
+    fn poll(&mut self) -> Polled {
+        let mut polled = Polled::default();
+        let modified = std::fs::metadata(&self.path).and_then(|found| found.modified());
+        let modified = modified.ok();
+        if modified == self.read_at && modified.is_some() {
+            return polled;
+        }
+        self.read_at = modified;
+        match self.read() {
+            Ok(changes) => {
+                polled.changes = changes;
+                self.complete = true;
+            }
+            Err(error) => polled.problems = vec![format!("{}: {error:#}", self.path.display())],
+        }
+        polled
+    }
+
+    fn is_complete(&self) -> bool {
+        self.complete
+    }
+}
+
+fn main() -> Result<()> {
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .init();
+    let arguments = Arguments::parse();
+    let mut source = Watched::new(arguments.file.clone());
+    // Servers answer through this machine, whoever asks; what others balance here is theirs.
+    let config = Config {
+        masquerade_all: true,
+        vip_binding: VipBinding::Route,
+        foreign: Foreign::Keep,
+        ..Config::default()
+    };
+    if arguments.dry_run {
+        let mut proxier = Proxier::new(Model::new(config), Simulated::default());
+        load(&mut proxier, &mut source)?;
+        print!("{}", proxier.sync()?.plan);
+        return Ok(());
+    }
+    let plane = Linux::open(IptablesBackend::Auto)?;
+    // Forwarding, and the sysctls of IPVS.
+    let root = Root::host();
+    let facts = Facts::gather(&root, &mut NoPrograms);
+    for (step, reason) in steps_at_start(&facts, &Needs::default()) {
+        mend(&root, &mut NoPrograms, &step)?;
+        tracing::info!("{step}: {reason}");
+    }
+    let config = Config {
+        families: plane.families(),
+        random_fully: plane.random_fully(),
+        ..config
+    };
+    let mut proxier = Proxier::new(Model::new(config), plane);
+    load(&mut proxier, &mut source)?;
+    if arguments.once {
+        let failures = proxier.sync()?.failures;
+        ensure!(failures.is_empty(), "{failures:?}");
+        return Ok(());
+    }
+    follow(&mut proxier, &mut source)
+}
+
+/// Whether something has changed.
+fn load<P: DataPlane>(proxier: &mut Proxier<P>, source: &mut Watched) -> Result<bool> {
+    let Polled {
+        changes, problems, ..
+    } = source.poll();
+    if let Some(problem) = problems.first() {
+        bail!("{problem}");
+    }
+    let has_changed = !changes.is_empty();
+    for change in changes {
+        proxier.change(change);
+    }
+    Ok(has_changed)
+}
+
+fn follow<P: DataPlane>(proxier: &mut Proxier<P>, source: &mut Watched) -> Result<()> {
+    let mut schedule = Schedule::new(Pace::default());
+    loop {
+        let now = Instant::now();
+        let due = schedule.due(now);
+        let report = match due {
+            Due::Sync => proxier.sync()?,
+            Due::Verify => proxier.verify()?,
+            Due::Drain => proxier.drain(now)?,
+            Due::Wait(_) => {
+                thread::sleep(Duration::from_millis(500));
+                match load(proxier, source) {
+                    Ok(true) => schedule.change(),
+                    Ok(false) => {}
+                    Err(problem) => tracing::error!("{problem:#}; the last good file stays"),
+                }
+                continue;
+            }
+        };
+        let succeeded = report.failures.is_empty();
+        match due {
+            Due::Drain => schedule.drained(now, proxier.is_draining()),
+            _ => schedule.done(Instant::now(), succeeded, proxier.is_draining()),
+        }
+        if due == Due::Verify {
+            schedule.verified(Instant::now());
+        }
+        if let Some(deadline) = proxier.next_deadline() {
+            schedule.drain_by(deadline);
+        }
+    }
+}
