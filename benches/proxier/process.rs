@@ -48,10 +48,10 @@ impl Process {
         self.started
     }
 
-    pub(crate) fn has_synced(&self) -> Result<bool> {
+    pub(crate) fn has_said(&self, words: &str) -> Result<bool> {
         let log = std::fs::read_to_string(&self.log)?;
         ensure!(!log.contains("ERROR"), "{log}");
-        Ok(log.contains("synced operations="))
+        Ok(log.contains(words))
     }
 
     /// How long the next whole comparison takes, from the metrics: nothing has changed when it comes.
@@ -80,8 +80,8 @@ impl Process {
     pub(crate) fn peak_bytes(&self) -> Result<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
         let line = status.lines().find(|line| line.starts_with("VmHWM:"));
-        let words = line.context("no VmHWM")?.split_whitespace();
-        let kilobytes: u64 = words.skip(1).next().context("no number")?.parse()?;
+        let mut words = line.context("no VmHWM")?.split_whitespace();
+        let kilobytes: u64 = words.nth(1).context("no number")?.parse()?;
         Ok(kilobytes * 1024)
     }
 

@@ -85,6 +85,7 @@ impl<P: DataPlane> Loop<'_, P> {
             self.source.tell(notice);
         }
         let mut schedule = Schedule::new(flags.pace()?);
+        let mut listed = false;
         while !stop.load(Ordering::Relaxed) {
             if stamp() != stamp_at_start {
                 bail!("the configuration file has changed: ending, to be started anew");
@@ -93,6 +94,9 @@ impl<P: DataPlane> Loop<'_, P> {
             self.tell_failures(flags.bind_address_hard_fail)?;
             // Without a complete first picture everything that is there would look foreign.
             let wait = if self.source.is_complete() {
+                if !std::mem::replace(&mut listed, true) {
+                    info!("every object is known");
+                }
                 self.step(&mut schedule)
             } else {
                 POLL

@@ -243,6 +243,12 @@ impl Reporter {
             (self.wake)();
         }
     }
+
+    /// Says it without waking anybody: more is coming.
+    fn mention(&self, said: Said) {
+        // As above.
+        let _ = self.sender.send(said);
+    }
 }
 
 async fn watch(
@@ -362,7 +368,9 @@ impl Objects {
         match event {
             Event::Init => self.listed.clear(),
             Event::InitApply(object) => {
-                let name = self.put(object, reporter);
+                let (name, said) = self.put(object);
+                // A list can have thousands of objects; its end wakes.
+                reporter.mention(said);
                 self.listed.insert(name);
             }
             Event::InitDone => {
@@ -370,14 +378,15 @@ impl Objects {
                 self.present.retain(|name, _| {
                     let stays = listed.contains(name);
                     if !stays {
-                        reporter.say(Said::Change(Box::new(K::gone(name.clone())), None));
+                        reporter.mention(Said::Change(Box::new(K::gone(name.clone())), None));
                     }
                     stays
                 });
                 reporter.say(Said::Listed(K::KIND));
             }
             Event::Apply(object) => {
-                self.put(object, reporter);
+                let (_, said) = self.put(object);
+                reporter.say(said);
             }
             Event::Delete(object) => {
                 let name = name_of(&object);
@@ -389,21 +398,16 @@ impl Objects {
 
     /// An object that cannot be used changes nothing: what it was before stays in force. A trigger counts once, however
     /// often its object comes.
-    fn put<K: Watched>(&mut self, object: K, reporter: &Reporter) -> ObjectName {
+    fn put<K: Watched>(&mut self, object: K) -> (ObjectName, Said) {
         let name = name_of(&object);
         let trigger = object.trigger();
         let at = trigger.map(|trigger| trigger.at);
         let before = self.present.insert(name.clone(), at).flatten();
-        match object.into_change() {
-            Ok(change) => {
-                let new = trigger.filter(|_| before != at);
-                reporter.say(Said::Change(Box::new(change), new));
-            }
-            Err(error) => {
-                reporter.say(Said::Problem(format!("{} {name}: {error}", K::KIND)));
-            }
-        }
-        name
+        let said = match object.into_change() {
+            Ok(change) => Said::Change(Box::new(change), trigger.filter(|_| before != at)),
+            Err(error) => Said::Problem(format!("{} {name}: {error}", K::KIND)),
+        };
+        (name, said)
     }
 }
 
