@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use ipvs_test_support::{NetNs, run_kube_proxy};
 
-const FILES: [&str; 5] = [
+pub(crate) const FILES: [&str; 5] = [
     "virtual-servers",
     "addresses",
     "ipsets",
@@ -13,12 +13,12 @@ const FILES: [&str; 5] = [
     "ip6tables",
 ];
 
-fn folder() -> PathBuf {
+pub(crate) fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("golden")
 }
 
 /// A namespace like the one that the states were recorded in.
-fn recorded_namespace(name: &str) -> NetNs {
+pub(crate) fn recorded_namespace(name: &str) -> NetNs {
     let namespace = NetNs::new(name).unwrap();
     namespace
         .ip(
@@ -30,7 +30,7 @@ fn recorded_namespace(name: &str) -> NetNs {
     namespace
 }
 
-fn capture(namespace: &NetNs, out: &Path) {
+pub(crate) fn capture(namespace: &NetNs, out: &Path) {
     let script = folder().join("capture");
     namespace
         .output("bash", &[script.to_str().unwrap(), out.to_str().unwrap()])

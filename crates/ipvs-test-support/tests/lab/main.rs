@@ -5,6 +5,7 @@ mod changes;
 mod differential;
 mod flows;
 mod golden;
+mod hand_over;
 mod ipvsadm;
 mod kubernetes;
 mod netlink;
