@@ -7,6 +7,7 @@ mod flows;
 mod golden;
 mod hand_over;
 mod ipvsadm;
+mod killed;
 mod kubernetes;
 mod netlink;
 mod packets;
