@@ -1,9 +1,13 @@
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::OwnedFd;
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::{AddressFamily, SocketType, bind, connect, ipproto, listen, socket};
 
 use crate::NetNs;
 
@@ -105,6 +109,117 @@ pub fn ask_udp(namespace: &NetNs, server: SocketAddr) -> Result<Answer> {
         socket.send(b"who are you?\n")?;
         let mut text = [0; 512];
         let length = socket.recv(&mut text)?;
+        Answer::parse(std::str::from_utf8(text.get(..length).unwrap_or_default())?)
+    })?
+}
+
+/// What is asked by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Protocol {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+    /// SCTP, one-to-one.
+    Sctp,
+}
+
+impl Protocol {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Tcp, Self::Udp, Self::Sctp];
+
+    /// As manifests have it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "TCP",
+            Self::Udp => "UDP",
+            Self::Sctp => "SCTP",
+        }
+    }
+}
+
+impl std::fmt::Display for Protocol {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+fn sctp(address: SocketAddr) -> Result<OwnedFd> {
+    let family = if address.is_ipv4() {
+        AddressFamily::INET
+    } else {
+        AddressFamily::INET6
+    };
+    Ok(socket(family, SocketType::STREAM, Some(ipproto::SCTP))?)
+}
+
+/// Starts a server in a namespace, on one address. It runs until the process ends.
+///
+/// # Errors
+/// When the address cannot be bound.
+pub fn serve(namespace: &NetNs, pod: &str, protocol: Protocol, address: SocketAddr) -> Result<()> {
+    let listener = match protocol {
+        Protocol::Udp => return serve_udp(namespace, pod, address.ip(), address.port()),
+        Protocol::Tcp => namespace.run(|| TcpListener::bind(address))??,
+        Protocol::Sctp => namespace.run(|| {
+            let socket = sctp(address)?;
+            bind(&socket, &address)?;
+            listen(&socket, 64)?;
+            // Accepting, reading and writing are the same.
+            anyhow::Ok(TcpListener::from(socket))
+        })??,
+    };
+    let pod = pod.to_owned();
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            if let Ok(peer) = stream.peer_addr() {
+                let text = format!("{pod} {}\n", peer.ip().to_canonical());
+                // A client that went away is its own problem.
+                let _ = stream.write_all(text.as_bytes());
+            }
+        }
+    });
+    Ok(())
+}
+
+/// Asks a server from a namespace, for at most `patience`.
+///
+/// # Errors
+/// When it refuses or does not answer in time.
+pub fn ask(
+    namespace: &NetNs,
+    protocol: Protocol,
+    server: SocketAddr,
+    patience: Duration,
+) -> Result<Answer> {
+    namespace.run(|| {
+        let mut text = [0; 512];
+        let length = match protocol {
+            Protocol::Tcp => {
+                let mut stream = TcpStream::connect_timeout(&server, patience)?;
+                stream.set_read_timeout(Some(patience))?;
+                stream.read(&mut text)?
+            }
+            Protocol::Sctp => {
+                let socket = sctp(server)?;
+                set_socket_timeout(&socket, Timeout::Send, Some(patience))?;
+                set_socket_timeout(&socket, Timeout::Recv, Some(patience))?;
+                connect(&socket, &server)?;
+                TcpStream::from(socket).read(&mut text)?
+            }
+            Protocol::Udp => {
+                let any: IpAddr = match server.ip() {
+                    IpAddr::V4(_) => [0, 0, 0, 0].into(),
+                    IpAddr::V6(_) => [0_u16; 8].into(),
+                };
+                let socket = UdpSocket::bind((any, 0))?;
+                socket.connect(server)?;
+                socket.set_read_timeout(Some(patience))?;
+                socket.send(b"who are you?\n")?;
+                socket.recv(&mut text)?
+            }
+        };
         Answer::parse(std::str::from_utf8(text.get(..length).unwrap_or_default())?)
     })?
 }

@@ -9,6 +9,7 @@ mod hand_over;
 mod ipvsadm;
 mod killed;
 mod kubernetes;
+mod matrix;
 mod netlink;
 mod packets;
 mod process;
