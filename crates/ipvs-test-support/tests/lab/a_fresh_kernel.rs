@@ -124,6 +124,27 @@ fn preflight_tells_what_is_missing_and_loads_it() {
     assert!(etc.contains("\nip_vs\nip_vs_rr\n"), "{etc}");
 }
 
+/// On the machine itself, with its `/etc` covered.
+#[test]
+fn preflight_loads_by_modprobe_where_it_can() {
+    let namespace = NetNs::new("fk-modprobe").unwrap();
+    unload();
+    let script = format!(
+        "mount -t tmpfs none /etc/modules-load.d && mount -t tmpfs none /etc/sysctl.d && {} --fix --profile=kube-1.8 && \
+         cat /etc/modules-load.d/ipvs.conf /etc/sysctl.d/90-ipvs.conf",
+        example("preflight").display()
+    );
+    let text = namespace
+        .output("unshare", &["-m", "sh", "-c", &script])
+        .unwrap();
+    assert!(text.contains("load module ip_vs_sh\n"), "{text}");
+    assert!(text.contains("\nusable\n"), "{text}");
+    assert!(text.contains("\nip_vs_wrr\n"), "{text}");
+    assert!(text.contains("net.ipv4.vs.conntrack = 1\n"), "{text}");
+    let modules = std::fs::read_to_string("/proc/modules").unwrap();
+    assert!(modules.contains("ip_vs_wrr "), "{modules}");
+}
+
 #[test]
 fn row_001_a_node_without_the_scheduler_is_refused_with_what_is_missing() {
     let namespace = NetNs::new("fk-refused").unwrap();
