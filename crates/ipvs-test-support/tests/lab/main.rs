@@ -2,6 +2,7 @@
 
 mod a_fresh_kernel;
 mod changes;
+mod clients;
 mod differential;
 mod flows;
 mod golden;

@@ -1,0 +1,169 @@
+//! Clients that must not notice.
+
+use std::net::{TcpStream, UdpSocket};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use ipvs_test_support::{Cluster, RunningProxier, UDP_PORT, ask_tcp, eventually};
+
+use crate::changes::{POD_A, POD_B, web};
+use crate::packets::{CIDR, addr};
+
+/// A manifest that changes under a running proxier.
+struct Followed {
+    cluster: Cluster,
+    folder: tempfile::TempDir,
+    proxier: Option<RunningProxier>,
+}
+
+impl Followed {
+    fn start(prefix: &str, manifest: &str) -> Self {
+        let mut followed = Self {
+            cluster: Cluster::new(prefix).unwrap(),
+            folder: tempfile::tempdir().unwrap(),
+            proxier: None,
+        };
+        followed.change(manifest);
+        let argument = format!("--manifests={}", followed.folder.path().display());
+        let arguments = [argument.as_str(), CIDR, "--ipvs-min-sync-period=0s"];
+        let log = followed.folder.path().join("log");
+        let node = &followed.cluster.node;
+        followed.proxier = Some(RunningProxier::start(node, &arguments, &log).unwrap());
+        followed
+    }
+
+    fn change(&self, manifest: &str) {
+        let new = self.folder.path().join("web.new");
+        std::fs::write(&new, manifest).unwrap();
+        std::fs::rename(&new, self.folder.path().join("web.yaml")).unwrap();
+    }
+}
+
+/// Pods of a Deployment take turns: the new one is ready, the old one ends, serving until it is gone.
+#[test]
+fn a_rolling_update_loses_no_connection() {
+    let ending = |pod: &str| {
+        let conditions = "ready: false, serving: true, terminating: true";
+        pod.replace("ready: true", conditions)
+    };
+    let followed = Followed::start("cl-roll", &web(POD_A));
+    let ask = || ask_tcp(&followed.cluster.client, addr("10.96.0.10:80"));
+    eventually(Duration::from_secs(60), || ask().map(drop)).unwrap();
+    let (asked, stop) = (AtomicU32::new(0), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        let asking = scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                ask()?;
+                asked.fetch_add(1, Ordering::Relaxed);
+            }
+            anyhow::Ok(())
+        });
+        for round in 0..6 {
+            let (old, new) = if round % 2 == 0 {
+                (POD_A, POD_B)
+            } else {
+                (POD_B, POD_A)
+            };
+            for endpoints in [
+                format!("{old}{new}"),
+                format!("{}{new}", ending(old)),
+                new.to_owned(),
+            ] {
+                followed.change(&web(&endpoints));
+                std::thread::sleep(Duration::from_millis(400));
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+        let asking = asking.join().unwrap();
+        asking.unwrap_or_else(|error| panic!("after {asked:?} connections: {error:#}"));
+    });
+    println!(
+        "6 updates, {} connections, none failed",
+        asked.load(Ordering::Relaxed)
+    );
+    assert!(asked.load(Ordering::Relaxed) > 100);
+}
+
+/// A client of UDP that keeps its port while the only endpoint goes and another comes: its flow must not stay with the old
+/// one, nor with none.
+#[test]
+fn a_udp_client_with_one_port_goes_over_to_the_new_endpoint() {
+    let dns = |endpoints: &str| {
+        web(endpoints)
+            .replace("protocol: TCP", "protocol: UDP")
+            .replace("port: 8080}", &format!("port: {UDP_PORT}}}"))
+            .replace("port: 8080,", &format!("port: {UDP_PORT},"))
+    };
+    let followed = Followed::start("cl-udp", &dns(POD_A));
+    let connect = || {
+        let socket = UdpSocket::bind("0.0.0.0:40053")?;
+        socket.connect("10.96.0.10:80")?;
+        socket.set_read_timeout(Some(Duration::from_millis(10)))?;
+        anyhow::Ok(socket)
+    };
+    let socket = followed.cluster.client.run(connect).unwrap().unwrap();
+    // Who answers the next question, if anybody does.
+    let ask = || {
+        let mut text = [0; 64];
+        // A refusal by ICMP comes out here.
+        let _ = socket.send(b"?");
+        let length = socket.recv(&mut text).ok()?;
+        let answer = String::from_utf8_lossy(&text[..length]).into_owned();
+        answer.split(' ').next().map(str::to_owned)
+    };
+    let until = |pod: Option<&str>, patience: Duration| {
+        let start = Instant::now();
+        while ask().as_deref() != pod {
+            assert!(start.elapsed() < patience, "{pod:?} does not come");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        start.elapsed()
+    };
+    until(Some("pod-a"), Duration::from_secs(60));
+    followed.change(&dns("").replace("endpoints:\n", "endpoints: []\n"));
+    let gone = until(None, Duration::from_secs(10));
+    std::thread::sleep(Duration::from_millis(300));
+    followed.change(&dns(POD_B));
+    let back = until(Some("pod-b"), Duration::from_secs(10));
+    println!("gone after {gone:?}, by the new one after {back:?}");
+    // A file is looked at four times a second; the rest is one sync.
+    assert_eq!(ask().as_deref(), Some("pod-b"));
+}
+
+/// A connection that says nothing for a while, over changes that do not concern it.
+#[test]
+fn a_silent_connection_stays_while_others_come_and_go() {
+    use std::io::{Read as _, Write as _};
+    let followed = Followed::start(
+        "cl-silent",
+        &web(POD_A).replace("port: 8080}", "port: 7777}"),
+    );
+    let pod = &followed.cluster.pods[0].namespace;
+    let listener = pod.run(|| std::net::TcpListener::bind("0.0.0.0:7777"));
+    let listener = listener.unwrap().unwrap();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            std::thread::spawn(move || {
+                let mut byte = [0];
+                while stream.read_exact(&mut byte).is_ok() {
+                    stream.write_all(&byte).unwrap();
+                }
+            });
+        }
+    });
+    let connect = || Ok(TcpStream::connect("10.96.0.10:80")?);
+    let connected = eventually(Duration::from_secs(60), || {
+        followed.cluster.client.run(connect)?
+    });
+    let mut stream = connected.unwrap();
+    let patience = Some(Duration::from_secs(3));
+    stream.set_read_timeout(patience).unwrap();
+    let both = format!("{POD_A}{POD_B}");
+    for endpoints in [both.as_str(), POD_A].repeat(3) {
+        followed.change(&web(endpoints).replace("port: 8080}", "port: 7777}"));
+        std::thread::sleep(Duration::from_millis(400));
+        stream.write_all(&[1]).unwrap();
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+    }
+}
