@@ -8,25 +8,7 @@ use crate::Need::{
 use crate::Severity::{Advice, Blocks, Degrades};
 use crate::When::{Alone, Always, DummyLink, Ipv6, Kernel, Kube18, MasqueradeAll, StrictArp};
 use crate::rule::EVER;
-use crate::{KernelRelease, Need, Rule, Severity, When};
-
-const fn rule(
-    id: &'static str,
-    when: When,
-    severity: Severity,
-    need: Need,
-    reason: &'static str,
-    source: &'static str,
-) -> Rule {
-    Rule {
-        id,
-        when,
-        severity,
-        need,
-        reason,
-        source,
-    }
-}
+use crate::{KernelRelease, Need, Rule, When};
 
 const fn one_of(names: &'static [&'static str]) -> Need {
     Module { names, now: false }
@@ -49,460 +31,136 @@ const RULES_USE: &str = "the iptables rules of kube-proxy's ipvs mode use it";
 const SETS_USE: &str = "the sets of kube-proxy's ipvs mode are of this type";
 const SEED: &str = "how-to of kube-proxy 1.8 with ipvs, which this project began with";
 
-/// Every rule, those of one subject together.
-pub const RULES: &[Rule] = &[
+macro_rules! rules {
+    ($($id:literal: $when:expr, $severity:expr, $need:expr => $reason:literal, $source:expr;)*) => {
+        /// Every rule, those of one subject together.
+        pub const RULES: &[Rule] = &[$(Rule {
+            id: $id,
+            when: $when,
+            severity: $severity,
+            need: $need,
+            reason: $reason,
+            source: $source,
+        },)*];
+    };
+}
+
+rules! {
     // What this process may.
-    rule(
-        "user-namespace",
-        Always,
-        Blocks,
-        InitialUserNamespace,
-        "the kernel gives IPVS only to the initial user namespace and answers every other with EPERM, root or not",
-        "Linux, net/netfilter/ipvs/ip_vs_ctl.c: GENL_ADMIN_PERM",
-    ),
-    rule(
-        "net-admin",
-        Always,
-        Blocks,
-        Capability(12, "CAP_NET_ADMIN"),
-        "without it the kernel answers every request about IPVS, addresses and sets with EPERM",
-        "capabilities(7)",
-    ),
+    "user-namespace": Always, Blocks, InitialUserNamespace
+        => "the kernel gives IPVS only to the initial user namespace and answers every other with EPERM, root or not", "Linux, net/netfilter/ipvs/ip_vs_ctl.c: GENL_ADMIN_PERM";
+    "net-admin": Always, Blocks, Capability(12, "CAP_NET_ADMIN")
+        => "without it the kernel answers every request about IPVS, addresses and sets with EPERM", "capabilities(7)";
     // IPVS itself.
-    rule(
-        "ip_vs",
-        Always,
-        Blocks,
-        Module {
-            names: &["ip_vs"],
-            now: true,
-        },
-        "without it there are no virtual servers",
-        "Linux, net/netfilter/ipvs/Kconfig",
-    ),
-    rule(
-        "scheduler",
-        Always,
-        Blocks,
-        Scheduler,
-        "without its module no virtual server with this scheduler can be made",
-        "ipvsadm(8)",
-    ),
-    rule(
-        "kube-1.8-modules",
-        Kube18,
-        Blocks,
-        Kube18Modules,
-        "kube-proxy of 1.8 to 1.26 does not start in ipvs mode without all of them",
-        SEED,
-    ),
-    rule(
-        "ipvs",
-        Always,
-        Blocks,
-        Ipvs,
-        "virtual servers cannot be made",
-        "kube-proxy tries the same at its start",
-    ),
-    rule(
-        "nf_conntrack",
-        since(4, 19),
-        Blocks,
-        one_of(&["nf_conntrack"]),
-        "without it connections are not masqueraded, and answers go past the node",
-        RULES_USE,
-    ),
-    rule(
-        "nf_conntrack_ipv4",
-        before(4, 19),
-        Blocks,
-        one_of(&["nf_conntrack_ipv4"]),
-        "without it connections are not masqueraded, and answers go past the node",
-        RULES_USE,
-    ),
+    "ip_vs": Always, Blocks, Module { names: &["ip_vs"], now: true }
+        => "without it there are no virtual servers", "Linux, net/netfilter/ipvs/Kconfig";
+    "scheduler": Always, Blocks, Scheduler
+        => "without its module no virtual server with this scheduler can be made", "ipvsadm(8)";
+    "kube-1.8-modules": Kube18, Blocks, Kube18Modules
+        => "kube-proxy of 1.8 to 1.26 does not start in ipvs mode without all of them", SEED;
+    "ipvs": Always, Blocks, Ipvs
+        => "virtual servers cannot be made", "kube-proxy tries the same at its start";
+    "nf_conntrack": since(4, 19), Blocks, one_of(&["nf_conntrack"])
+        => "without it connections are not masqueraded, and answers go past the node", RULES_USE;
+    "nf_conntrack_ipv4": before(4, 19), Blocks, one_of(&["nf_conntrack_ipv4"])
+        => "without it connections are not masqueraded, and answers go past the node", RULES_USE;
     // Sets.
-    rule(
-        "ip_set",
-        Always,
-        Blocks,
-        one_of(&["ip_set"]),
-        "without it no rule can name the virtual addresses",
-        SETS_USE,
-    ),
-    rule(
-        "ip_set_hash_ip",
-        Always,
-        Blocks,
-        one_of(&["ip_set_hash_ip"]),
-        "without it health check ports and virtual addresses have no set",
-        SETS_USE,
-    ),
-    rule(
-        "ip_set_hash_ipport",
-        Always,
-        Blocks,
-        one_of(&["ip_set_hash_ipport"]),
-        "without it no rule knows which ports are services",
-        SETS_USE,
-    ),
-    rule(
-        "ip_set_hash_ipportip",
-        Always,
-        Blocks,
-        one_of(&["ip_set_hash_ipportip"]),
-        "without it a pod cannot reach itself through its service",
-        SETS_USE,
-    ),
-    rule(
-        "ip_set_hash_ipportnet",
-        Always,
-        Blocks,
-        one_of(&["ip_set_hash_ipportnet"]),
-        "without it loadBalancerSourceRanges cannot be kept",
-        SETS_USE,
-    ),
-    rule(
-        "ip_set_bitmap_port",
-        Always,
-        Blocks,
-        one_of(&["ip_set_bitmap_port"]),
-        "without it node ports have no set",
-        SETS_USE,
-    ),
+    "ip_set": Always, Blocks, one_of(&["ip_set"])
+        => "without it no rule can name the virtual addresses", SETS_USE;
+    "ip_set_hash_ip": Always, Blocks, one_of(&["ip_set_hash_ip"])
+        => "without it health check ports and virtual addresses have no set", SETS_USE;
+    "ip_set_hash_ipport": Always, Blocks, one_of(&["ip_set_hash_ipport"])
+        => "without it no rule knows which ports are services", SETS_USE;
+    "ip_set_hash_ipportip": Always, Blocks, one_of(&["ip_set_hash_ipportip"])
+        => "without it a pod cannot reach itself through its service", SETS_USE;
+    "ip_set_hash_ipportnet": Always, Blocks, one_of(&["ip_set_hash_ipportnet"])
+        => "without it loadBalancerSourceRanges cannot be kept", SETS_USE;
+    "ip_set_bitmap_port": Always, Blocks, one_of(&["ip_set_bitmap_port"])
+        => "without it node ports have no set", SETS_USE;
     // Rules.
-    rule(
-        "xt_set",
-        Always,
-        Blocks,
-        one_of(&["xt_set"]),
-        "without it no rule can ask a set",
-        RULES_USE,
-    ),
-    rule(
-        "xt_addrtype",
-        Always,
-        Blocks,
-        one_of(&["xt_addrtype"]),
-        "without it node ports cannot be told from other traffic",
-        RULES_USE,
-    ),
-    rule(
-        "xt_comment",
-        Always,
-        Blocks,
-        one_of(&["xt_comment"]),
-        "without it no rule of kube-proxy can be written",
-        RULES_USE,
-    ),
-    rule(
-        "xt_conntrack",
-        Always,
-        Blocks,
-        one_of(&["xt_conntrack"]),
-        "without it answers of pods are not let through",
-        RULES_USE,
-    ),
-    rule(
-        "xt_mark",
-        Always,
-        Blocks,
-        one_of(&["xt_mark"]),
-        "without it nothing is marked to be masqueraded",
-        RULES_USE,
-    ),
-    rule(
-        "xt_MASQUERADE",
-        Always,
-        Blocks,
-        one_of(&["xt_MASQUERADE", "ipt_MASQUERADE"]),
-        "without it answers go past the node, and clients get none",
-        RULES_USE,
-    ),
-    rule(
-        "REJECT",
-        Always,
-        Blocks,
-        one_of(&["ipt_REJECT"]),
-        "without it ports of a virtual address that are no service reach the node itself",
-        RULES_USE,
-    ),
-    rule(
-        "xt_physdev",
-        Always,
-        Degrades,
-        one_of(&["xt_physdev"]),
-        "without it external addresses from pods on a bridge are not let out",
-        RULES_USE,
-    ),
-    rule(
-        "xt_ipvs",
-        Always,
-        Blocks,
-        one_of(&["xt_ipvs"]),
-        "without it the filter in front of virtual addresses cannot be written",
-        RULES_USE,
-    ),
-    rule(
-        "iptables-restore",
-        Always,
-        Blocks,
-        Program("iptables-restore"),
-        "without it no packet is masqueraded, and virtual addresses would expose the node's own ports",
-        RULES_USE,
-    ),
-    rule(
-        "ip6tables-restore",
-        Ipv6,
-        Blocks,
-        Program("ip6tables-restore"),
-        "without it no IPv6 packet is masqueraded",
-        RULES_USE,
-    ),
-    rule(
-        "ipset-program",
-        Kube18,
-        Blocks,
-        Program("ipset"),
-        "kube-proxy itself makes its sets with it and does not start without",
-        SEED,
-    ),
-    rule(
-        "dummy",
-        DummyLink,
-        Blocks,
-        one_of(&["dummy"]),
-        "without it there is no link for virtual addresses",
-        "kube-proxy binds them to kube-ipvs0",
-    ),
+    "xt_set": Always, Blocks, one_of(&["xt_set"])
+        => "without it no rule can ask a set", RULES_USE;
+    "xt_addrtype": Always, Blocks, one_of(&["xt_addrtype"])
+        => "without it node ports cannot be told from other traffic", RULES_USE;
+    "xt_comment": Always, Blocks, one_of(&["xt_comment"])
+        => "without it no rule of kube-proxy can be written", RULES_USE;
+    "xt_conntrack": Always, Blocks, one_of(&["xt_conntrack"])
+        => "without it answers of pods are not let through", RULES_USE;
+    "xt_mark": Always, Blocks, one_of(&["xt_mark"])
+        => "without it nothing is marked to be masqueraded", RULES_USE;
+    "xt_MASQUERADE": Always, Blocks, one_of(&["xt_MASQUERADE", "ipt_MASQUERADE"])
+        => "without it answers go past the node, and clients get none", RULES_USE;
+    "REJECT": Always, Blocks, one_of(&["ipt_REJECT"])
+        => "without it ports of a virtual address that are no service reach the node itself", RULES_USE;
+    "xt_physdev": Always, Degrades, one_of(&["xt_physdev"])
+        => "without it external addresses from pods on a bridge are not let out", RULES_USE;
+    "xt_ipvs": Always, Blocks, one_of(&["xt_ipvs"])
+        => "without it the filter in front of virtual addresses cannot be written", RULES_USE;
+    "iptables-restore": Always, Blocks, Program("iptables-restore")
+        => "without it no packet is masqueraded, and virtual addresses would expose the node's own ports", RULES_USE;
+    "ip6tables-restore": Ipv6, Blocks, Program("ip6tables-restore")
+        => "without it no IPv6 packet is masqueraded", RULES_USE;
+    "ipset-program": Kube18, Blocks, Program("ipset")
+        => "kube-proxy itself makes its sets with it and does not start without", SEED;
+    "dummy": DummyLink, Blocks, one_of(&["dummy"])
+        => "without it there is no link for virtual addresses", "kube-proxy binds them to kube-ipvs0";
     // Sysctls of kube-proxy, in its order.
-    rule(
-        "vs.conntrack",
-        Always,
-        Blocks,
-        sysctl("net.ipv4.vs.conntrack", "1"),
-        "without it connections by IPVS are not masqueraded, and their answers are lost",
-        KUBE_PROXY,
-    ),
-    rule(
-        "vs.conn_reuse_mode",
-        Kernel(KernelRelease::new(4, 1, 0), KernelRelease::new(5, 9, 0)),
-        Degrades,
-        sysctl("net.ipv4.vs.conn_reuse_mode", "0"),
-        "otherwise a client that uses a port again waits a second for its connection",
-        KUBE_PROXY,
-    ),
-    rule(
-        "vs.expire_nodest_conn",
-        Always,
-        Degrades,
-        sysctl("net.ipv4.vs.expire_nodest_conn", "1"),
-        "otherwise connections to a removed real server hang instead of ending",
-        KUBE_PROXY,
-    ),
-    rule(
-        "vs.expire_quiescent_template",
-        Always,
-        Degrades,
-        sysctl("net.ipv4.vs.expire_quiescent_template", "1"),
-        "otherwise session affinity sends new connections to a real server that is draining",
-        KUBE_PROXY,
-    ),
-    rule(
-        "ip_forward",
-        Always,
-        Blocks,
-        sysctl("net.ipv4.ip_forward", "1"),
-        "without it no packet reaches a pod",
-        KUBE_PROXY,
-    ),
-    rule(
-        "arp_ignore",
-        StrictArp,
-        Degrades,
-        sysctl("net.ipv4.conf.all.arp_ignore", "1"),
-        "otherwise every node answers ARP for every VIP",
-        KUBE_PROXY,
-    ),
-    rule(
-        "arp_announce",
-        StrictArp,
-        Degrades,
-        sysctl("net.ipv4.conf.all.arp_announce", "2"),
-        "otherwise ARP requests carry a VIP as their source",
-        KUBE_PROXY,
-    ),
+    "vs.conntrack": Always, Blocks, sysctl("net.ipv4.vs.conntrack", "1")
+        => "without it connections by IPVS are not masqueraded, and their answers are lost", KUBE_PROXY;
+    "vs.conn_reuse_mode": Kernel(KernelRelease::new(4, 1, 0), KernelRelease::new(5, 9, 0)), Degrades, sysctl("net.ipv4.vs.conn_reuse_mode", "0")
+        => "otherwise a client that uses a port again waits a second for its connection", KUBE_PROXY;
+    "vs.expire_nodest_conn": Always, Degrades, sysctl("net.ipv4.vs.expire_nodest_conn", "1")
+        => "otherwise connections to a removed real server hang instead of ending", KUBE_PROXY;
+    "vs.expire_quiescent_template": Always, Degrades, sysctl("net.ipv4.vs.expire_quiescent_template", "1")
+        => "otherwise session affinity sends new connections to a real server that is draining", KUBE_PROXY;
+    "ip_forward": Always, Blocks, sysctl("net.ipv4.ip_forward", "1")
+        => "without it no packet reaches a pod", KUBE_PROXY;
+    "arp_ignore": StrictArp, Degrades, sysctl("net.ipv4.conf.all.arp_ignore", "1")
+        => "otherwise every node answers ARP for every VIP", KUBE_PROXY;
+    "arp_announce": StrictArp, Degrades, sysctl("net.ipv4.conf.all.arp_announce", "2")
+        => "otherwise ARP requests carry a VIP as their source", KUBE_PROXY;
     // Other sysctls.
-    rule(
-        "ipv6-forwarding",
-        Ipv6,
-        Blocks,
-        sysctl("net.ipv6.conf.all.forwarding", "1"),
-        "without it no IPv6 packet reaches a pod",
-        "kube-proxy leaves it to the operator",
-    ),
-    rule(
-        "ipv6-enabled",
-        Ipv6,
-        Blocks,
-        SysctlNot {
-            name: "net.ipv6.conf.all.disable_ipv6",
-            bad: "1",
-            value: "0",
-        },
-        "without IPv6 there are no IPv6 services",
-        "kube-proxy takes such a node for IPv4 only",
-    ),
-    rule(
-        "rp_filter",
-        Always,
-        Degrades,
-        SysctlNot {
-            name: "net.ipv4.conf.all.rp_filter",
-            bad: "1",
-            value: "2",
-        },
-        "strict filtering drops answers that come by another link than the client's packets",
-        "Linux, Documentation/networking/ip-sysctl.rst",
-    ),
-    rule(
-        "bridge-nf-call-iptables",
-        Always,
-        Degrades,
-        SysctlNot {
-            name: "net.bridge.bridge-nf-call-iptables",
-            bad: "0",
-            value: "1",
-        },
-        "traffic between pods on one bridge goes past the rules, and answers with it",
-        SEED,
-    ),
-    rule(
-        "bridge-nf-call-ip6tables",
-        Ipv6,
-        Degrades,
-        SysctlNot {
-            name: "net.bridge.bridge-nf-call-ip6tables",
-            bad: "0",
-            value: "1",
-        },
-        "IPv6 traffic between pods on one bridge goes past the rules",
-        SEED,
-    ),
-    rule(
-        "br_netfilter",
-        Kube18,
-        Advice,
-        one_of(&["br_netfilter"]),
-        "where pods are on a bridge, their traffic to each other goes past the rules without it",
-        SEED,
-    ),
+    "ipv6-forwarding": Ipv6, Blocks, sysctl("net.ipv6.conf.all.forwarding", "1")
+        => "without it no IPv6 packet reaches a pod", "kube-proxy leaves it to the operator";
+    "ipv6-enabled": Ipv6, Blocks, SysctlNot { name: "net.ipv6.conf.all.disable_ipv6", bad: "1", value: "0" }
+        => "without IPv6 there are no IPv6 services", "kube-proxy takes such a node for IPv4 only";
+    "rp_filter": Always, Degrades, SysctlNot { name: "net.ipv4.conf.all.rp_filter", bad: "1", value: "2" }
+        => "strict filtering drops answers that come by another link than the client's packets", "Linux, Documentation/networking/ip-sysctl.rst";
+    "bridge-nf-call-iptables": Always, Degrades, SysctlNot { name: "net.bridge.bridge-nf-call-iptables", bad: "0", value: "1" }
+        => "traffic between pods on one bridge goes past the rules, and answers with it", SEED;
+    "bridge-nf-call-ip6tables": Ipv6, Degrades, SysctlNot { name: "net.bridge.bridge-nf-call-ip6tables", bad: "0", value: "1" }
+        => "IPv6 traffic between pods on one bridge goes past the rules", SEED;
+    "br_netfilter": Kube18, Advice, one_of(&["br_netfilter"])
+        => "where pods are on a bridge, their traffic to each other goes past the rules without it", SEED;
     // Load and time.
-    rule(
-        "estimators",
-        before(6, 2),
-        Advice,
-        FewEstimators,
-        "one timer sums up all counters, and packets wait for it: pauses of 100 ms and more every two seconds",
-        "Linux 6.2, commit 705dd3444081",
-    ),
-    rule(
-        "timeouts",
-        Always,
-        Advice,
-        LongTimeouts,
-        "an idle connection ends without a word when the first of its timers is over",
-        "kubernetes #80298, kops #6889",
-    ),
-    rule(
-        "set-size",
-        Always,
-        Degrades,
-        RoomInSets,
-        "a set of kube-proxy holds 65536 members; services beyond have no rules",
-        "kubernetes #93445",
-    ),
+    "estimators": before(6, 2), Advice, FewEstimators
+        => "one timer sums up all counters, and packets wait for it: pauses of 100 ms and more every two seconds", "Linux 6.2, commit 705dd3444081";
+    "timeouts": Always, Advice, LongTimeouts
+        => "an idle connection ends without a word when the first of its timers is over", "kubernetes #80298, kops #6889";
+    "set-size": Always, Degrades, RoomInSets
+        => "a set of kube-proxy holds 65536 members; services beyond have no rules", "kubernetes #93445";
     // Who else decides about packets.
-    rule(
-        "selinux",
-        Always,
-        Advice,
-        NoSelinux,
-        "a proxy in a confined domain is refused modules, sysctls and netlink without a word of IPVS",
-        SEED,
-    ),
-    rule(
-        "firewalld",
-        Always,
-        Degrades,
-        NoProcess("firewalld"),
-        "its rules are checked beside those of the proxy, and it refuses forwarded traffic of zones that it does not know",
-        SEED,
-    ),
-    rule(
-        "ufw",
-        Always,
-        Degrades,
-        NoUfw,
-        "it drops forwarded packets and node ports that no rule of its own allows",
-        "ufw(8)",
-    ),
-    rule(
-        "input-policy",
-        Always,
-        Degrades,
-        OpenChain("INPUT"),
-        "packets to virtual addresses go through INPUT, and what no rule accepts is dropped",
-        "the way of packets in IPVS",
-    ),
-    rule(
-        "forward-policy",
-        Always,
-        Degrades,
-        OpenChain("FORWARD"),
-        "packets between pods and clients that no rule accepts are dropped",
-        "Docker sets it to DROP since 1.13",
-    ),
-    rule(
-        "keepalived",
-        Alone,
-        Degrades,
-        NoProcess("keepalived"),
-        "a proxy that thinks it is alone removes keepalived's virtual servers, again and again",
-        "kubernetes #59507",
-    ),
-    rule(
-        "kube-router",
-        Alone,
-        Degrades,
-        NoProcess("kube-router"),
-        "two proxies remove each other's virtual servers",
-        "kube-router #829",
-    ),
-    rule(
-        "kube-vip",
-        Alone,
-        Degrades,
-        NoProcess("kube-vip"),
-        "a proxy that thinks it is alone removes kube-vip's virtual servers",
-        "kubekey #1702",
-    ),
-    rule(
-        "ldirectord",
-        Alone,
-        Degrades,
-        NoProcess("ldirectord"),
-        "a proxy that thinks it is alone removes ldirectord's virtual servers",
-        "kubernetes #59507",
-    ),
-    rule(
-        "masquerade-all",
-        MasqueradeAll,
-        Advice,
-        Reminder,
-        "pods see the node instead of their clients: network policies by client address do not work",
-        SEED,
-    ),
-];
+    "selinux": Always, Advice, NoSelinux
+        => "a proxy in a confined domain is refused modules, sysctls and netlink without a word of IPVS", SEED;
+    "firewalld": Always, Degrades, NoProcess("firewalld")
+        => "its rules are checked beside those of the proxy, and it refuses forwarded traffic of zones that it does not know", SEED;
+    "ufw": Always, Degrades, NoUfw
+        => "it drops forwarded packets and node ports that no rule of its own allows", "ufw(8)";
+    "input-policy": Always, Degrades, OpenChain("INPUT")
+        => "packets to virtual addresses go through INPUT, and what no rule accepts is dropped", "the way of packets in IPVS";
+    "forward-policy": Always, Degrades, OpenChain("FORWARD")
+        => "packets between pods and clients that no rule accepts are dropped", "Docker sets it to DROP since 1.13";
+    "keepalived": Alone, Degrades, NoProcess("keepalived")
+        => "a proxy that thinks it is alone removes keepalived's virtual servers, again and again", "kubernetes #59507";
+    "kube-router": Alone, Degrades, NoProcess("kube-router")
+        => "two proxies remove each other's virtual servers", "kube-router #829";
+    "kube-vip": Alone, Degrades, NoProcess("kube-vip")
+        => "a proxy that thinks it is alone removes kube-vip's virtual servers", "kubekey #1702";
+    "ldirectord": Alone, Degrades, NoProcess("ldirectord")
+        => "a proxy that thinks it is alone removes ldirectord's virtual servers", "kubernetes #59507";
+    "masquerade-all": MasqueradeAll, Advice, Reminder
+        => "pods see the node instead of their clients: network policies by client address do not work", SEED;
+}
 
 /// The rule of an id.
 ///
@@ -576,4 +234,22 @@ pub(crate) fn module_names() -> impl Iterator<Item = &'static str> {
         .flatten()
         .copied()
         .chain(["nf_conntrack_ipv4", "nf_conntrack", "ip_vs_ftp"])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_rule_has_a_name_of_its_own() {
+        for rule in RULES {
+            let found = find_rule(rule.id).unwrap();
+            assert_eq!(
+                (found.reason, found.need),
+                (rule.reason, rule.need),
+                "{}",
+                rule.id
+            );
+        }
+    }
 }

@@ -9,7 +9,7 @@ use ipvs_netfilter::ipset::Entry;
 const MANY: usize = 1_000;
 
 /// A plan in the stages in which it is applied. What a stage needs stands before it: rules and members before the virtual
-/// servers and addresses that they guard. A long plan begins with the few virtual
+/// servers and addresses that they guard, and after them when they leave. A long plan begins with the few virtual
 /// servers that everything else waits for, whole.
 /// O(plan).
 pub(crate) fn stages(mut operations: Vec<Operation>, desired: &Desired) -> Vec<Vec<Operation>> {
@@ -22,18 +22,20 @@ pub(crate) fn stages(mut operations: Vec<Operation>, desired: &Desired) -> Vec<V
                     || added_address(operation).is_some_and(|address| urgent.contains(&address))
             });
             operations = rest;
-            stages.extend(guards_first(first));
+            stages.extend(guards_around(first));
         }
     }
-    stages.extend(guards_first(operations));
+    stages.extend(guards_around(operations));
     stages
 }
 
-/// Rules and members, then everything else.
-fn guards_first(mut operations: Vec<Operation>) -> [Vec<Operation>; 2] {
+/// Rules and members; what they guard; rules and members that nothing needs any more.
+fn guards_around(mut operations: Vec<Operation>) -> [Vec<Operation>; 3] {
     let guards = operations.partition_point(|operation| operation.phase() < Phase::ServersIn);
-    let rest = operations.split_off(guards);
-    [operations, rest]
+    let mut guarded = operations.split_off(guards);
+    let left = guarded.partition_point(|operation| operation.phase() < Phase::MembersOut);
+    let last = guarded.split_off(left);
+    [operations, guarded, last]
 }
 
 fn urgent_addresses(operations: &[Operation], desired: &Desired) -> HashSet<IpAddr> {
@@ -131,7 +133,7 @@ mod tests {
     fn a_short_plan_stays_as_it_is() {
         let (model, operations) = plan(10);
         let stages = stages(operations.clone(), model.desired());
-        assert_eq!(stages.len(), 2);
+        assert_eq!(stages.len(), 3);
         assert_eq!(stages.concat(), operations);
     }
 }
