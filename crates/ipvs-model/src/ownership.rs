@@ -1,4 +1,4 @@
-//! Whose an object is that no Service asks for.
+//! Whose an object is that no Service asks for. What is of a family that is not served is never ours.
 
 use std::net::IpAddr;
 
@@ -19,7 +19,8 @@ pub(crate) fn may_remove(key: &ServiceKey, config: &Config, known: &Known) -> bo
     else {
         return false;
     };
-    if config.exclude_cidrs.iter().any(|net| net.contains(&addr)) {
+    let is_excluded = config.exclude_cidrs.iter().any(|net| net.contains(&addr));
+    if is_excluded || !config.families.contains(&key.family()) {
         return false;
     }
     config.foreign == Foreign::Remove || is_listed(protocol, addr, port, known)
@@ -27,7 +28,9 @@ pub(crate) fn may_remove(key: &ServiceKey, config: &Config, known: &Known) -> bo
 
 /// Whether an address that nobody asks for may be unbound.
 pub(crate) fn may_unbind(address: IpAddr, config: &Config, known: &Known) -> bool {
-    config.foreign == Foreign::Remove || holds(known, KubeSet::IpvsIps, address, Entry::Ip(address))
+    config.families.contains(&Family::of(address))
+        && (config.foreign == Foreign::Remove
+            || holds(known, KubeSet::IpvsIps, address, Entry::Ip(address)))
 }
 
 /// Whether our sets list it: as service address and port, or as node port.

@@ -174,6 +174,30 @@ mod tests {
     }
 
     #[test]
+    fn row_150_a_hundred_changes_in_a_second_are_at_most_two_syncs() {
+        let start = Instant::now();
+        let mut schedule = Schedule::new(Pace {
+            min_sync: Duration::from_secs(10),
+            ..Pace::default()
+        });
+        schedule.done(start, true, false);
+        let quiet = after(start, 20);
+        let mut syncs = Vec::new();
+        // Each hundredth of a second for eleven seconds; the changes come in the first one.
+        for tick in 0..1_100_u64 {
+            let now = quiet + Duration::from_millis(10 * tick);
+            if tick < 100 {
+                schedule.change();
+            }
+            if schedule.due(now) == Due::Sync {
+                syncs.push(tick);
+                schedule.done(now, true, false);
+            }
+        }
+        assert_eq!(syncs, [0, 1_000], "at once, and when the period is over");
+    }
+
+    #[test]
     fn changes_do_not_put_off_the_verification() {
         let start = Instant::now();
         let mut schedule = Schedule::new(Pace::default());

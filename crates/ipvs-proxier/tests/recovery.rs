@@ -295,6 +295,40 @@ fn row_128_and_q8_kept_a_weight_that_others_set_stays() {
     assert!(done[0].contains("set real server") && done[0].contains("weight 1"));
 }
 
+/// A proxier of one family is blind to the other.
+#[test]
+fn row_131_virtual_servers_of_the_other_family_stay() {
+    let config = Config {
+        families: vec![Family::Ipv4],
+        ..Config::default()
+    };
+    let mut proxier = Proxier::new(Model::new(config), Simulated::default());
+    let key = |ip: &str| ServiceKey::endpoint(Protocol::TCP, ip.parse().unwrap(), 80);
+    for ip in ["4.4.4.4", "fd00::4"] {
+        let service = Service::new(key(ip), Scheduler::RR);
+        let add = [Operation::AddVirtualServer { service }];
+        assert!(proxier.plane().apply(&add)[0].is_ok());
+    }
+    assert!(
+        take(&mut proxier, Vec::new()).contains(&"remove virtual server 4.4.4.4:80/TCP".to_owned())
+    );
+    let state = proxier.plane().state();
+    assert!(state.virtual_servers.contains_key(&key("fd00::4")));
+    assert!(!state.virtual_servers.contains_key(&key("4.4.4.4")));
+}
+
+/// What is said again is looked at, and nothing is read or written for it.
+#[test]
+fn row_151_a_resync_of_the_same_objects_costs_nothing() {
+    let mut proxier = synced("TCP", &["10.244.0.1"]);
+    let (messages, reads) = (proxier.plane().messages(), proxier.plane().reads());
+    assert_eq!(take(&mut proxier, web("TCP", &["10.244.0.1"])), [""; 0]);
+    assert_eq!(
+        (proxier.plane().messages(), proxier.plane().reads()),
+        (messages, reads)
+    );
+}
+
 #[test]
 fn row_127_a_deleted_service_takes_its_draining_real_servers_along() {
     let mut proxier = synced("TCP", &["10.0.0.1"]);
