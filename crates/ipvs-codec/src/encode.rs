@@ -44,9 +44,24 @@ const CONFIGURATION: [u8; 28] = template(
         (SVC_NETMASK, 4, false),
     ],
 );
+/// The whole of a service with an address and a scheduler of at most three letters, as nearly all have: everything
+/// stands in a fixed place.
+const SERVICE: [u8; ENDPOINT.len() + 8 + CONFIGURATION.len()] = template(
+    4,
+    &[
+        (SERVICE_NEST, 80, true),
+        (SVC_AF, 2, false),
+        (SVC_PROTOCOL, 2, false),
+        (SVC_ADDR, 16, false),
+        (SVC_PORT, 2, false),
+        (SVC_SCHED_NAME, 4, false),
+        (SVC_FLAGS, 8, false),
+        (SVC_TIMEOUT, 4, false),
+        (SVC_NETMASK, 4, false),
+    ],
+);
 /// The longest name with its head.
 const NAME: usize = 24;
-const ENDPOINT_AND_ROOM: [u8; ENDPOINT.len() + NAME + CONFIGURATION.len()] = with_room(&ENDPOINT);
 /// The nest that names a destination.
 const ADDRESS: [u8; 40] = template(
     0,
@@ -95,22 +110,6 @@ const fn template<const N: usize>(mut at: usize, mut attrs: &[(u16, usize, bool)
         attrs = rest;
     }
     assert!(at == N, "a template is as long as its attributes");
-    bytes
-}
-
-/// A template with zeros behind it.
-#[allow(
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    reason = "evaluated by the compiler"
-)]
-const fn with_room<const N: usize, const M: usize>(template: &[u8; N]) -> [u8; M] {
-    let mut bytes = [0; M];
-    let mut at = 0;
-    while at < N {
-        bytes[at] = template[at];
-        at += 1;
-    }
     bytes
 }
 
@@ -170,23 +169,6 @@ impl<const N: usize> Values<'_, N> {
         self.set(20, mark.get().to_ne_bytes());
     }
 
-    /// What stands behind the key of a service, from `at` on; tells where it ends.
-    #[inline(always)]
-    fn set_configuration(&mut self, at: usize, service: &Service, mask: ServiceFlags) -> usize {
-        let mut at = self.set_name(at, SVC_SCHED_NAME, &service.scheduler.0);
-        if let Some(pe) = &service.pe {
-            at = self.set_name(at, SVC_PE_NAME, &pe.0);
-        }
-        let mut place = self.part::<{ CONFIGURATION.len() }>(at);
-        place.set(0, CONFIGURATION);
-        let [a, b, c, d] = service.flags.bits().to_ne_bytes();
-        let [e, f, g, h] = mask.bits().to_ne_bytes();
-        place.set(4, [a, b, c, d, e, f, g, h]);
-        place.set(16, service.timeout.to_ne_bytes());
-        place.set(24, service.netmask.to_wire().to_ne_bytes());
-        at.wrapping_add(CONFIGURATION.len())
-    }
-
     /// A NUL-terminated string with its head; tells where the next attribute stands.
     #[inline(always)]
     fn set_name<const MAX: usize>(&mut self, at: usize, kind: u16, name: &Name<MAX>) -> usize {
@@ -213,6 +195,18 @@ impl<const N: usize> Values<'_, N> {
         Values {
             bytes: place.and_then(<[u8]>::first_chunk_mut),
         }
+    }
+}
+
+impl Values<'_, { CONFIGURATION.len() }> {
+    /// What [`CONFIGURATION`] leaves open.
+    #[inline(always)]
+    fn set_configuration(&mut self, service: &Service, mask: ServiceFlags) {
+        let [a, b, c, d] = service.flags.bits().to_ne_bytes();
+        let [e, f, g, h] = mask.bits().to_ne_bytes();
+        self.set(4, [a, b, c, d, e, f, g, h]);
+        self.set(16, service.timeout.to_ne_bytes());
+        self.set(24, service.netmask.to_wire().to_ne_bytes());
     }
 }
 
@@ -254,28 +248,32 @@ pub(crate) fn service(command: IpvsCmd, service: &Service, mask: ServiceFlags, o
             addr,
             port,
         },
+        Some((scheduler, length)),
         None,
-    ) = (service.key, &service.pe)
+    ) = (service.key, service.scheduler.0.short(), &service.pe)
     else {
         return rarer_service(command, service, mask, out);
     };
-    let start = out.len();
-    let mut values = append(out, &ENDPOINT_AND_ROOM);
+    let mut values = append(out, &SERVICE);
     values.set_endpoint(command, protocol, addr, port);
-    let end = values.set_configuration(ENDPOINT.len(), service, mask);
-    values.set(4, head(end.wrapping_sub(4), SERVICE_NEST));
-    // What a short name leaves of the room.
-    out.truncate(start.wrapping_add(end));
+    values.set(52, head(length.wrapping_add(5), SVC_SCHED_NAME));
+    values.set(56, scheduler);
+    values.part(60).set_configuration(service, mask);
 }
 
-/// One with a mark or a persistence engine.
+/// One with a mark, a long name or a persistence engine.
 fn rarer_service(command: IpvsCmd, service: &Service, mask: ServiceFlags, out: &mut Vec<u8>) {
     let start = out.len();
     about_service(command, &service.key, out);
     let key_end = out.len();
-    let mut values = append(out, &[0; 2 * NAME + CONFIGURATION.len()]);
-    let end = key_end.wrapping_add(values.set_configuration(0, service, mask));
-    out.truncate(end);
+    let mut values = append(out, &[0; 2 * NAME]);
+    let mut length = values.set_name(0, SVC_SCHED_NAME, &service.scheduler.0);
+    if let Some(pe) = &service.pe {
+        length = values.set_name(length, SVC_PE_NAME, &pe.0);
+    }
+    out.truncate(key_end.wrapping_add(length));
+    append(out, &CONFIGURATION).set_configuration(service, mask);
+    let end = out.len();
     // The nest is longer than that of the key.
     let nest = start.wrapping_add(4);
     let head = head(end.wrapping_sub(nest), SERVICE_NEST);

@@ -98,19 +98,6 @@ impl Request<'_> {
     #[inline(always)]
     pub fn emit(&self, out: &mut Vec<u8>) {
         let command = self.command();
-        match self {
-            Self::NewService(service) | Self::SetService(service) => {
-                encode::service(command, service, ServiceFlags::all(), out);
-            }
-            Self::NewDest(key, destination) | Self::SetDest(key, destination) => {
-                encode::destination(command, key, destination, out);
-            }
-            _ => self.emit_rarer(out),
-        }
-    }
-
-    fn emit_rarer(&self, out: &mut Vec<u8>) {
-        let command = self.command();
         let header = |out: &mut Vec<u8>| out.extend_from_slice(&[command.0, 1, 0, 0]);
         match self {
             Self::NewService(service) | Self::SetService(service) => {

@@ -1,6 +1,7 @@
 //! Developer commands, all of them started as `cargo xtask COMMAND`.
 
 mod bench;
+mod big_endian;
 mod capture;
 mod demo;
 mod fuzz;

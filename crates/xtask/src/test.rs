@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use cargo_metadata::Message;
 use clap::Args;
 
+use crate::big_endian;
 use crate::demo::{build_examples, examples_variable};
 use crate::fuzz;
 use crate::lab::{self, LabOptions};
@@ -114,6 +115,7 @@ pub(crate) fn run(options: &TestOptions) -> Result<u8> {
     });
     if filter.is_none() {
         step("fuzzing", &fuzzing);
+        step("other byte order", &other_byte_order);
     }
     if options.quick {
         step("lab and packets", &|| Ok(Outcome::Skipped("--quick")));
@@ -202,6 +204,13 @@ fn fuzzing() -> Result<Outcome> {
         None => Outcome::Passed,
         Some(target) => Outcome::Failed(target),
     })
+}
+
+fn other_byte_order() -> Result<Outcome> {
+    match big_endian::command() {
+        Ok(mut command) => succeeded(&mut command),
+        Err(why) => Ok(Outcome::Skipped(why)),
+    }
 }
 
 /// Builds the tests that need the lab and runs them there.

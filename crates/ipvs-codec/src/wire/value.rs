@@ -185,6 +185,16 @@ impl<const MAX: usize> Name<MAX> {
         self.bytes.get(..self.padded().1).unwrap_or_default()
     }
 
+    /// A name of at most three bytes with zeros behind it, and its length.
+    #[inline]
+    pub(crate) fn short(&self) -> Option<([u8; 4], usize)> {
+        let [a, b, c, 0, ..] = self.bytes else {
+            return None;
+        };
+        let zeros = u32::from_le_bytes([a, b, c, 0]).leading_zeros() / 8;
+        Some(([a, b, c, 0], 4_usize.wrapping_sub(zeros as usize)))
+    }
+
     /// The name with zeros behind it, and its length.
     #[inline]
     pub(crate) fn padded(&self) -> ([u8; 16], usize) {
