@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use anyhow::{Context as _, Result};
+
 /// The size of a generated cluster.
 #[derive(Debug, clap::Parser)]
 pub struct Size {
@@ -18,4 +20,16 @@ pub fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
     let start = Instant::now();
     let result = work();
     (result, start.elapsed())
+}
+
+/// The most memory that a process has had, in bytes; `self` for this one.
+///
+/// # Errors
+/// When there is no such process.
+pub fn peak_bytes(process: &str) -> Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+    let mut words = line.context("no VmHWM")?.split_whitespace();
+    let kilobytes: u64 = words.nth(1).context("no number")?.parse()?;
+    Ok(kilobytes * 1024)
 }

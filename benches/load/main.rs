@@ -9,7 +9,7 @@ mod floor;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use benches::{Size, timed};
+use benches::{Size, peak_bytes, timed};
 use clap::Parser as _;
 use ipvs_codec::Family;
 use ipvs_model::{Config, Known, Model, Phase, Plan};
@@ -73,7 +73,7 @@ fn main() -> Result<()> {
             },
         )?);
         if repetition == 0 {
-            peak = peak_bytes()?;
+            peak = peak_bytes("self")?;
         }
         best_floor = best_floor.min(in_namespace(
             &format!("floor-{repetition}"),
@@ -122,19 +122,4 @@ fn in_namespace(
     // The kernel takes the namespace apart in the background, on the same processor.
     std::thread::sleep(SETTLE);
     measured
-}
-
-/// The most memory that this process has had (`VmHWM`).
-fn peak_bytes() -> Result<u64> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status
-        .lines()
-        .find(|line| line.starts_with("VmHWM:"))
-        .context("no VmHWM")?;
-    let kilobytes: u64 = line
-        .split_whitespace()
-        .nth(1)
-        .context("no number")?
-        .parse()?;
-    Ok(kilobytes * 1024)
 }

@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use benches::peak_bytes;
 
 const METRICS: &str = "127.0.0.1:10249";
 const SYNCS: &str = "kubeproxy_sync_proxy_rules_duration_seconds";
@@ -78,11 +79,7 @@ impl Process {
     }
 
     pub(crate) fn peak_bytes(&self) -> Result<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find(|line| line.starts_with("VmHWM:"));
-        let mut words = line.context("no VmHWM")?.split_whitespace();
-        let kilobytes: u64 = words.nth(1).context("no number")?.parse()?;
-        Ok(kilobytes * 1024)
+        peak_bytes(&self.child.id().to_string())
     }
 
     pub(crate) fn stop(mut self) -> Result<()> {

@@ -27,6 +27,7 @@ pub use error::InputError;
 pub use explain::{Because, Candidate, Explanation, NoSubject, Reason, Subject, Verdict};
 pub use known::Known;
 pub use model::Model;
+pub use ownership::{entries_that_list, entry_that_names};
 pub use plan::{Operation, Phase, Plan};
 pub use problem::{Problem, Protected};
 pub use sets::{KubeSet, Member};

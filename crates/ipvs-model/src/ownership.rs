@@ -11,46 +11,70 @@ use crate::sets::{KubeSet, Member};
 
 /// Whether a virtual server that nobody asks for may be removed.
 pub(crate) fn may_remove(key: &ServiceKey, config: &Config, known: &Known) -> bool {
-    let ServiceKey::Endpoint {
-        protocol,
-        addr,
-        port,
-    } = *key
-    else {
+    let ServiceKey::Endpoint { addr, .. } = *key else {
         return false;
     };
     let is_excluded = config.exclude_cidrs.iter().any(|net| net.contains(&addr));
     if is_excluded || !config.families.contains(&key.family()) {
         return false;
     }
-    config.foreign == Foreign::Remove || is_listed(protocol, addr, port, known)
+    config.foreign == Foreign::Remove
+        || entries_that_list(key).any(|entry| known.members.contains(&entry))
 }
 
 /// Whether an address that nobody asks for may be unbound.
 pub(crate) fn may_unbind(address: IpAddr, config: &Config, known: &Known) -> bool {
     config.families.contains(&Family::of(address))
-        && (config.foreign == Foreign::Remove
-            || holds(known, KubeSet::IpvsIps, address, Entry::Ip(address)))
+        && (config.foreign == Foreign::Remove || known.members.contains(&entry_that_names(address)))
 }
 
-/// Whether our sets list it: as service address and port, or as node port.
-fn is_listed(protocol: Protocol, addr: IpAddr, port: u16, known: &Known) -> bool {
-    use KubeSet::{
-        ClusterIp, ExternalIp, ExternalIpLocal, LoadBalancer, NodePortSctp, NodePortTcp,
-        NodePortUdp,
+/// The entries of our sets that make a virtual server known to be ours: as service address and port, or as node port.
+///
+/// ```
+/// use ipvs_codec::{Protocol, ServiceKey};
+/// use ipvs_model::entries_that_list;
+/// let key = ServiceKey::endpoint(Protocol::TCP, [10, 96, 0, 10].into(), 80);
+/// let mut entries = entries_that_list(&key);
+/// assert!(entries.any(|member| member.to_string() == "KUBE-CLUSTER-IP 10.96.0.10,tcp:80"));
+/// ```
+pub fn entries_that_list(key: &ServiceKey) -> impl Iterator<Item = Member> {
+    let family = key.family();
+    let entries = match *key {
+        ServiceKey::Endpoint {
+            protocol,
+            addr,
+            port,
+        } => Some(entries(protocol, addr, port)),
+        ServiceKey::Fwmark { .. } => None,
     };
+    let entries = entries.into_iter().flatten();
+    entries.map(move |(set, entry)| Member { set, family, entry })
+}
+
+fn entries(protocol: Protocol, addr: IpAddr, port: u16) -> [(KubeSet, Entry); 5] {
+    use KubeSet::{ClusterIp, ExternalIp, ExternalIpLocal, LoadBalancer};
     let number = u8::try_from(protocol.number()).unwrap_or(u8::MAX);
     let by_address = Entry::IpPort(addr, EntryProtocol(number), port);
     let node_port = match protocol {
-        Protocol::TCP => holds(known, NodePortTcp, addr, Entry::Port(port)),
-        Protocol::UDP => holds(known, NodePortUdp, addr, Entry::Port(port)),
-        _ => holds(known, NodePortSctp, addr, by_address),
+        Protocol::TCP => (KubeSet::NodePortTcp, Entry::Port(port)),
+        Protocol::UDP => (KubeSet::NodePortUdp, Entry::Port(port)),
+        _ => (KubeSet::NodePortSctp, by_address),
     };
-    let mut services = [ClusterIp, ExternalIp, ExternalIpLocal, LoadBalancer].into_iter();
-    node_port || services.any(|set| holds(known, set, addr, by_address))
+    [
+        (ClusterIp, by_address),
+        (ExternalIp, by_address),
+        (ExternalIpLocal, by_address),
+        (LoadBalancer, by_address),
+        node_port,
+    ]
 }
 
-fn holds(known: &Known, set: KubeSet, address: IpAddr, entry: Entry) -> bool {
-    let family = Family::of(address);
-    known.members.contains(&Member { set, family, entry })
+/// The entry of our sets that makes an address known to be ours.
+#[must_use]
+pub const fn entry_that_names(address: IpAddr) -> Member {
+    Member {
+        set: KubeSet::IpvsIps,
+        family: Family::of(address),
+        entry: Entry::Ip(address),
+    }
 }

@@ -1,6 +1,7 @@
 use crate::{
     Attempt, Evidence, Facts, Finding, ModuleState, Need, Needs, Remedy, Report, Rule, SCHEDULERS,
-    Selinux, rules::RULES,
+    Selinux,
+    rules::{RULES, modules_of_1_8},
 };
 
 /// Compares what a node has with what is needed. Costs nothing that grows with the number of services.
@@ -47,32 +48,30 @@ fn missing(rule: &Rule, facts: &Facts, needs: &Needs) -> Option<(Evidence, Remed
         Need::SysctlNot { name, bad, value } => sysctl(facts, name, value, |found| found != bad),
         Need::Program(name) => {
             let program = facts.program(name)?;
-            let remedy = Remedy::ByHand(format!("install the package that has {name}"));
+            let remedy = by_hand(format!("install the package that has {name}"));
             program.path.is_none().then(|| (program.evidence(), remedy))
         }
         Need::Capability(number, name) => {
             let effective = facts.capabilities?;
             let evidence = Evidence::new("/proc/self/status", format!("CapEff: {effective:016x}"));
-            let remedy = Remedy::ByHand(format!("run as root, or give the process {name}"));
+            let remedy = by_hand(format!("run as root, or give the process {name}"));
             (effective >> number & 1 == 0).then_some((evidence, remedy))
         }
         Need::InitialUserNamespace => {
             let evidence = Evidence::new("/proc/self/uid_map", "not that of the initial namespace");
             let remedy = "run it outside of user namespaces: as root of the machine, or in a container without one";
-            (facts.initial_user_namespace == Some(false))
-                .then(|| (evidence, Remedy::ByHand(remedy.to_owned())))
+            (facts.initial_user_namespace == Some(false)).then(|| (evidence, by_hand(remedy)))
         }
         Need::Ipvs => ipvs(facts, needs),
         Need::NoSelinux => {
             let evidence = Evidence::new("/sys/fs/selinux/enforce", "1");
             let remedy = "to see whether it refuses: `ausearch -m avc -ts recent`; to let it only log: `setenforce 0`";
-            (facts.selinux == Selinux::Enforcing)
-                .then(|| (evidence, Remedy::ByHand(remedy.to_owned())))
+            (facts.selinux == Selinux::Enforcing).then(|| (evidence, by_hand(remedy)))
         }
         Need::OpenChain(chain) => {
             let policy = facts.policies.get(chain)?;
             let evidence = Evidence::new("iptables -S", format!("-P {chain} {policy}"));
-            let remedy = Remedy::ByHand(format!("iptables -P {chain} ACCEPT"));
+            let remedy = by_hand(format!("iptables -P {chain} ACCEPT"));
             (policy != "ACCEPT").then_some((evidence, remedy))
         }
         Need::NoProcess(name) => {
@@ -82,29 +81,31 @@ fn missing(rule: &Rule, facts: &Facts, needs: &Needs) -> Option<(Evidence, Remed
                 "firewalld" => "systemctl disable --now firewalld",
                 _ => "stop one of the two, or start the proxy with --foreign=keep",
             };
-            Some((process.clone(), Remedy::ByHand(remedy.to_owned())))
+            Some((process.clone(), by_hand(remedy)))
         }
         Need::NoUfw => {
             let evidence = Evidence::new("/etc/ufw/ufw.conf", "ENABLED=yes");
-            facts
-                .ufw
-                .then(|| (evidence, Remedy::ByHand("ufw disable".to_owned())))
+            facts.ufw.then(|| (evidence, by_hand("ufw disable")))
         }
         Need::FewEstimators => estimators(facts),
         Need::LongTimeouts => timeouts(facts),
         Need::RoomInSets => {
             let (services, _) = facts.servers;
             let evidence = Evidence::new("/proc/net/ip_vs", format!("{services} virtual servers"));
-            let remedy = Remedy::ByHand("divide the services between clusters".to_owned());
+            let remedy = by_hand("divide the services between clusters");
             (services > SET_SIZE).then_some((evidence, remedy))
         }
         Need::Reminder => {
             let evidence = Evidence::new("--masquerade-all", "chosen");
             let remedy =
                 "use --cluster-cidr instead, which masquerades only what comes from outside";
-            Some((evidence, Remedy::ByHand(remedy.to_owned())))
+            Some((evidence, by_hand(remedy)))
         }
     }
+}
+
+fn by_hand(remedy: impl Into<String>) -> Remedy {
+    Remedy::ByHand(remedy.into())
 }
 
 /// kube-proxy makes its sets with ipset's default.
@@ -116,25 +117,20 @@ fn module(facts: &Facts, names: &[&str], now: bool) -> Option<(Evidence, Remedy)
         .iter()
         .filter_map(|name| facts.modules.get(*name))
         .collect();
-    let suffices = |state: ModuleState| {
-        state.is_present()
-            || (!now && matches!(state, ModuleState::Loadable | ModuleState::Unknown))
-    };
-    if known.is_empty() && !names.is_empty() {
+    let suffices = |state: ModuleState| state.is_present() || (!now && state.may_be_loaded());
+    if known.is_empty() {
         let name = names.join(" ");
         let evidence = Evidence::new(&name, "no scheduler of Linux");
         let remedy = format!(
             "choose one of {}, or load it if this kernel has it: modprobe {name}",
             SCHEDULERS.join(" ")
         );
-        return Some((evidence, Remedy::ByHand(remedy)));
+        return Some((evidence, by_hand(remedy)));
     }
     if known.iter().any(|module| suffices(module.state)) {
         return None;
     }
-    let loadable = known
-        .iter()
-        .find(|module| matches!(module.state, ModuleState::Loadable | ModuleState::Unknown));
+    let loadable = known.iter().find(|module| module.state.may_be_loaded());
     if let Some(module) = loadable {
         // The kernel was asked, which says more than a list that is not there.
         if module.state == ModuleState::Unknown && facts.ipvs != Attempt::NotTried {
@@ -151,22 +147,16 @@ fn module(facts: &Facts, names: &[&str], now: bool) -> Option<(Evidence, Remedy)
     if let Some(module) = barred {
         let Evidence { place, content } = &module.evidence;
         let remedy = format!("take `{content}` out of {place}, then load {}", module.name);
-        return Some((module.evidence.clone(), Remedy::ByHand(remedy)));
+        return Some((module.evidence.clone(), by_hand(remedy)));
     }
     let absent = known.first()?;
     let remedy = "install the package with the missing modules for this kernel (RHEL: kernel-modules-extra, Ubuntu: linux-modules-extra-$(uname -r)), or boot a kernel that has them";
-    let remedy = remedy.to_owned();
-    Some((absent.evidence.clone(), Remedy::ByHand(remedy)))
+    Some((absent.evidence.clone(), by_hand(remedy)))
 }
 
 /// With the error of kube-proxy, which people search for.
 fn kube_1_8(facts: &Facts) -> Option<(Evidence, Remedy)> {
-    let conntrack = match facts.release() {
-        Some(release) if release >= crate::KernelRelease::new(4, 19, 0) => "nf_conntrack",
-        _ => "nf_conntrack_ipv4",
-    };
-    let wanted = ["ip_vs", "ip_vs_rr", "ip_vs_wrr", "ip_vs_sh", conntrack];
-    let mut missing: Vec<&str> = wanted
+    let mut missing: Vec<&str> = modules_of_1_8(facts)
         .into_iter()
         .filter(|name| !facts.has_module(name))
         .collect();
@@ -177,14 +167,12 @@ fn kube_1_8(facts: &Facts) -> Option<(Evidence, Remedy)> {
     );
     let is_loadable = |name: &&str| {
         let module = facts.modules.get(*name);
-        module.is_some_and(|module| {
-            matches!(module.state, ModuleState::Loadable | ModuleState::Unknown)
-        })
+        module.is_some_and(|module| module.state.may_be_loaded())
     };
     let remedy = if missing.iter().all(is_loadable) {
         Remedy::LoadModule(missing.join(" "))
     } else {
-        Remedy::ByHand("install the package that has them for this kernel".to_owned())
+        by_hand("install the package that has them for this kernel")
     };
     (!missing.is_empty()).then_some((evidence, remedy))
 }
@@ -200,7 +188,7 @@ fn sysctl(
         Some(found) if suffices(found) => None,
         Some(found) => {
             let remedy = if facts.read_only_sysctls {
-                Remedy::ByHand(format!(
+                by_hand(format!(
                     "on the machine, as /proc/sys is read-only here: sysctl -w {name}={value}"
                 ))
             } else {
@@ -218,20 +206,19 @@ fn sysctl(
         None if name.ends_with("conn_reuse_mode") || name.ends_with("rp_filter") => None,
         None => Some((
             Evidence::new(place, "no such file"),
-            Remedy::ByHand(format!("boot a kernel that has {name}")),
+            by_hand(format!("boot a kernel that has {name}")),
         )),
     }
 }
 
 fn ipvs(facts: &Facts, needs: &Needs) -> Option<(Evidence, Remedy)> {
-    let by_hand = |remedy: String| Remedy::ByHand(remedy);
     let (content, remedy) = match &facts.ipvs {
         Attempt::NotTried | Attempt::Works { .. } => return None,
         Attempt::NoFamily(text) => {
             let remedy = "this kernel has no IPVS and could load none: boot one that has it (CONFIG_IP_VS), install the package with its modules, or, in a container, load ip_vs on the machine";
             let remedy = match facts.modules.get("ip_vs").map(|module| module.state) {
                 Some(ModuleState::Loadable) => Remedy::LoadModule("ip_vs".to_owned()),
-                _ => by_hand(remedy.to_owned()),
+                _ => by_hand(remedy),
             };
             (text, remedy)
         }
@@ -242,13 +229,12 @@ fn ipvs(facts: &Facts, needs: &Needs) -> Option<(Evidence, Remedy)> {
         Attempt::NotPermitted(text) => (
             text,
             by_hand(
-                "run as root of the machine, with CAP_NET_ADMIN and outside of user namespaces"
-                    .to_owned(),
+                "run as root of the machine, with CAP_NET_ADMIN and outside of user namespaces",
             ),
         ),
         Attempt::Failed(text) => (
             text,
-            by_hand("look for IPVS in the kernel's log: `dmesg | grep -i ipvs`".to_owned()),
+            by_hand("look for IPVS in the kernel's log: `dmesg | grep -i ipvs`"),
         ),
     };
     Some((
@@ -277,7 +263,7 @@ fn estimators(facts: &Facts) -> Option<(Evidence, Remedy)> {
         Some(_) => "sysctl -w net.ipv4.vs.run_estimation=0 (rates and counters then stand still)",
         None => "boot Linux 6.2 or later, which spreads the work",
     };
-    Some((evidence, Remedy::ByHand(remedy.to_owned())))
+    Some((evidence, by_hand(remedy)))
 }
 
 fn timeouts(facts: &Facts) -> Option<(Evidence, Remedy)> {
@@ -299,5 +285,5 @@ fn timeouts(facts: &Facts) -> Option<(Evidence, Remedy)> {
         "sysctl -w net.ipv4.tcp_keepalive_time={} where clients and pods run, or a longer `ipvsadm --set`",
         shortest / 2
     );
-    (keepalive >= shortest).then_some((evidence, Remedy::ByHand(remedy)))
+    (keepalive >= shortest).then_some((evidence, by_hand(remedy)))
 }

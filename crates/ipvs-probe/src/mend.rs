@@ -6,8 +6,9 @@ use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 
 use crate::{
-    Facts, ModuleState, Modules, Need, Needs, Programs, Remedy, Report, Root, SysctlError, Sysctls,
-    rules::{RULES, set_at_start},
+    Facts, ModuleState, Modules, Need, Needs, Profile, Programs, Remedy, Report, Root, SysctlError,
+    Sysctls,
+    rules::{RULES, modules_of_1_8, set_at_start},
 };
 
 /// One step of a mending.
@@ -169,10 +170,10 @@ fn wanted_sysctls(facts: &Facts, needs: &Needs) -> Vec<(&'static str, &'static s
 
 fn files(root: &Root, facts: &Facts, needs: &Needs, sysctls: &[(&str, &str)]) -> Vec<Step> {
     let mut modules: Vec<String> = vec!["ip_vs".to_owned(), format!("ip_vs_{}", needs.scheduler)];
-    if needs.profile == crate::Profile::Kube18 {
-        modules.extend(["ip_vs_rr", "ip_vs_wrr", "ip_vs_sh"].map(str::to_owned));
+    if needs.profile == Profile::Kube18 {
+        modules.extend(modules_of_1_8(facts).map(str::to_owned));
     }
-    modules.extend(["nf_conntrack".to_owned()]);
+    modules.push("nf_conntrack".to_owned());
     let mut seen = std::collections::BTreeSet::new();
     modules.retain(|name| {
         let state = facts.modules.get(name).map(|module| module.state);

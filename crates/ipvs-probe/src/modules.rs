@@ -32,6 +32,11 @@ impl ModuleState {
     pub const fn is_present(self) -> bool {
         matches!(self, Self::BuiltIn | Self::Loaded)
     }
+
+    /// Whether loading it may succeed.
+    pub(crate) const fn may_be_loaded(self) -> bool {
+        matches!(self, Self::Loadable | Self::Unknown)
+    }
 }
 
 /// A module and how its state is known.

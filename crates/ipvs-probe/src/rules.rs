@@ -8,7 +8,7 @@ use crate::Need::{
 use crate::Severity::{Advice, Blocks, Degrades};
 use crate::When::{Alone, Always, DummyLink, Ipv6, Kernel, Kube18, MasqueradeAll, StrictArp};
 use crate::rule::EVER;
-use crate::{KernelRelease, Need, Rule, When};
+use crate::{Facts, KernelRelease, Need, Rule, When};
 
 const fn one_of(names: &'static [&'static str]) -> Need {
     Module { names, now: false }
@@ -230,10 +230,16 @@ pub(crate) fn module_names() -> impl Iterator<Item = &'static str> {
         Module { names, .. } => Some(names),
         _ => None,
     });
-    named
-        .flatten()
-        .copied()
-        .chain(["nf_conntrack_ipv4", "nf_conntrack", "ip_vs_ftp"])
+    named.flatten().copied().chain(["ip_vs_ftp"])
+}
+
+/// What kube-proxy 1.8 wants to be loaded: the module of connection tracking has another name before Linux 4.19.
+pub(crate) fn modules_of_1_8(facts: &Facts) -> [&'static str; 5] {
+    let conntrack = match facts.release() {
+        Some(release) if release >= KernelRelease::new(4, 19, 0) => "nf_conntrack",
+        _ => "nf_conntrack_ipv4",
+    };
+    ["ip_vs", "ip_vs_rr", "ip_vs_wrr", "ip_vs_sh", conntrack]
 }
 
 #[cfg(test)]

@@ -1,9 +1,8 @@
 use std::collections::HashSet;
-use std::net::IpAddr;
 
 use ipvs_codec::{Family, Protocol, ServiceKey};
-use ipvs_model::{Known, KubeSet, Member, Operation, Phase};
-use ipvs_netfilter::ipset::{Entry, EntryProtocol};
+use ipvs_model::{Known, Member, Operation, Phase, entries_that_list, entry_that_names};
+use ipvs_netfilter::ipset::Entry;
 
 use crate::dataplane::Outcome;
 
@@ -14,20 +13,12 @@ pub(crate) struct HeldBack {
     stale: Vec<Family>,
     /// Those among them that have no filter: every port of the host would answer on a VIP.
     unfiltered: Vec<Family>,
-    /// Addresses that the filter does not know, for the same reason.
-    unlisted: HashSet<IpAddr>,
-    /// Virtual servers that no set lists: they would be filtered, and after a change nobody would know them to be ours.
-    unknown: HashSet<ServiceKey>,
-    /// Likewise those on these node ports.
-    unknown_ports: HashSet<(Family, Protocol, u16)>,
+    /// Entries that are not in their sets. A VIP that the filter does not know is not bound, for the same reason; a virtual
+    /// server that no set lists is not made: after a change nobody would know it to be ours.
+    missing: HashSet<Member>,
     /// Families of which a virtual server or address that leaves is still there: its members and rules stay with it. By
     /// them it is known to be ours, where others have some too.
     still_there: Vec<Family>,
-}
-
-fn key_of(protocol: EntryProtocol, address: IpAddr, port: u16) -> ServiceKey {
-    let protocol = Protocol::from_number(protocol.0.into());
-    ServiceKey::endpoint(protocol, address, port)
 }
 
 impl HeldBack {
@@ -46,7 +37,9 @@ impl HeldBack {
                         self.unfiltered.push(*family);
                     }
                 }
-                Operation::AddMember { member } => self.note_missing(member),
+                Operation::AddMember { member } => {
+                    self.missing.insert(*member);
+                }
                 Operation::RemoveVirtualServer { virtual_server } => {
                     self.still_there.push(virtual_server.family());
                 }
@@ -58,55 +51,17 @@ impl HeldBack {
         }
     }
 
-    fn note_missing(&mut self, member: &Member) {
-        use KubeSet::{ClusterIp, ExternalIp, ExternalIpLocal, LoadBalancer};
-        let node_port = match member.set {
-            KubeSet::NodePortTcp => Some(Protocol::TCP),
-            KubeSet::NodePortUdp => Some(Protocol::UDP),
-            _ => None,
-        };
-        match (member.set, &member.entry, node_port) {
-            (KubeSet::IpvsIps, Entry::Ip(address), _) => {
-                self.unlisted.insert(*address);
-            }
-            (_, Entry::Port(port), Some(protocol)) => {
-                self.unknown_ports.insert((member.family, protocol, *port));
-            }
-            (
-                ClusterIp | ExternalIp | ExternalIpLocal | LoadBalancer | KubeSet::NodePortSctp,
-                Entry::IpPort(address, protocol, port),
-                _,
-            ) => {
-                self.unknown.insert(key_of(*protocol, *address, *port));
-            }
-            _ => {}
-        }
+    fn is_unlisted(&self, key: &ServiceKey) -> bool {
+        entries_that_list(key).any(|entry| self.missing.contains(&entry))
     }
 
-    fn is_unknown(&self, key: &ServiceKey) -> bool {
-        let ServiceKey::Endpoint {
-            protocol,
-            addr,
-            port,
-        } = *key
-        else {
+    /// Whether an entry may be the last that lists a virtual server, because the new one has not come.
+    fn lists_unlisted(&self, member: &Member) -> bool {
+        let Entry::IpPort(address, protocol, port) = member.entry else {
             return false;
         };
-        let by_port = (Family::of(addr), protocol, port);
-        self.unknown.contains(key) || self.unknown_ports.contains(&by_port)
-    }
-
-    /// Whether the last set that lists a virtual server would lose it, which has not come to the new one.
-    fn lists_unknown(&self, operation: &Operation) -> bool {
-        match operation {
-            Operation::RemoveMember { member } => match member.entry {
-                Entry::IpPort(address, protocol, port) => {
-                    self.unknown.contains(&key_of(protocol, address, port))
-                }
-                _ => false,
-            },
-            _ => false,
-        }
+        let protocol = Protocol::from_number(protocol.0.into());
+        self.is_unlisted(&ServiceKey::endpoint(protocol, address, port))
     }
 
     pub(crate) fn covers(&self, operation: &Operation) -> bool {
@@ -117,17 +72,18 @@ impl HeldBack {
         };
         match operation {
             Operation::BindVip { vip } => {
-                in_one_of(&self.unfiltered) || self.unlisted.contains(&vip.address())
+                in_one_of(&self.unfiltered)
+                    || self.missing.contains(&entry_that_names(vip.address()))
             }
-            Operation::AddVirtualServer { service } => self.is_unknown(&service.key),
-            Operation::AddRealServer { virtual_server, .. } => self.is_unknown(virtual_server),
+            Operation::AddVirtualServer { service } => self.is_unlisted(&service.key),
+            Operation::AddRealServer { virtual_server, .. } => self.is_unlisted(virtual_server),
+            Operation::RemoveMember { member } => {
+                in_one_of(&self.stale)
+                    || in_one_of(&self.still_there)
+                    || self.lists_unlisted(member)
+            }
             _ => match operation.phase() {
                 Phase::VirtualServersOut | Phase::VipsOut => in_one_of(&self.stale),
-                Phase::MembersOut => {
-                    in_one_of(&self.stale)
-                        || in_one_of(&self.still_there)
-                        || self.lists_unknown(operation)
-                }
                 Phase::RulesOut => in_one_of(&self.still_there),
                 _ => false,
             },

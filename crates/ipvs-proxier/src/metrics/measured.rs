@@ -6,7 +6,7 @@ use ipvs_codec::{Family, ServiceKey};
 use ipvs_model::{Known, Operation};
 use ipvs_netfilter::conntrack::Flow;
 
-use super::{ByOperation, BySet, Metrics, by, seconds, whole};
+use super::{ByOperation, BySet, Metrics, SetLabel, by, seconds};
 use crate::{Connections, DataPlane, Outcome, PlaneError};
 
 /// A data plane that counts what is done to it.
@@ -47,31 +47,40 @@ impl<P> Measured<P> {
         &mut self.plane
     }
 
-    fn count(&self, operation: &Operation, outcome: &Outcome) {
-        let errno = match outcome {
-            Ok(()) => 0,
-            Err(error) => error.errno().unwrap_or(-1),
-        };
-        let kind = operation.kind();
-        let by_operation = ByOperation {
-            operation: kind,
-            errno,
-        };
-        self.metrics.operations.get_or_create(&by_operation).inc();
-        match (operation, outcome) {
-            (Operation::WriteRules { family, .. }, Err(_)) => {
-                let failures = &self.metrics.restore_failures;
-                failures.get_or_create(&by(*family)).inc();
+    /// O(operations), with one look at each counter that moves.
+    fn count(&self, operations: &[Operation], outcomes: &[Outcome]) {
+        let mut by_operation: HashMap<ByOperation, u64> = HashMap::new();
+        let mut by_set: HashMap<BySet, i64> = HashMap::new();
+        for (operation, outcome) in operations.iter().zip(outcomes) {
+            let errno = match outcome {
+                Ok(()) => 0,
+                Err(error) => error.errno().unwrap_or(-1),
+            };
+            let label = ByOperation {
+                operation: operation.kind(),
+                errno,
+            };
+            *by_operation.entry(label).or_default() += 1;
+            match (operation, outcome) {
+                (Operation::WriteRules { family, .. }, Err(_)) => {
+                    let failures = &self.metrics.restore_failures;
+                    failures.get_or_create(&by(*family)).inc();
+                }
+                (Operation::AddMember { member }, Ok(())) => {
+                    *by_set.entry(BySet::of(member)).or_default() += 1;
+                }
+                (Operation::RemoveMember { member }, Ok(())) => {
+                    *by_set.entry(BySet::of(member)).or_default() -= 1;
+                }
+                _ => {}
             }
-            (Operation::AddMember { member }, Ok(())) => {
-                let set = member.set.name(member.family).to_string();
-                self.metrics.set_members.get_or_create(&BySet { set }).inc();
-            }
-            (Operation::RemoveMember { member }, Ok(())) => {
-                let set = member.set.name(member.family).to_string();
-                self.metrics.set_members.get_or_create(&BySet { set }).dec();
-            }
-            _ => {}
+        }
+        for (label, count) in by_operation {
+            self.metrics.operations.get_or_create(&label).inc_by(count);
+        }
+        for (label, difference) in by_set {
+            let members = self.metrics.set_members.get_or_create(&label);
+            members.inc_by(difference);
         }
     }
 }
@@ -79,15 +88,22 @@ impl<P> Measured<P> {
 impl<P: DataPlane> DataPlane for Measured<P> {
     fn observe(&mut self, families: &[Family]) -> Result<Known, PlaneError> {
         let known = self.plane.observe(families)?;
-        let mut members: HashMap<_, usize> = known.sets.iter().map(|set| (*set, 0)).collect();
+        let sets = known.sets.iter();
+        let mut members: HashMap<BySet, i64> = sets
+            .map(|&(set, family)| {
+                (
+                    BySet {
+                        set: SetLabel(set, family),
+                    },
+                    0,
+                )
+            })
+            .collect();
         for member in &known.members {
-            let count = members.entry((member.set, member.family)).or_default();
-            *count = count.saturating_add(1);
+            *members.entry(BySet::of(member)).or_default() += 1;
         }
-        for ((set, family), count) in members {
-            let set = set.name(family).to_string();
-            let members = self.metrics.set_members.get_or_create(&BySet { set });
-            members.set(whole(count));
+        for (label, count) in members {
+            self.metrics.set_members.get_or_create(&label).set(count);
         }
         self.metrics.observed_at.set(seconds(SystemTime::now()));
         Ok(known)
@@ -103,9 +119,7 @@ impl<P: DataPlane> DataPlane for Measured<P> {
 
     fn apply(&mut self, operations: &[Operation]) -> Vec<Outcome> {
         let outcomes = self.plane.apply(operations);
-        for (operation, outcome) in operations.iter().zip(&outcomes) {
-            self.count(operation, outcome);
-        }
+        self.count(operations, &outcomes);
         outcomes
     }
 

@@ -7,9 +7,9 @@ use std::sync::atomic::AtomicU64;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ipvs_codec::Family;
-use ipvs_model::Model;
 use ipvs_model::input::Change;
-use prometheus_client::encoding::{EncodeLabelSet, text};
+use ipvs_model::{KubeSet, Member, Model};
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::{Family as Labelled, MetricConstructor};
 use prometheus_client::metrics::gauge::Gauge;
@@ -49,7 +49,25 @@ struct ByKind {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct BySet {
-    set: String,
+    set: SetLabel,
+}
+
+impl BySet {
+    const fn of(member: &Member) -> Self {
+        Self {
+            set: SetLabel(member.set, member.family),
+        }
+    }
+}
+
+/// Written as the set's name.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct SetLabel(KubeSet, Family);
+
+impl EncodeLabelValue for SetLabel {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> std::fmt::Result {
+        self.0.name(self.1).as_str().encode(encoder)
+    }
 }
 
 /// Bounds of a histogram's buckets, in seconds.

@@ -1,0 +1,259 @@
+//! What the flags mean for the libraries; a value that means nothing is an error that names its flag.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use ipnet::IpNet;
+use ipvs_codec::{Family, Scheduler, Timeouts};
+use ipvs_model::{
+    Config, Foreign, InterfaceName, LocalTraffic, NeverBind, NodePortAddresses,
+    SkippedLoadBalancers, VipBinding,
+};
+use ipvs_proxier::{
+    Access, Cluster, Health, HealthServer, IptablesBackend, Manifests, Metrics, Nodes, Pace, Serve,
+    Source,
+};
+use tracing::info;
+
+use super::{Backend, Binding, DetectLocal, Flags, ForeignFlag};
+use crate::config_file;
+
+impl Flags {
+    /// Where objects come from: the manifests if some are named, else the Kubernetes API. `wake` is called when the API
+    /// has something new.
+    ///
+    /// # Errors
+    /// When the API cannot be used.
+    pub(crate) fn source(
+        &self,
+        wake: impl Fn() + Send + Sync + 'static,
+    ) -> Result<Box<dyn Source>> {
+        if !self.manifests.is_empty() {
+            return Ok(Box::new(Manifests::new(self.manifests.clone())));
+        }
+        let given = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
+        let access = Access {
+            kubeconfig: given(&self.kubeconfig).map(PathBuf::from),
+            master: given(&self.master),
+        };
+        let nodes = if self.watch_all_nodes || self.never_bind_nodes {
+            Nodes::All
+        } else {
+            Nodes::Only(self.node_name()?)
+        };
+        let hint = "no objects: give --kubeconfig, --master or --manifests";
+        Ok(Box::new(
+            Cluster::connect(&access, nodes, wake).context(hint)?,
+        ))
+    }
+
+    /// Serves health and metrics for a proxier of these families.
+    ///
+    /// # Errors
+    /// When an address is none.
+    pub(crate) fn serve(&self, families: Vec<Family>, metrics: Metrics) -> Result<HealthServer> {
+        let (health_address, metrics_address) = self.listened_on()?;
+        let configuration = serde_json::json!({
+            "kubeproxy.config.k8s.io": config_file::of(&self.words),
+        });
+        Ok(HealthServer::start(Serve {
+            health: Health::new(families, self.ipvs_sync_period),
+            metrics,
+            configuration: configuration.to_string(),
+            health_address,
+            metrics_address,
+        })?)
+    }
+
+    fn listened_on(&self) -> Result<(Option<SocketAddr>, Option<SocketAddr>)> {
+        let parse = |flag, text: &str| match text {
+            "" => Ok(None),
+            text => text
+                .parse()
+                .map(Some)
+                .with_context(|| format!("{flag}: {text}: not IP:PORT")),
+        };
+        Ok((
+            parse("--healthz-bind-address", &self.healthz_bind_address)?,
+            parse("--metrics-bind-address", &self.metrics_bind_address)?,
+        ))
+    }
+
+    /// Everything that is wrong with values of flags.
+    pub(crate) fn problems(&self) -> Vec<String> {
+        let mode = match self.proxy_mode.as_str() {
+            "ipvs" => Ok(()),
+            other => Err(anyhow!("--proxy-mode={other}: this proxier has only ipvs")),
+        };
+        let all = [
+            mode,
+            self.pace().map(drop),
+            self.listened_on().map(drop),
+            self.scheduler().map(drop),
+            self.local_traffic().map(drop),
+            self.node_port_addresses().map(drop),
+        ];
+        let wrong = all.into_iter().filter_map(Result::err);
+        wrong.map(|problem| format!("{problem:#}")).collect()
+    }
+
+    /// What the model is told.
+    ///
+    /// # Errors
+    /// Names the first flag with an impossible value.
+    pub(crate) fn config(&self) -> Result<Config> {
+        Ok(Config {
+            node_name: self.node_name()?,
+            scheduler: self.scheduler()?,
+            masquerade_all: self.masquerade_all,
+            masquerade_mark: 1 << self.iptables_masquerade_bit,
+            local_traffic: self.local_traffic()?,
+            external_ips: self.external_ips(),
+            foreign: match self.foreign {
+                ForeignFlag::Remove => Foreign::Remove,
+                ForeignFlag::Keep => Foreign::Keep,
+            },
+            exclude_cidrs: self.ipvs_exclude_cidrs.clone(),
+            node_port_addresses: self.node_port_addresses()?,
+            vip_binding: match self.vip_binding {
+                Binding::Address => VipBinding::Address,
+                Binding::Route => VipBinding::Route,
+            },
+            never_bind: NeverBind {
+                networks: self.never_bind.clone(),
+                nodes: self.never_bind_nodes,
+                gateways: self.never_bind_gateways,
+            },
+            skipped_load_balancers: SkippedLoadBalancers {
+                networks: self.skip_load_balancer_cidrs.clone(),
+                classes: self.skip_load_balancer_classes.clone(),
+            },
+            stagger: self.ipvs_stagger,
+            drain_deadline: Some(self.drain_deadline).filter(|deadline| !deadline.is_zero()),
+            node_ips: Some(self.bind_address)
+                .into_iter()
+                .filter(|ip| !ip.is_unspecified())
+                .collect(),
+            ..Config::default()
+        })
+    }
+
+    fn local_traffic(&self) -> Result<LocalTraffic> {
+        let name = |flag, text: &str| text.parse::<InterfaceName>().context(flag);
+        match self.detect_local_mode {
+            DetectLocal::ClusterCidr => Ok(LocalTraffic::ClusterCidrs(self.cluster_cidrs()?)),
+            DetectLocal::NodeCidr => Ok(LocalTraffic::NodeCidrs),
+            DetectLocal::BridgeInterface => {
+                let bridge = name("--pod-bridge-interface", &self.pod_bridge_interface)?;
+                Ok(LocalTraffic::Bridge(bridge))
+            }
+            DetectLocal::InterfaceNamePrefix => {
+                let flag = "--pod-interface-name-prefix";
+                let prefix = name(flag, &self.pod_interface_name_prefix)?;
+                Ok(LocalTraffic::InterfacePrefix(prefix))
+            }
+        }
+    }
+
+    fn external_ips(&self) -> bool {
+        let mut allowed = true;
+        for (name, value) in &self.feature_gates {
+            if name == "AllowServiceExternalIPs" {
+                allowed = *value;
+            } else {
+                info!("--feature-gates={name}={value}: accepted, changes nothing here");
+            }
+        }
+        allowed
+    }
+
+    fn node_port_addresses(&self) -> Result<NodePortAddresses> {
+        let words: Vec<&str> = self
+            .nodeport_addresses
+            .iter()
+            .map(|word| word.trim())
+            .collect();
+        match words[..] {
+            [] => Ok(NodePortAddresses::All),
+            ["primary"] => Ok(NodePortAddresses::Primary),
+            _ => {
+                let parse = |word: &&str| {
+                    word.parse()
+                        .with_context(|| format!("--nodeport-addresses: {word}"))
+                };
+                Ok(NodePortAddresses::Cidrs(
+                    words.iter().map(parse).collect::<Result<_>>()?,
+                ))
+            }
+        }
+    }
+
+    pub(crate) fn pace(&self) -> Result<Pace> {
+        if self.ipvs_sync_period.is_zero() {
+            bail!("--ipvs-sync-period: must be longer than 0");
+        }
+        if self.ipvs_min_sync_period > self.ipvs_sync_period {
+            bail!("--ipvs-min-sync-period: must not be longer than --ipvs-sync-period");
+        }
+        Ok(Pace {
+            min_sync: self.ipvs_min_sync_period,
+            sync: self.ipvs_sync_period,
+            ..Pace::default()
+        })
+    }
+
+    fn scheduler(&self) -> Result<Scheduler> {
+        match self.ipvs_scheduler.as_str() {
+            "" => Ok(Scheduler::RR),
+            name => name.parse().context("--ipvs-scheduler"),
+        }
+    }
+
+    fn node_name(&self) -> Result<String> {
+        let name = match self.hostname_override.as_str() {
+            "" => rustix::system::uname()
+                .nodename()
+                .to_string_lossy()
+                .into_owned(),
+            name => name.to_owned(),
+        };
+        match name.trim().to_lowercase() {
+            name if name.is_empty() => bail!("--hostname-override: empty name"),
+            name => Ok(name),
+        }
+    }
+
+    fn cluster_cidrs(&self) -> Result<Vec<IpNet>> {
+        let of = |family| {
+            self.cluster_cidr
+                .iter()
+                .filter(move |cidr| Family::of(cidr.addr()) == family)
+                .count()
+        };
+        if Family::ALL.into_iter().any(|family| of(family) > 1) {
+            bail!("--cluster-cidr: at most one IPv4 and one IPv6 network");
+        }
+        Ok(self.cluster_cidr.clone())
+    }
+
+    /// The IPVS timeouts to set, if any.
+    pub(crate) fn timeouts(&self) -> Option<Timeouts> {
+        let seconds = |duration: Duration| u32::try_from(duration.as_secs()).unwrap_or(u32::MAX);
+        let timeouts = Timeouts {
+            tcp: seconds(self.ipvs_tcp_timeout),
+            tcp_fin: seconds(self.ipvs_tcpfin_timeout),
+            udp: seconds(self.ipvs_udp_timeout),
+        };
+        (timeouts != Timeouts::default()).then_some(timeouts)
+    }
+
+    pub(crate) const fn iptables(&self) -> IptablesBackend {
+        match self.iptables_backend {
+            Backend::Auto => IptablesBackend::Auto,
+            Backend::Legacy => IptablesBackend::Legacy,
+            Backend::Nft => IptablesBackend::Nft,
+        }
+    }
+}
