@@ -12,7 +12,7 @@ use ipvs_proxier::{
     Source, Trigger,
 };
 use signal_hook::consts::{SIGINT, SIGTERM};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::flags::Flags;
 
@@ -99,6 +99,9 @@ impl<P: DataPlane> Loop<'_, P> {
                 }
                 self.step(&mut schedule)
             } else {
+                if let Err(problem) = self.proxier.prepare() {
+                    warn!("{problem}; trying again");
+                }
                 POLL
             };
             thread::park_timeout(wait.min(POLL));

@@ -10,9 +10,9 @@ use ipvs_codec::{Destination, Family, ServiceKey};
 use ipvs_netfilter::iptables::{Ruleset, SavedRules, Table};
 
 use crate::config::{Config, Foreign, VipBinding};
-use crate::desired::{Desired, Key};
+use crate::desired::{Desired, Key, Urgency};
 use crate::known::Known;
-use crate::ownership::{may_remove, may_unbind};
+use crate::ownership::{entries_that_list, entry_that_names, may_remove, may_unbind};
 use crate::plan::{Operation, Phase, Plan};
 use crate::rules::{OUT_FILTER, ruleset};
 use crate::sets::{KubeSet, Member};
@@ -56,6 +56,27 @@ impl Diff<'_> {
 
     /// The plan for everything, the link and the sets included. O(everything), and no memory for what is equal.
     pub(crate) fn everything(&self) -> Plan {
+        self.skeleton_and(&self.different())
+    }
+
+    /// The plan for what everything else waits for, on a node that has no virtual servers: nothing leaves. O(virtual
+    /// servers).
+    pub(crate) fn first(&self) -> Plan {
+        let virtual_servers = self.desired.virtual_servers().map(|(key, _)| key);
+        let urgent = virtual_servers.filter(|key| self.desired.urgency(key) != Urgency::Usual);
+        let mut keys = BTreeSet::new();
+        for key in urgent {
+            keys.insert(Key::VirtualServer(*key));
+            keys.extend(entries_that_list(key).map(Key::Member));
+            if let ServiceKey::Endpoint { addr, .. } = *key {
+                keys.extend([Key::Member(entry_that_names(addr)), Key::Vip(addr)]);
+            }
+        }
+        self.skeleton_and(&keys.into_iter().collect::<Vec<Key>>())
+    }
+
+    /// The plan for the link, the sets, the rules and some keys.
+    fn skeleton_and(&self, keys: &[Key]) -> Plan {
         let mut operations = Vec::new();
         // Routes need the link up; addresses do not, and kube-proxy leaves it down.
         let up = self.by_route();
@@ -72,10 +93,9 @@ impl Diff<'_> {
                 spec: set.spec(*family),
             }));
         }
-        let keys = self.different();
         // At start there are many: the room for them is taken once.
         operations.reserve(keys.iter().map(|key| self.most_operations(key)).sum());
-        self.compare(&keys, &mut operations);
+        self.compare(keys, &mut operations);
         for family in &self.config.families {
             self.rules(*family, &mut operations);
         }

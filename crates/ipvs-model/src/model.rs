@@ -147,6 +147,12 @@ impl Model {
         &self.desired
     }
 
+    /// How many services are known. O(1).
+    #[must_use]
+    pub fn service_count(&self) -> usize {
+        self.services.len()
+    }
+
     /// How many services were compiled so far.
     #[must_use]
     pub const fn compiled(&self) -> u64 {
@@ -323,15 +329,29 @@ impl Model {
 
     /// The plan for what changed since the last one. O(change).
     pub fn plan(&mut self, known: &Known) -> Plan {
-        self.compile_stale();
+        self.compile_stale(|_| true);
         self.refresh_rules();
         let touched = std::mem::take(&mut self.touched);
         self.diff(known).keys(touched)
     }
 
+    /// What a node without any virtual server needs first: link, sets and rules, and of the virtual servers those that
+    /// everything else waits for. [`plan_everything`](Self::plan_everything) has the rest. O(virtual servers).
+    pub fn plan_first(&mut self, known: &Known) -> Plan {
+        self.compile_stale(|_| true);
+        self.refresh_rules();
+        self.diff(known).first()
+    }
+
+    /// Compiles services that have all that they need, so that the next plan need not: for the time in which objects are
+    /// still coming in. O(change).
+    pub fn compile_ahead(&mut self) {
+        self.compile_stale(|tracked| tracked.service.is_some() && !tracked.slices.is_empty());
+    }
+
     /// The plan for everything: at start, to verify, after errors. O(everything).
     pub fn plan_everything(&mut self, known: &Known) -> Plan {
-        self.compile_stale();
+        self.compile_stale(|_| true);
         self.refresh_rules();
         self.touched.clear();
         self.diff(known).everything()
@@ -377,12 +397,16 @@ impl Model {
         }
     }
 
-    fn compile_stale(&mut self) {
+    fn compile_stale(&mut self, is_ready: impl Fn(&Tracked) -> bool) {
         let facts = self.surroundings.facts(&self.config);
         for name in std::mem::take(&mut self.stale) {
             let Some(tracked) = self.services.get_mut(&name) else {
                 continue;
             };
+            if !is_ready(tracked) {
+                self.stale.push(name);
+                continue;
+            }
             tracked.stale = false;
             let new = tracked.service.as_ref().map(|service| {
                 self.compiled = self.compiled.saturating_add(1);

@@ -64,6 +64,10 @@ impl HeldBack {
         self.is_unlisted(&ServiceKey::endpoint(protocol, address, port))
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.stale.is_empty() && self.missing.is_empty() && self.still_there.is_empty()
+    }
+
     pub(crate) fn covers(&self, operation: &Operation) -> bool {
         let in_one_of = |families: &[Family]| {
             operation

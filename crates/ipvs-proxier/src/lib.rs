@@ -13,7 +13,6 @@ mod proxier;
 mod schedule;
 mod simulated;
 mod source;
-mod stages;
 
 pub use dataplane::{Connections, DataPlane, Outcome};
 pub use error::{Failure, PlaneError};

@@ -4,16 +4,18 @@ use std::time::Instant;
 
 use ipvs_codec::{Family, Protocol, Scheduler, ServiceKey};
 use ipvs_model::input::{Change, ObjectName};
-use ipvs_model::{Desired, Known, Model, Operation, Plan, Problem};
+use ipvs_model::{Desired, Known, Model, Operation, Phase, Plan, Problem};
 use ipvs_netfilter::conntrack::Flow;
 use tracing::{debug, info, warn};
 
 use crate::dataplane::DataPlane;
 use crate::error::{Failure, PlaneError};
 use crate::held_back::HeldBack;
-use crate::stages::stages;
 
 const ENOENT: i32 = 2;
+
+/// Up to this many services are there at once anyway.
+const MANY: usize = 100;
 
 /// What a sync did.
 #[derive(Debug, Default)]
@@ -54,6 +56,8 @@ pub struct Proxier<P> {
     flows_due: BTreeSet<Family>,
     /// Problems that the log has.
     told: HashSet<(ObjectName, Problem)>,
+    /// Whether the model has the node's addresses, which every service depends on.
+    prepared: bool,
 }
 
 impl<P: DataPlane> Proxier<P> {
@@ -66,6 +70,7 @@ impl<P: DataPlane> Proxier<P> {
             draining: BTreeMap::new(),
             flows_due: BTreeSet::new(),
             told: HashSet::new(),
+            prepared: false,
         }
     }
 
@@ -95,6 +100,20 @@ impl<P: DataPlane> Proxier<P> {
     /// Takes in a change; the next sync applies it.
     pub fn change(&mut self, change: Change) {
         self.model.change(change);
+    }
+
+    /// Does what can be done of the first sync while a source is still listing; the kernel is not changed. O(change).
+    ///
+    /// # Errors
+    /// [`PlaneError`] when the node's addresses cannot be read.
+    pub fn prepare(&mut self) -> Result<(), PlaneError> {
+        if !self.prepared {
+            let addresses = self.plane.node_addresses()?;
+            self.model.change(Change::NodeAddresses(addresses));
+            self.prepared = true;
+        }
+        self.model.compile_ahead();
+        Ok(())
     }
 
     /// Applies what changed since the last sync. O(change); everything is read and compared the first time, and after
@@ -128,11 +147,18 @@ impl<P: DataPlane> Proxier<P> {
             let gateways = self.plane.gateways()?;
             self.model.change(Change::Gateways(gateways));
         }
+        let mut report = Report::default();
+        // A node that has nothing yet gets what everything else waits for before the rest is planned.
+        if known.virtual_servers.is_empty() && self.model.service_count() > MANY {
+            let plan = self.model.plan_first(&known);
+            self.carry_out(plan, &mut known, &mut report);
+        }
         let plan = self.model.plan_everything(&known);
         for key in known.draining(self.model.desired()) {
             self.draining.entry(key).or_default();
         }
-        Ok(self.apply(plan, known))
+        self.carry_out(plan, &mut known, &mut report);
+        Ok(self.finish(report, known))
     }
 
     /// Removes the draining real servers that have no connections left, or whose deadline (of the Service or of the
@@ -285,22 +311,37 @@ impl<P: DataPlane> Proxier<P> {
         self.told = problems.into_iter().collect();
     }
 
-    /// Applies rules and members first: what failed of them holds back what would be wrong without.
-    fn apply(&mut self, mut plan: Plan, mut known: Known) -> Report {
-        self.tell_problems();
+    /// Carries out a plan, which is all that there is to do.
+    fn apply(&mut self, plan: Plan, mut known: Known) -> Report {
+        let mut report = Report::default();
+        self.carry_out(plan, &mut known, &mut report);
+        self.finish(report, known)
+    }
+
+    /// In three stages: rules and members; what they guard; rules and members that nothing needs any more. What failed of
+    /// one holds back what would be wrong without. O(plan).
+    fn carry_out(&mut self, plan: Plan, known: &mut Known, report: &mut Report) {
+        let mut operations = plan.operations;
+        let mut outcomes = Vec::with_capacity(operations.len());
         let mut held = HeldBack::default();
-        let mut outcomes = Vec::with_capacity(plan.len());
-        let stages = stages(std::mem::take(&mut plan.operations), self.model.desired());
-        for mut stage in stages {
-            stage.retain(|operation| !held.covers(operation));
-            let new = self.plane.apply(&stage);
-            held.note(&stage, &new, &known);
+        let mut start = 0;
+        for end in [Some(Phase::ServersIn), Some(Phase::MembersOut), None] {
+            let is_before = |operation: &Operation| end.is_none_or(|end| operation.phase() < end);
+            if !held.is_empty() {
+                let mut at = 0_usize;
+                operations.retain(|operation| {
+                    at = at.saturating_add(1);
+                    at <= start || !is_before(operation) || !held.covers(operation)
+                });
+            }
+            let end = operations.partition_point(is_before);
+            let stage = operations.get(start..end).unwrap_or_default();
+            let new = self.plane.apply(stage);
+            held.note(stage, &new, known);
             outcomes.extend(new);
-            plan.operations.append(&mut stage);
+            start = end;
         }
-        let mut failures = Vec::new();
-        let mut missing = Vec::new();
-        for (operation, outcome) in plan.operations.iter().zip(outcomes) {
+        for (operation, outcome) in operations.iter().zip(outcomes) {
             match outcome {
                 Ok(()) => {
                     debug!("{operation}");
@@ -310,39 +351,46 @@ impl<P: DataPlane> Proxier<P> {
                 }
                 Err(error) => {
                     warn!("{operation}: {error}");
-                    if let Some(scheduler) = missing_scheduler(operation, &error) {
-                        missing.push(scheduler);
-                    }
-                    failures.push(Failure {
+                    report.failures.push(Failure {
                         operation: operation.clone(),
                         error,
                     });
                 }
             }
         }
+        // The longer one stays where it is.
+        operations.splice(0..0, std::mem::take(&mut report.plan.operations));
+        report.plan = Plan { operations };
+    }
+
+    /// Keeps what was learned for the next sync.
+    fn finish(&mut self, report: Report, mut known: Known) -> Report {
+        let Report { plan, failures } = &report;
+        self.tell_problems();
         // The node's own scheduler was probed at start; others come from annotations.
         let own = self.model.config().scheduler;
-        for scheduler in missing.into_iter().filter(|missing| *missing != own) {
+        let missing = failures.iter().filter_map(missing_scheduler);
+        for scheduler in missing.filter(|missing| *missing != own) {
             self.model.change(Change::NoScheduler(scheduler));
         }
         if !plan.is_empty() {
             info!(operations = plan.len(), failures = failures.len(), "synced");
         }
-        self.model.share(&plan, &mut known);
+        self.model.share(plan, &mut known);
         // What a failed operation left behind is not known.
         self.known = failures.is_empty().then_some(known);
         if self.known.is_some() {
             self.forget_stale_flows();
         }
-        Report { plan, failures }
+        report
     }
 }
 
 /// The scheduler that a virtual server could not be made or set with (`ENOENT`).
-fn missing_scheduler(operation: &Operation, error: &PlaneError) -> Option<Scheduler> {
-    match operation {
+fn missing_scheduler(failure: &Failure) -> Option<Scheduler> {
+    match &failure.operation {
         Operation::AddVirtualServer { service } | Operation::SetVirtualServer { service } => {
-            (error.errno() == Some(ENOENT)).then_some(service.scheduler)
+            (failure.error.errno() == Some(ENOENT)).then_some(service.scheduler)
         }
         _ => None,
     }

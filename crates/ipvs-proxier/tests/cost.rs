@@ -122,3 +122,61 @@ fn an_equal_object_costs_nothing() {
         before
     );
 }
+
+/// Proxiers of a node that has nothing, with the API's own service and DNS among many others.
+fn with_api_and_dns() -> Proxier<Simulated> {
+    let mut proxier = Proxier::new(Model::new(Config::default()), Simulated::default());
+    for number in 0..200 {
+        let objects = service(number).into_iter().chain(slice(number, None));
+        objects.for_each(|change| proxier.change(change));
+    }
+    for (name, namespace, ip, port) in [
+        ("kubernetes", "default", "10.97.0.1", 443),
+        ("dns", "kube-system", "10.97.0.10", 53),
+    ] {
+        let object = format!(
+            r#"{{"apiVersion": "v1", "kind": "Service", "metadata": {{"name": "{name}", "namespace": "{namespace}"}},
+                 "spec": {{"clusterIP": "{ip}", "ports": [{{"port": {port}}}]}}}}"#
+        );
+        changes(&object)
+            .into_iter()
+            .for_each(|change| proxier.change(change));
+    }
+    proxier
+}
+
+#[test]
+fn what_everything_waits_for_is_whole_before_the_rest_begins() {
+    let mut proxier = with_api_and_dns();
+    let report = proxier.sync().unwrap();
+    assert!(report.failures.is_empty());
+    let lines: Vec<String> = report
+        .plan
+        .operations
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    let at = |words: &str| lines.iter().position(|line| line.contains(words)).unwrap();
+    let first_of_the_rest = at("10.96.0.1");
+    for words in ["bind VIP 10.97.0.1 ", "bind VIP 10.97.0.10 "] {
+        assert!(
+            at(words) < first_of_the_rest,
+            "{words}: {}",
+            lines.join("\n")
+        );
+    }
+    let mut seen = std::collections::HashSet::new();
+    let twice = lines.iter().find(|line| !seen.insert(line.as_str()));
+    assert_eq!(twice, None);
+    assert!(proxier.verify().unwrap().plan.is_empty());
+}
+
+#[test]
+fn what_was_compiled_while_a_source_listed_is_not_compiled_again() {
+    let mut proxier = with_api_and_dns();
+    proxier.prepare().unwrap();
+    assert_eq!(proxier.model().compiled(), 200, "those with endpoints");
+    assert_eq!(proxier.plane().messages(), 0);
+    assert!(proxier.sync().unwrap().failures.is_empty());
+    assert_eq!(proxier.model().compiled(), 202);
+}

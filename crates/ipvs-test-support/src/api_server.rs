@@ -17,8 +17,8 @@ pub struct ApiServer {
 
 #[derive(Debug, Default)]
 struct State {
-    /// By kind and name, with the last version.
-    objects: BTreeMap<(String, String), Value>,
+    /// By kind and name.
+    objects: BTreeMap<(String, String), Object>,
     version: u64,
     /// Watches from before it are refused.
     oldest: u64,
@@ -26,6 +26,20 @@ struct State {
     away: bool,
     requests: Vec<String>,
     events: Vec<Value>,
+}
+
+/// Kept as text: lists of thousands cost no more than what is sent.
+#[derive(Debug)]
+struct Object {
+    /// The last one.
+    version: u64,
+    json: String,
+}
+
+impl Object {
+    fn event(&self, kind: &str) -> String {
+        format!(r#"{{"type":"{kind}","object":{}}}"#, self.json)
+    }
 }
 
 impl ApiServer {
@@ -78,8 +92,12 @@ impl ApiServer {
         state.version += 1;
         object["metadata"]["resourceVersion"] = json!(state.version.to_string());
         let is_new = !state.objects.contains_key(&key);
-        let event = if is_new { "ADDED" } else { "MODIFIED" };
-        state.tell(&key.0, &json!({"type": event, "object": object}));
+        let object = Object {
+            version: state.version,
+            json: object.to_string(),
+        };
+        let event = object.event(if is_new { "ADDED" } else { "MODIFIED" });
+        state.tell(&key.0, &event);
         state.objects.insert(key, object);
         Ok(())
     }
@@ -90,7 +108,7 @@ impl ApiServer {
         state.version += 1;
         let removed = state.objects.remove(&(kind.to_owned(), name.to_owned()));
         if let (Some(object), true) = (removed, told) {
-            state.tell(kind, &json!({"type": "DELETED", "object": object}));
+            state.tell(kind, &object.event("DELETED"));
         }
     }
 
@@ -147,19 +165,7 @@ impl ApiServer {
             return write_answer(stream, "201 Created", &answer);
         }
         if !query.contains("watch=true") {
-            let of_kind = state.objects.iter().filter(|((of, _), _)| of == kind);
-            let number = |name| usize::try_from(number_in(query, name)?).ok();
-            let from = number("continue=").unwrap_or(0);
-            let most = number("limit=").unwrap_or(usize::MAX);
-            let mut rest = of_kind.map(|(_, object)| object).skip(from);
-            let items: Vec<&Value> = rest.by_ref().take(most).collect();
-            let mut metadata = json!({"resourceVersion": state.version.to_string()});
-            if rest.next().is_some() {
-                metadata["continue"] = json!((from + most).to_string());
-            }
-            let list = json!({"kind": format!("{kind}List"), "apiVersion": "v1", "items": items,
-                "metadata": metadata});
-            return write_answer(stream, "200 OK", &list.to_string());
+            return write_list(stream, &state, kind, query);
         }
         let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
         if stream.write_all(head.as_bytes()).is_err() {
@@ -171,14 +177,9 @@ impl ApiServer {
             write_event(stream, &expired());
             return false;
         }
-        let missed = state.objects.iter().filter(|((of, _), object)| {
-            let version = object["metadata"]["resourceVersion"].as_str();
-            let version = version.and_then(|version| version.parse().ok());
-            of == kind && version > Some(since)
-        });
-        let missed: Vec<Value> = missed
-            .map(|(_, object)| json!({"type": "MODIFIED", "object": object}))
-            .collect();
+        let objects = state.objects.iter();
+        let missed = objects.filter(|((of, _), object)| of == kind && object.version > since);
+        let missed: Vec<String> = missed.map(|(_, object)| object.event("MODIFIED")).collect();
         if let Ok(copy) = stream.try_clone() {
             state.watches.push((kind.to_owned(), copy));
         }
@@ -187,7 +188,7 @@ impl ApiServer {
 }
 
 impl State {
-    fn tell(&mut self, kind: &str, event: &Value) {
+    fn tell(&mut self, kind: &str, event: &str) {
         self.watches
             .retain(|(of, stream)| of != kind || write_event(stream, event));
     }
@@ -200,13 +201,32 @@ impl State {
     }
 }
 
-fn expired() -> Value {
-    let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Expired",
-        "message": "too old resource version", "code": 410});
-    json!({"type": "ERROR", "object": status})
+/// A page of a list.
+fn write_list(stream: &TcpStream, state: &State, kind: &str, query: &str) -> bool {
+    let of_kind = state.objects.iter().filter(|((of, _), _)| of == kind);
+    let number = |name| usize::try_from(number_in(query, name)?).ok();
+    let from = number("continue=").unwrap_or(0);
+    let most = number("limit=").unwrap_or(usize::MAX);
+    let mut rest = of_kind.map(|(_, object)| object.json.as_str()).skip(from);
+    let items: Vec<&str> = rest.by_ref().take(most).collect();
+    let mut metadata = json!({"resourceVersion": state.version.to_string()});
+    if rest.next().is_some() {
+        metadata["continue"] = json!((from + most).to_string());
+    }
+    let items = items.join(",");
+    let list = format!(
+        r#"{{"kind":"{kind}List","apiVersion":"v1","metadata":{metadata},"items":[{items}]}}"#
+    );
+    write_answer(stream, "200 OK", &list)
 }
 
-fn write_event(mut stream: &TcpStream, event: &Value) -> bool {
+fn expired() -> String {
+    let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Expired",
+        "message": "too old resource version", "code": 410});
+    json!({"type": "ERROR", "object": status}).to_string()
+}
+
+fn write_event(mut stream: &TcpStream, event: &str) -> bool {
     let line = format!("{event}\n");
     let chunk = format!("{:x}\r\n{line}\r\n", line.len());
     stream.write_all(chunk.as_bytes()).is_ok()
@@ -228,7 +248,7 @@ fn write_answer(mut stream: &TcpStream, status: &str, body: &str) -> bool {
         "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
         body.len()
     );
-    stream.write_all((head + body).as_bytes()).is_ok()
+    stream.write_all(head.as_bytes()).is_ok() && stream.write_all(body.as_bytes()).is_ok()
 }
 
 /// The target of a request, and its body.
