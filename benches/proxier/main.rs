@@ -18,8 +18,11 @@ use ipvs_test_support::{ApiServer, NetNs};
 
 use crate::process::Process;
 
-/// Endpoints that come and go; the median counts.
-const CHANGES: u32 = 20;
+/// How long endpoints come, one after the other: a verification is among it.
+const CHANGES: Duration = Duration::from_secs(17);
+/// Between two looks: each takes from the one processor what the proxier could have.
+const SELDOM: Duration = Duration::from_millis(10);
+const OFTEN: Duration = Duration::from_micros(500);
 const PATIENCE: Duration = Duration::from_secs(300);
 
 #[derive(Parser)]
@@ -60,7 +63,9 @@ fn warm_up(options: &Options) -> Result<()> {
     let server = ApiServer::start()?;
     cluster::put_all(&server, 2, 1)?;
     let process = Process::start(&server.url(), options.vip_binding.name())?;
-    until(process.started(), || process.has_said("synced operations="))?;
+    until(process.started(), SELDOM, || {
+        process.has_said("synced operations=")
+    })?;
     process.stop()
 }
 
@@ -75,29 +80,33 @@ fn measure(options: &Options) -> Result<serde_json::Value> {
     let binding = options.vip_binding.name();
     let process = Process::start(&server.url(), binding)?;
     let start = process.started();
-    let listed = until(start, || process.has_said("every object is known"))?;
+    let listed = until(start, SELDOM, || process.has_said("every object is known"))?;
     let kubernetes = key([10, 96, 0, 1], 443);
-    let first_usable = until(start, || Ok(!ipvs.destinations(&kubernetes)?.is_empty()))?;
-    let complete = until(start, || process.has_said("synced operations="))?;
+    let first_usable = until(start, SELDOM, || {
+        Ok(!ipvs.destinations(&kubernetes)?.is_empty())
+    })?;
+    let complete = until(start, SELDOM, || process.has_said("synced operations="))?;
     ensure!(
         ipvs.services()?.len() == services as usize + 1,
         "all of them"
     );
     let cpu_after_start = process.cpu()?;
     let mut changes = Vec::new();
-    for round in 0..CHANGES {
-        // Past the least time between two syncs.
+    let first = Instant::now();
+    let mut service = 0;
+    while first.elapsed() < CHANGES {
         std::thread::sleep(Duration::from_millis(20));
-        let service = services / 2 + round;
+        service = (service + 1) % services;
         let before = key(cluster::address_of(service), 80);
-        let wanted = endpoints as usize + 1;
+        let wanted = ipvs.destinations(&before)?.len() + 1;
         let start = Instant::now();
-        server.put(&cluster::slice(service, endpoints, endpoints + 1))?;
+        server.put(&cluster::slice(service, endpoints, u32::try_from(wanted)?))?;
         let count = || Ok(ipvs.destinations(&before)?.len() == wanted);
-        changes.push(until(start, count)?);
+        changes.push(until(start, OFTEN, count)?);
     }
     changes.sort_unstable();
     let one_endpoint = changes.get(changes.len() / 2).context("no change")?;
+    let slowest = changes.last().context("no change")?;
     let resync = process.next_sync(PATIENCE)?;
     let peak = process.peak_bytes()?;
     let cpu = process.cpu()?;
@@ -106,7 +115,8 @@ fn measure(options: &Options) -> Result<serde_json::Value> {
         "bench": "proxier", "services": services, "endpoints": endpoints, "vip_binding": binding,
         "listed_s": listed.as_secs_f64(),
         "first_usable_s": first_usable.as_secs_f64(), "complete_s": complete.as_secs_f64(),
-        "one_endpoint_ms": one_endpoint.as_secs_f64() * 1e3, "resync_s": resync.as_secs_f64(),
+        "one_endpoint_ms": one_endpoint.as_secs_f64() * 1e3,
+        "slowest_endpoint_ms": slowest.as_secs_f64() * 1e3, "resync_s": resync.as_secs_f64(),
         "cpu_start_s": cpu_after_start.as_secs_f64(), "cpu_s": cpu.as_secs_f64(), "peak_bytes": peak,
     }))
 }
@@ -117,10 +127,14 @@ fn key(address: [u8; 4], port: u16) -> ServiceKey {
 }
 
 /// How long it takes from `start` until something is so.
-fn until(start: Instant, mut is_so: impl FnMut() -> Result<bool>) -> Result<Duration> {
+fn until(
+    start: Instant,
+    pause: Duration,
+    mut is_so: impl FnMut() -> Result<bool>,
+) -> Result<Duration> {
     while !is_so()? {
         ensure!(start.elapsed() < PATIENCE, "not in time");
-        std::thread::sleep(Duration::from_micros(500));
+        std::thread::sleep(pause);
     }
     Ok(start.elapsed())
 }

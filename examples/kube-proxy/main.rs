@@ -106,6 +106,7 @@ fn start(flags: &Flags) -> Result<()> {
         server,
         metrics,
         triggers: Vec::new(),
+        verifying: std::time::Duration::ZERO,
     };
     work.forever(flags)
 }

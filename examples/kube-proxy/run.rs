@@ -8,8 +8,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Result, bail};
 use ipvs_proxier::{
-    About, DataPlane, Due, HealthServer, Listener, Metrics, Notice, Polled, Proxier, Schedule,
-    Source, Trigger,
+    About, DataPlane, Due, HealthServer, Listener, Metrics, Notice, PlaneError, Polled, Proxier,
+    Report, Schedule, Source, Trigger,
 };
 use signal_hook::consts::{SIGINT, SIGTERM};
 use tracing::{error, info, warn};
@@ -18,6 +18,8 @@ use crate::flags::Flags;
 
 /// How often manifests are looked at; the Kubernetes API wakes.
 const POLL: Duration = Duration::from_millis(250);
+/// A verification reads for about so long before it looks whether something has changed.
+const SLICE: Duration = Duration::from_millis(2);
 
 /// Syncs once. Fails if a manifest cannot be used or an operation failed.
 pub(crate) fn once<P: DataPlane>(proxier: &mut Proxier<P>, source: &mut dyn Source) -> Result<()> {
@@ -65,6 +67,8 @@ pub(crate) struct Loop<'a, P> {
     pub(crate) metrics: Metrics,
     /// When endpoints changed whose change is not in the kernel yet.
     pub(crate) triggers: Vec<Trigger>,
+    /// What a verification that is going on has taken so far.
+    pub(crate) verifying: Duration,
 }
 
 impl<P: DataPlane> Loop<'_, P> {
@@ -131,6 +135,17 @@ impl<P: DataPlane> Loop<'_, P> {
             .for_each(|problem| error!("{problem}; the last good state stays in force"));
     }
 
+    /// Reads on for some time; what was done, if the verification came to its end.
+    fn verify_for(&mut self, time: Duration) -> Result<Option<Report>, PlaneError> {
+        let start = Instant::now();
+        loop {
+            let report = self.proxier.verify_some()?;
+            if report.is_some() || start.elapsed() >= time {
+                return Ok(report);
+            }
+        }
+    }
+
     /// Ports that could not be listened on.
     fn tell_failures(&mut self, hard: bool) -> Result<()> {
         for failure in self.server.failures() {
@@ -167,13 +182,24 @@ impl<P: DataPlane> Loop<'_, P> {
         let report = match due {
             Due::Wait(until) => return until.saturating_duration_since(start),
             Due::Sync => self.proxier.sync(),
-            Due::Verify => self.proxier.verify(),
+            Due::Verify => match self.verify_for(SLICE) {
+                Ok(Some(report)) => Ok(report),
+                Ok(None) => {
+                    self.verifying += start.elapsed();
+                    return Duration::ZERO;
+                }
+                Err(problem) => Err(problem),
+            },
             Due::Drain => self.proxier.drain(start),
+        };
+        let before = match due {
+            Due::Verify => std::mem::take(&mut self.verifying),
+            _ => Duration::ZERO,
         };
         let now = SystemTime::now();
         let succeeded = match report {
             Ok(report) => {
-                let took = start.elapsed();
+                let took = before + start.elapsed();
                 self.metrics
                     .synced(due, now, took, &report, &mut self.triggers);
                 report.failures.is_empty()

@@ -9,12 +9,13 @@ mod held_back;
 mod linux;
 #[cfg(feature = "health")]
 mod metrics;
+mod observation;
 mod proxier;
 mod schedule;
 mod simulated;
 mod source;
 
-pub use dataplane::{Connections, DataPlane, Outcome};
+pub use dataplane::{Connections, DataPlane, Outcome, Part};
 pub use error::{Failure, PlaneError};
 pub use health::{Health, HealthAnswer};
 #[cfg(feature = "health")]

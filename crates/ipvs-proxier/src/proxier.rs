@@ -11,6 +11,7 @@ use tracing::{debug, info, warn};
 use crate::dataplane::DataPlane;
 use crate::error::{Failure, PlaneError};
 use crate::held_back::HeldBack;
+use crate::observation::Observation;
 
 const ENOENT: i32 = 2;
 
@@ -49,6 +50,8 @@ pub struct Proxier<P> {
     plane: P,
     /// `None` while the state must be read before anything is concluded from it.
     known: Option<Known>,
+    /// A verification that is going on.
+    observation: Option<Observation>,
     /// Virtual servers that may have draining real servers, so that a change need not look at all of them, and since
     /// when these were seen.
     draining: BTreeMap<ServiceKey, BTreeMap<SocketAddr, Instant>>,
@@ -67,6 +70,7 @@ impl<P: DataPlane> Proxier<P> {
             model,
             plane,
             known: None,
+            observation: None,
             draining: BTreeMap::new(),
             flows_due: BTreeSet::new(),
             told: HashSet::new(),
@@ -136,9 +140,29 @@ impl<P: DataPlane> Proxier<P> {
     /// # Errors
     /// [`PlaneError`] when the state cannot be read; nothing is then changed.
     pub fn verify(&mut self) -> Result<Report, PlaneError> {
-        let families: Vec<Family> = self.model.config().families.clone();
+        self.observation = None;
+        loop {
+            if let Some(report) = self.verify_some()? {
+                return Ok(report);
+            }
+        }
+    }
+
+    /// Goes on with a verification, or begins one: reads a part of the state. After the last one it compares and repairs,
+    /// and returns what it did. Changes can be synced in between. O(part), and O(everything) at the end, for comparing.
+    ///
+    /// # Errors
+    /// [`PlaneError`] when the state cannot be read; nothing is then changed, and the next call begins anew.
+    pub fn verify_some(&mut self) -> Result<Option<Report>, PlaneError> {
+        let begun = self.observation.take();
+        let mut observation =
+            begun.unwrap_or_else(|| Observation::new(&self.model.config().families));
+        if !observation.read_on(&mut self.plane)? {
+            self.observation = Some(observation);
+            return Ok(None);
+        }
+        let mut known = observation.into_known();
         let addresses = self.plane.node_addresses()?;
-        let mut known = self.plane.observe(&families)?;
         if let Some(before) = &self.known {
             known.overlook_weights(before, self.model.desired());
         }
@@ -158,7 +182,7 @@ impl<P: DataPlane> Proxier<P> {
             self.draining.entry(key).or_default();
         }
         self.carry_out(plan, &mut known, &mut report);
-        Ok(self.finish(report, known))
+        Ok(Some(self.finish(report, known)))
     }
 
     /// Removes the draining real servers that have no connections left, or whose deadline (of the Service or of the
@@ -346,6 +370,9 @@ impl<P: DataPlane> Proxier<P> {
                 Ok(()) => {
                     debug!("{operation}");
                     known.applied(operation);
+                    if let Some(observation) = &mut self.observation {
+                        observation.applied(operation);
+                    }
                     self.note_drain(operation);
                     self.flows_due.extend(changed_udp(operation));
                 }
@@ -377,6 +404,9 @@ impl<P: DataPlane> Proxier<P> {
             info!(operations = plan.len(), failures = failures.len(), "synced");
         }
         self.model.share(plan, &mut known);
+        if !failures.is_empty() {
+            self.observation = None;
+        }
         // What a failed operation left behind is not known.
         self.known = failures.is_empty().then_some(known);
         if self.known.is_some() {

@@ -119,10 +119,10 @@ impl Schedule {
             self.failures = self.failures.saturating_add(1);
             wait.min(self.pace.sync)
         };
-        // A quick succession of changes must not put off the verification for ever.
+        // Changes must not put off the verification, nor one that is going on.
         let next = now + wait;
         self.next_verify = Some(match self.next_verify {
-            Some(before) if succeeded && before > now => before,
+            Some(before) if succeeded => before,
             _ => next,
         });
         self.next_drain = draining.then(|| {
@@ -211,6 +211,19 @@ mod tests {
         schedule.done(after(start, 30), true, false);
         schedule.verified(after(start, 30));
         assert_eq!(schedule.due(after(start, 30)), Due::Wait(after(start, 60)));
+    }
+
+    #[test]
+    fn a_change_during_a_verification_comes_first_and_the_verification_goes_on() {
+        let start = Instant::now();
+        let mut schedule = Schedule::new(Pace::default());
+        schedule.done(start, true, false);
+        let now = after(start, 30);
+        assert_eq!(schedule.due(now), Due::Verify);
+        schedule.change();
+        assert_eq!(schedule.due(now), Due::Sync);
+        schedule.done(now, true, false);
+        assert_eq!(schedule.due(now), Due::Verify);
     }
 
     #[test]

@@ -3,14 +3,15 @@
 mod ipvs;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipvs_codec::{Family, ServiceKey};
-use ipvs_model::{Known, Member, Operation, Vip};
+use ipvs_model::{Known, Member, Operation, Vip, VirtualServer};
 use ipvs_netfilter::conntrack::Flow;
 use ipvs_netfilter::ipset::SetSpec;
 use ipvs_netlink::{Cause, KernelError};
 
-use crate::dataplane::{Connections, DataPlane, Outcome};
+use crate::dataplane::{Connections, DataPlane, Outcome, Part};
 use crate::error::PlaneError;
 
 const ENOENT: i32 = 2;
@@ -177,9 +178,48 @@ impl Simulated {
 }
 
 impl DataPlane for Simulated {
-    fn observe(&mut self, _families: &[Family]) -> Result<Known, PlaneError> {
-        self.reads += 1;
-        Ok(self.state.clone())
+    fn read(
+        &mut self,
+        part: Part<'_>,
+        _families: &[Family],
+        known: &mut Known,
+    ) -> Result<(), PlaneError> {
+        let state = &self.state;
+        match part {
+            Part::Link => {
+                self.reads += 1;
+                known.link = state.link;
+                known.vips.clone_from(&state.vips);
+            }
+            Part::VirtualServers => {
+                let bare = |server: &Arc<VirtualServer>| {
+                    Arc::new(VirtualServer::new(server.service, Vec::new()))
+                };
+                let servers = state.virtual_servers.iter();
+                known.virtual_servers = servers.map(|(key, server)| (*key, bare(server))).collect();
+            }
+            Part::RealServers(keys) => {
+                for key in keys {
+                    let known = known.virtual_servers.get_mut(key);
+                    if let Some((known, found)) = known.zip(state.virtual_servers.get(key)) {
+                        known.clone_from(found);
+                    }
+                }
+            }
+            Part::Set(set, family) => {
+                known.sets.extend(state.sets.get(&(set, family)));
+                let members = state.members.iter();
+                let of_set = members.filter(|member| (member.set, member.family) == (set, family));
+                known.members.extend(of_set);
+            }
+            Part::Rules(family) => {
+                let rules = state.rules.get_key_value(&family);
+                known
+                    .rules
+                    .extend(rules.map(|(family, rules)| (*family, rules.clone())));
+            }
+        }
+        Ok(())
     }
 
     fn node_addresses(&mut self) -> Result<Vec<IpAddr>, PlaneError> {

@@ -11,7 +11,7 @@ use ipvs_model::input::Change;
 use ipvs_model::{Config, Foreign, Known, Model, Operation, Plan};
 use ipvs_netfilter::conntrack::Flow;
 use ipvs_netlink::{Cause, KernelError};
-use ipvs_proxier::{Connections, DataPlane, Outcome, PlaneError, Proxier, Simulated};
+use ipvs_proxier::{Connections, DataPlane, Outcome, Part, PlaneError, Proxier, Simulated};
 use proptest::prelude::*;
 
 const EBUSY: i32 = 16;
@@ -53,8 +53,19 @@ impl Faulty {
 }
 
 impl DataPlane for Faulty {
-    fn observe(&mut self, families: &[Family]) -> Result<Known, PlaneError> {
-        self.or_fail(|kernel| kernel.observe(families))
+    fn read(
+        &mut self,
+        part: Part<'_>,
+        families: &[Family],
+        known: &mut Known,
+    ) -> Result<(), PlaneError> {
+        match part {
+            // With all parts, hardly any reading would come to its end.
+            Part::VirtualServers | Part::Rules(_) => {
+                self.or_fail(|kernel| kernel.read(part, families, known))
+            }
+            _ => self.kernel.read(part, families, known),
+        }
     }
 
     fn node_addresses(&mut self) -> Result<Vec<IpAddr>, PlaneError> {
@@ -117,6 +128,15 @@ fn make_foreign(kernel: &mut Simulated) {
     assert!(kernel.apply(&[Operation::AddVirtualServer { service }])[0].is_ok());
 }
 
+/// The links' addresses are told and there.
+fn take(proxier: &mut Proxier<Faulty>, change: &Change) {
+    if let Change::NodeAddresses(addresses) = change {
+        let kernel = &mut proxier.plane().kernel;
+        kernel.set_node_addresses(addresses.clone());
+    }
+    proxier.change(change.clone());
+}
+
 proptest! {
     #[test]
     fn whatever_fails_two_verifications_later_all_is_as_wanted(
@@ -124,6 +144,7 @@ proptest! {
         seed in any::<u64>(),
         one_in in 2..40_u64,
         keep in any::<bool>(),
+        parts in 0..50_u32,
     ) {
         let foreigners = if keep { Foreign::Keep } else { Foreign::Remove };
         let mut proxier = proxier(seed, foreigners);
@@ -133,10 +154,15 @@ proptest! {
         proxier.plane().one_in = one_in;
         let start = Instant::now();
         for (round, batch) in batches.iter().enumerate() {
-            batch.iter().cloned().for_each(|change| proxier.change(change));
+            batch.iter().for_each(|change| take(&mut proxier, change));
             let now = start + Duration::from_secs(round as u64);
-            let reports = [proxier.sync(), proxier.drain(now)];
-            for report in reports.into_iter().flatten() {
+            for step in 0..parts + 2 {
+                let report = match step {
+                    0 => proxier.sync().map(Some),
+                    1 => proxier.drain(now).map(Some),
+                    _ => proxier.verify_some(),
+                };
+                let Ok(Some(report)) = report else { continue };
                 nothing_wanted_goes(&report.plan, proxier.model())?;
                 let touched = report.plan.to_string().contains("10.0.0.1:6443");
                 prop_assert!(!touched, "a foreign object in\n{}", report.plan);
@@ -161,10 +187,35 @@ proptest! {
         let mut fresh = model();
         let history: Vec<Change> = batches.concat();
         last_words(&history).into_iter().for_each(|change| fresh.change(change));
-        // The links' addresses are read, not told.
         fresh.change(Change::NodeAddresses(proxier.plane().node_addresses().unwrap()));
         let left = fresh.plan_everything(&known);
         prop_assert!(left.is_empty(), "a fresh start would do\n{}", left);
+    }
+}
+
+proptest! {
+    /// What is synced while the state is being read is neither taken for drift nor undone.
+    #[test]
+    fn a_verification_in_parts_repairs_nothing_where_nothing_drifted(
+        batches in proptest::collection::vec((proptest::collection::vec(change(), 1..4), 0..12_u32), 1..30),
+    ) {
+        let mut proxier = proxier(0, Foreign::Remove);
+        let mut verifications = 0;
+        for (batch, parts) in batches {
+            batch.iter().for_each(|change| take(&mut proxier, change));
+            prop_assert!(proxier.sync().unwrap().failures.is_empty());
+            for _ in 0..parts {
+                if let Some(report) = proxier.verify_some().unwrap() {
+                    prop_assert!(report.plan.is_empty(), "{}", report.plan);
+                    verifications += 1;
+                }
+            }
+        }
+        while verifications == 0 {
+            let report = proxier.verify_some().unwrap();
+            prop_assert!(report.as_ref().is_none_or(|report| report.plan.is_empty()), "{report:?}");
+            verifications += u32::from(report.is_some());
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use ipvs_codec::{Destination, Family, Protocol, Scheduler, Service, ServiceKey};
 use ipvs_model::input::{Change, Manifest};
 use ipvs_model::{Config, Known, KubeSet, Model, Operation};
 use ipvs_netfilter::conntrack::Flow;
-use ipvs_proxier::{Connections, DataPlane, Outcome, PlaneError, Proxier, Simulated};
+use ipvs_proxier::{Connections, DataPlane, Outcome, Part, PlaneError, Proxier, Simulated};
 
 fn changes(json: &str) -> Vec<Change> {
     serde_json::from_str::<Manifest>(json)
@@ -372,8 +372,13 @@ struct Refusing {
 }
 
 impl DataPlane for Refusing {
-    fn observe(&mut self, families: &[Family]) -> Result<Known, PlaneError> {
-        self.kernel.observe(families)
+    fn read(
+        &mut self,
+        part: Part<'_>,
+        families: &[Family],
+        known: &mut Known,
+    ) -> Result<(), PlaneError> {
+        self.kernel.read(part, families, known)
     }
 
     fn node_addresses(&mut self) -> Result<Vec<IpAddr>, PlaneError> {

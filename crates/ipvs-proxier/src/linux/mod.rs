@@ -5,14 +5,14 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use ipvs_codec::{Family, Request, ServiceKey};
-use ipvs_model::{Operation, Vip};
+use ipvs_model::{Known, Operation, Vip};
 use ipvs_netfilter::conntrack::Flow;
 use ipvs_netfilter::ipset;
 use ipvs_netlink::{Binding, Cause, Conntrack, IpSets, Ipvs, KernelError, Links};
 
 use self::iptables::Iptables;
 pub use self::iptables::IptablesBackend;
-use crate::dataplane::{Connections, DataPlane, Outcome};
+use crate::dataplane::{Connections, DataPlane, Outcome, Part};
 use crate::error::PlaneError;
 
 /// The name of the dummy link that virtual addresses are bound to.
@@ -238,8 +238,13 @@ fn take(done: Vec<ipvs_netlink::Outcome>, outcomes: &mut Vec<Outcome>) {
 }
 
 impl DataPlane for Linux {
-    fn observe(&mut self, families: &[Family]) -> Result<ipvs_model::Known, PlaneError> {
-        self.read(families)
+    fn read(
+        &mut self,
+        part: Part<'_>,
+        families: &[Family],
+        known: &mut Known,
+    ) -> Result<(), PlaneError> {
+        self.read_part(part, families, known)
     }
 
     fn node_addresses(&mut self) -> Result<Vec<IpAddr>, PlaneError> {

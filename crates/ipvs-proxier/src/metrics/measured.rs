@@ -6,8 +6,8 @@ use ipvs_codec::{Family, ServiceKey};
 use ipvs_model::{Known, Operation};
 use ipvs_netfilter::conntrack::Flow;
 
-use super::{ByOperation, BySet, Metrics, SetLabel, by, seconds};
-use crate::{Connections, DataPlane, Outcome, PlaneError};
+use super::{ByOperation, BySet, Metrics, SetLabel, by, seconds, whole};
+use crate::{Connections, DataPlane, Outcome, Part, PlaneError};
 
 /// A data plane that counts what is done to it.
 ///
@@ -86,27 +86,24 @@ impl<P> Measured<P> {
 }
 
 impl<P: DataPlane> DataPlane for Measured<P> {
-    fn observe(&mut self, families: &[Family]) -> Result<Known, PlaneError> {
-        let known = self.plane.observe(families)?;
-        let sets = known.sets.iter();
-        let mut members: HashMap<BySet, i64> = sets
-            .map(|&(set, family)| {
-                (
-                    BySet {
-                        set: SetLabel(set, family),
-                    },
-                    0,
-                )
-            })
-            .collect();
-        for member in &known.members {
-            *members.entry(BySet::of(member)).or_default() += 1;
-        }
-        for (label, count) in members {
-            self.metrics.set_members.get_or_create(&label).set(count);
+    fn read(
+        &mut self,
+        part: Part<'_>,
+        families: &[Family],
+        known: &mut Known,
+    ) -> Result<(), PlaneError> {
+        self.plane.read(part, families, known)?;
+        if let Part::Set(set, family) = part {
+            let members = known.members.iter();
+            let of_set = members.filter(|member| (member.set, member.family) == (set, family));
+            let label = BySet {
+                set: SetLabel(set, family),
+            };
+            let members = self.metrics.set_members.get_or_create(&label);
+            members.set(whole(of_set.count()));
         }
         self.metrics.observed_at.set(seconds(SystemTime::now()));
-        Ok(known)
+        Ok(())
     }
 
     fn node_addresses(&mut self) -> Result<Vec<IpAddr>, PlaneError> {
