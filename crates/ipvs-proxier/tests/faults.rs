@@ -13,7 +13,11 @@ use ipvs_netfilter::conntrack::Flow;
 use ipvs_netlink::{Cause, KernelError};
 use ipvs_proxier::{Connections, DataPlane, Outcome, Part, PlaneError, Proxier, Simulated};
 use proptest::prelude::*;
+use proptest::strategy::ValueTree as _;
+use proptest::test_runner::TestRunner;
 
+/// Chance is the same in each run.
+const SEED: u64 = 0x2545_f491;
 const EBUSY: i32 = 16;
 const ENOMEM: i32 = 12;
 const ENOBUFS: i32 = 105;
@@ -229,4 +233,52 @@ fn faults_happen() {
         failures += proxier.sync().map_or(1, |report| report.failures.len());
     }
     assert!(failures > 10 && proxier.plane().faults > 10);
+}
+
+/// One proxier, one kernel, a million events, some of them while it fails; now and then all is compared.
+#[test]
+#[ignore = "minutes: cargo xtask test --nightly"]
+fn a_million_events_end_where_a_fresh_start_does() {
+    const EVENTS: usize = 1_000_000;
+    const ROUND: usize = 2_000;
+    let mut runner = TestRunner::deterministic();
+    let some = change();
+    let mut proxier = proxier(SEED, Foreign::Remove);
+    let mut history = Vec::new();
+    let mut operations = 0;
+    for round in 0..EVENTS / ROUND {
+        proxier.plane().one_in = if round % 4 == 1 { 200 } else { 0 };
+        for event_number in 0..ROUND {
+            let event = some.new_tree(&mut runner).unwrap().current();
+            take(&mut proxier, &event);
+            history.push(event);
+            let part = (event_number % 16 == 0).then(|| proxier.verify_some().ok().flatten());
+            for report in [proxier.sync().ok(), part.flatten()] {
+                let Some(report) = report else { continue };
+                nothing_wanted_goes(&report.plan, proxier.model()).unwrap();
+                operations += report.plan.len();
+            }
+        }
+        // Only the last word on each object counts; what was before is not needed.
+        history = last_words(&history);
+        proxier.plane().one_in = 0;
+        assert!(proxier.verify().unwrap().failures.is_empty());
+        let later = Instant::now() + Duration::from_secs(1_000);
+        assert!(proxier.drain(later).unwrap().failures.is_empty());
+        let known = proxier.plane().observe(&Family::ALL).unwrap();
+        let mut fresh = model();
+        history
+            .iter()
+            .cloned()
+            .for_each(|change| fresh.change(change));
+        let addresses = proxier.plane().node_addresses().unwrap();
+        fresh.change(Change::NodeAddresses(addresses));
+        let left = fresh.plan_everything(&known);
+        assert!(
+            left.is_empty(),
+            "round {round}: a fresh start would do\n{left}"
+        );
+    }
+    let faults = proxier.plane().faults;
+    println!("{EVENTS} events, {operations} operations, {faults} faults, as a fresh start");
 }

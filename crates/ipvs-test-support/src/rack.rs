@@ -78,8 +78,10 @@ impl Rack {
             }
             namespace.ip(&lines)?;
             namespace.ip("route add ::/0 via fd00:50::200")?;
-            // The proxier sets forwarding for IPv4, as kube-proxy does; for IPv6 the node's owner must.
-            namespace.run(|| std::fs::write("/proc/sys/net/ipv6/conf/all/forwarding", "1"))??;
+            // Also on nodes without a proxier, which would set it for IPv4.
+            for family in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
+                namespace.run(|| std::fs::write(format!("/proc/sys/net/{family}"), "1"))??;
+            }
             let pods: Result<Vec<NetNs>> = [11, 12]
                 .into_iter()
                 .map(|last| pod(prefix, &namespace, number, last))

@@ -22,6 +22,10 @@ pub(crate) struct TestOptions {
     #[arg(long)]
     quick: bool,
 
+    /// Also the tests that take minutes each.
+    #[arg(long)]
+    nightly: bool,
+
     /// Only tests whose name contains this, without formatting and lints.
     filter: Option<String>,
 
@@ -58,6 +62,12 @@ impl fmt::Display for Step {
 /// Runs all steps, also after one failed.
 pub(crate) fn run(options: &TestOptions) -> Result<u8> {
     let filter = options.filter.as_deref();
+    let filter_words: Vec<OsString> = filter.into_iter().map(OsString::from).collect();
+    let mut words = filter_words.clone();
+    if options.nightly {
+        // But for those of `cargo xtask golden --cases`.
+        words.extend(["--include-ignored", "--skip=every_case_of_a_folder"].map(OsString::from));
+    }
     let mut steps = Vec::new();
     let mut step = |name: &'static str, work: &dyn Fn() -> Result<Outcome>| {
         println!("\n== {name}");
@@ -104,14 +114,14 @@ pub(crate) fn run(options: &TestOptions) -> Result<u8> {
                 "--bins",
                 "--tests",
             ],
-            filter,
+            &words,
         )
     });
     step("doc tests", &|| {
-        cargo_test(&["--workspace", "--all-features", "--doc"], filter)
+        cargo_test(&["--workspace", "--all-features", "--doc"], &filter_words)
     });
     step("fuzz targets", &|| {
-        cargo_test(&["--manifest-path", "fuzz/Cargo.toml"], filter)
+        cargo_test(&["--manifest-path", "fuzz/Cargo.toml"], &filter_words)
     });
     if filter.is_none() {
         step("fuzzing", &fuzzing);
@@ -120,7 +130,7 @@ pub(crate) fn run(options: &TestOptions) -> Result<u8> {
     if options.quick {
         step("lab and packets", &|| Ok(Outcome::Skipped("--quick")));
     } else {
-        step("lab and packets", &|| in_lab(&options.lab, filter));
+        step("lab and packets", &|| in_lab(&options.lab, &words));
     }
     Ok(summary(&steps))
 }
@@ -160,12 +170,14 @@ fn cargo(arguments: &[&str]) -> Result<Outcome> {
     succeeded(cargo_command().args(arguments))
 }
 
-fn cargo_test(arguments: &[&str], filter: Option<&str>) -> Result<Outcome> {
+/// `words` are for the test programs.
+fn cargo_test(arguments: &[&str], words: &[OsString]) -> Result<Outcome> {
     succeeded(
         cargo_command()
             .args(["test", "--quiet"])
             .args(arguments)
-            .args(filter),
+            .arg("--")
+            .args(words),
     )
 }
 
@@ -214,9 +226,8 @@ fn other_byte_order() -> Result<Outcome> {
 }
 
 /// Builds the tests that need the lab and runs them there.
-fn in_lab(options: &LabOptions, filter: Option<&str>) -> Result<Outcome> {
-    let words: Vec<OsString> = filter.into_iter().map(OsString::from).collect();
-    Ok(match run_lab_tests(options, &[], &words)? {
+fn in_lab(options: &LabOptions, words: &[OsString]) -> Result<Outcome> {
+    Ok(match run_lab_tests(options, &[], words)? {
         0 => Outcome::Passed,
         status => Outcome::Failed(format!("exit status {status}")),
     })

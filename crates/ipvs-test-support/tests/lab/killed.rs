@@ -11,7 +11,6 @@ use ipvs_test_support::{Cluster, NetNs, RunningProxier, ask_tcp, eventually, run
 use crate::changes::{POD_A, POD_B, web};
 use crate::packets::{CIDR, addr};
 
-const ROUNDS: u32 = 20;
 /// Chance is the same in each run.
 const SEED: u64 = 0x1b87_3593;
 
@@ -49,7 +48,18 @@ fn table(namespace: &NetNs) -> Result<String> {
 
 #[test]
 fn killed_at_any_moment_it_comes_to_the_same_state_and_no_connection_is_lost() {
-    let cluster = Cluster::new("killed").unwrap();
+    killed("killed", 20);
+}
+
+#[test]
+#[ignore = "minutes: cargo xtask test --nightly"]
+fn killed_500_times_it_comes_to_the_same_state_and_no_connection_is_lost() {
+    killed("killed-500", 500);
+}
+
+/// Every other time by SIGKILL, else by SIGTERM.
+fn killed(prefix: &str, rounds: u32) {
+    let cluster = Cluster::new(prefix).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("log");
     let manifests = folder.path().join("manifests");
@@ -91,15 +101,18 @@ fn killed_at_any_moment_it_comes_to_the_same_state_and_no_connection_is_lost() {
             anyhow::Ok(())
         });
         let mut random = SEED;
-        for round in 0..ROUNDS {
+        for round in 0..rounds {
             change([both.as_str(), POD_A, POD_B][round as usize % 3]);
             let proxier = RunningProxier::start(&cluster.node, &arguments, &log).unwrap();
             random ^= random << 13;
             random ^= random >> 7;
             random ^= random << 17;
             std::thread::sleep(Duration::from_millis(random % 700));
-            // By SIGKILL.
-            drop(proxier);
+            if round % 2 == 0 {
+                drop(proxier);
+            } else {
+                assert!(proxier.stop().unwrap().success());
+            }
             stream.write_all(&[7]).unwrap();
             let mut byte = [0];
             stream.read_exact(&mut byte).unwrap();
@@ -109,13 +122,13 @@ fn killed_at_any_moment_it_comes_to_the_same_state_and_no_connection_is_lost() {
         asking.unwrap_or_else(|error| panic!("after {asked:?} requests: {error:#}"));
     });
     println!(
-        "{ROUNDS} kills, {} requests, none failed",
+        "{rounds} kills, {} requests, none failed",
         asked.load(Ordering::Relaxed)
     );
-    assert!(asked.load(Ordering::Relaxed) > ROUNDS);
+    assert!(asked.load(Ordering::Relaxed) > rounds);
 
     let proxier = RunningProxier::start(&cluster.node, &arguments, &log).unwrap();
-    let fresh = NetNs::new("killed-fresh").unwrap();
+    let fresh = NetNs::new(&format!("{prefix}-fresh")).unwrap();
     fresh
         .ip("link add node0 type dummy\nlink set node0 up")
         .unwrap();

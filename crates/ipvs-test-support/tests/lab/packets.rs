@@ -11,7 +11,7 @@ use crate::state::{open_plan, route_config};
 
 pub(crate) const CIDR: &str = "--cluster-cidr=10.244.0.0/16,fd00:10:244::/48";
 
-fn shop() -> String {
+pub(crate) fn shop() -> String {
     format!(
         "--manifests={}",
         workspace().join("examples/manifests").display()

@@ -1,0 +1,129 @@
+//! Hands in the kernel: what others take away, change or add beside us is put right by the next verification, and counted.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use ipvs_codec::Family;
+use ipvs_model::Known;
+use ipvs_proxier::{DataPlane as _, IptablesBackend, Linux};
+use ipvs_test_support::{Cluster, NetNs, RunningProxier, ask_tcp, eventually};
+
+use crate::packets::{CIDR, addr, shop};
+
+/// What an operator, another program or a mistake does.
+const HANDS: [&str; 18] = [
+    "ipvsadm -D -t 10.96.0.10:80",
+    "ipvsadm -d -t 10.96.0.10:80 -r 10.244.1.11:8080",
+    "ipvsadm -E -t 10.96.0.20:80 -s wrr",
+    "ipvsadm -A -t 10.96.0.10:81 -s rr",
+    "ipvsadm -a -t 10.96.0.20:80 -r 10.244.1.99:8080 -m",
+    "ipvsadm -C",
+    "ipvsadm -C; rmmod ip_vs_rr",
+    "ip addr del 10.96.0.10/32 dev kube-ipvs0; ip route del local 10.96.0.10 table local",
+    "ip addr add 10.96.0.200/32 dev kube-ipvs0",
+    "ip link del kube-ipvs0",
+    "ip link set kube-ipvs0 down; ip addr flush dev kube-ipvs0",
+    "ipset del KUBE-CLUSTER-IP 10.96.0.10,tcp:80",
+    "ipset add KUBE-CLUSTER-IP 10.96.0.200,tcp:80",
+    "ipset flush",
+    "iptables-legacy -t nat -D PREROUTING 1",
+    "iptables-legacy -t nat -F KUBE-SERVICES",
+    "iptables-legacy -t filter -F",
+    "iptables-legacy -t nat -F; iptables-legacy -t nat -X; iptables-legacy -t filter -F; iptables-legacy -t filter -X; ipset destroy",
+];
+const PAIRS: usize = 6;
+/// Chance is the same in each run.
+const SEED: u64 = 0x9e37_79b9;
+
+fn observe(namespace: &NetNs) -> Result<Known> {
+    let open = || Linux::open(IptablesBackend::Auto)?.observe(&Family::ALL);
+    Ok(namespace.run(open)??)
+}
+
+/// The repairs that were counted so far.
+fn drift(namespace: &NetNs) -> Result<u64> {
+    let text = namespace.run(|| {
+        let mut stream = TcpStream::connect("127.0.0.1:10249")?;
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text)?;
+        anyhow::Ok(text)
+    })??;
+    let mut sum = 0;
+    for line in text.lines() {
+        if line.starts_with("ipvs_proxier_drift_total{") {
+            let count = line.rsplit(' ').next().context("no count")?;
+            sum += count.parse::<u64>()?;
+        }
+    }
+    Ok(sum)
+}
+
+fn put_right(prefix: &str, binding: &str) {
+    let cluster = Cluster::new(prefix).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("log");
+    let arguments = [
+        shop(),
+        CIDR.to_owned(),
+        binding.to_owned(),
+        "--ipvs-min-sync-period=0s".to_owned(),
+        "--ipvs-sync-period=300ms".to_owned(),
+    ];
+    let proxier = RunningProxier::start(&cluster.node, &arguments, &log).unwrap();
+    let ask = || ask_tcp(&cluster.client, addr("10.96.0.10:80")).map(drop);
+    eventually(Duration::from_secs(60), ask).unwrap();
+    let wanted = observe(&cluster.node).unwrap();
+    assert!(wanted.virtual_servers.len() > 5);
+
+    let mut random = SEED;
+    let mut chosen = || {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        HANDS[usize::try_from(random % HANDS.len() as u64).unwrap()]
+    };
+    let alone = HANDS.map(str::to_owned);
+    let pairs: Vec<String> = (0..PAIRS)
+        .map(|_| format!("{}; {}", chosen(), chosen()))
+        .collect();
+    let mut longest = Duration::ZERO;
+    for hands in alone.iter().chain(&pairs) {
+        let before = drift(&cluster.node).unwrap();
+        // Some of it may not be there in this binding, or not any more.
+        let line = format!("({hands}) 2>/dev/null; true");
+        cluster.node.output("sh", &["-c", &line]).unwrap();
+        let start = Instant::now();
+        eventually(Duration::from_secs(20), || {
+            let counted = drift(&cluster.node)?;
+            ensure!(counted > before, "not counted");
+            let found = observe(&cluster.node)?;
+            ensure!(found == wanted, "{found:?}\ninstead of\n{wanted:?}");
+            Ok(())
+        })
+        .unwrap_or_else(|error| {
+            let log = std::fs::read_to_string(&log).unwrap_or_default();
+            panic!("{hands}: {error:#}\n{log}")
+        });
+        longest = longest.max(start.elapsed());
+        ask().unwrap_or_else(|error| panic!("{hands}: {error:#}"));
+    }
+    println!(
+        "{} hands and {PAIRS} pairs, {} repairs, all right after at most {longest:?}",
+        HANDS.len(),
+        drift(&cluster.node).unwrap()
+    );
+    assert!(proxier.stop().unwrap().success());
+}
+
+#[test]
+fn what_hands_do_is_put_right_with_addresses() {
+    put_right("hands-a", "--vip-binding=address");
+}
+
+#[test]
+fn what_hands_do_is_put_right_with_routes() {
+    put_right("hands-r", "--vip-binding=route");
+}
