@@ -23,6 +23,7 @@ use std::time::SystemTime;
 
 use anyhow::{Context as _, Result, bail};
 use ipvs_model::{Config, Known, Model};
+use ipvs_netlink::Ipvs;
 use ipvs_proxier::{Linux, Measured, Metrics, Proxier, Simulated};
 use serde::Serialize;
 
@@ -97,7 +98,10 @@ fn start(flags: &Flags) -> Result<()> {
     if flags.once {
         return run::once(&mut Proxier::new(Model::new(config), linux), &mut *source);
     }
-    let metrics = Metrics::new(&config.families, SystemTime::now());
+    let mut metrics = Metrics::new(&config.families, SystemTime::now());
+    if flags.service_metrics > 0 {
+        metrics = metrics.with_traffic(Ipvs::open()?, flags.service_metrics);
+    }
     let server = flags.serve(config.families.clone(), metrics.clone())?;
     let plane = Measured::new(linux, metrics.clone());
     let mut work = run::Loop {

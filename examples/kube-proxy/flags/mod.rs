@@ -205,6 +205,11 @@ pub(crate) struct Flags {
     #[arg(long, default_value = "0s", value_parser = duration, value_name = "DURATION", help_heading = OURS)]
     drain_deadline: Duration,
 
+    /// Counters of at most so many virtual servers, and of ten times as many real servers, in /metrics; 0 for none. Each
+    /// look costs a request for each of them.
+    #[arg(long, default_value_t = 0, value_name = "N", help_heading = OURS)]
+    pub(crate) service_metrics: usize,
+
     /// Let each node begin with another real server of a virtual server.
     #[arg(long, help_heading = OURS)]
     ipvs_stagger: bool,

@@ -1,14 +1,17 @@
 //! What Prometheus is told.
 
 mod measured;
+mod traffic;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ipvs_codec::Family;
 use ipvs_model::input::Change;
 use ipvs_model::{KubeSet, Member, Model};
+use ipvs_netlink::Ipvs;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::{Family as Labelled, MetricConstructor};
@@ -18,7 +21,10 @@ use prometheus_client::registry::Registry;
 
 pub use measured::Measured;
 
+use self::traffic::Traffic;
 use crate::{Due, Report, Trigger};
+
+const OURS: &str = "ipvs_proxier";
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByFamily {
@@ -110,7 +116,7 @@ type Seconds = Gauge<f64, AtomicU64>;
 /// ```
 #[derive(Debug, Clone)]
 pub struct Metrics {
-    registry: std::sync::Arc<Registry>,
+    registry: Arc<Registry>,
     families: Vec<Family>,
     start: SystemTime,
     sync_duration: Histograms,
@@ -186,7 +192,7 @@ impl Metrics {
             observed_at: Seconds::default(),
             virtual_servers: Gauge::default(),
         };
-        metrics.registry = std::sync::Arc::new(metrics.registered());
+        metrics.registry = Arc::new(metrics.registered());
         for family in families {
             // There from the start, so that a rate of them is known from the start.
             let by = by(*family);
@@ -197,6 +203,28 @@ impl Metrics {
             drop(metrics.flows_deleted.get_or_create(&by));
         }
         metrics
+    }
+
+    /// With IPVS's counters of at most `most` virtual servers (the first by address) and ten times as many real servers,
+    /// read when they are asked for: a dump of all virtual servers, and a request for each one that is told.
+    ///
+    /// ```no_run
+    /// use std::time::SystemTime;
+    /// use ipvs_codec::Family;
+    /// use ipvs_netlink::Ipvs;
+    /// use ipvs_proxier::Metrics;
+    ///
+    /// let metrics = Metrics::new(&Family::ALL, SystemTime::now()).with_traffic(Ipvs::open()?, 100);
+    /// assert!(metrics.text().contains("ipvs_proxier_traffic_complete 1\n"));
+    /// # Ok::<(), ipvs_netlink::Error>(())
+    /// ```
+    #[must_use]
+    pub fn with_traffic(mut self, ipvs: Ipvs, most: usize) -> Self {
+        let mut registry = self.registered();
+        let ours = registry.sub_registry_with_prefix(OURS);
+        ours.register_collector(Box::new(Traffic::new(ipvs, most)));
+        self.registry = Arc::new(registry);
+        self
     }
 
     /// A registry adds `_total` to the names of counters.
@@ -224,7 +252,7 @@ impl Metrics {
             healthz "proxy_healthz" "Answers of /healthz";
             livez "proxy_livez" "Answers of /livez";
         }
-        let ours = registry.sub_registry_with_prefix("ipvs_proxier");
+        let ours = registry.sub_registry_with_prefix(OURS);
         register! { ours:
             operations "operations" "Operations on the kernel, and the error number of those that failed: -1 where there is none";
             plan "plan_operations" "Operations of a sync";

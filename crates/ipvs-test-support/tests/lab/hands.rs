@@ -1,7 +1,5 @@
 //! Hands in the kernel: what others take away, change or add beside us is put right by the next verification, and counted.
 
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
@@ -10,6 +8,7 @@ use ipvs_model::Known;
 use ipvs_proxier::{DataPlane as _, IptablesBackend, Linux};
 use ipvs_test_support::{Cluster, NetNs, RunningProxier, ask_tcp, eventually};
 
+use crate::metrics::metrics;
 use crate::packets::{CIDR, addr, shop};
 
 /// What an operator, another program or a mistake does.
@@ -44,13 +43,7 @@ fn observe(namespace: &NetNs) -> Result<Known> {
 
 /// The repairs that were counted so far.
 fn drift(namespace: &NetNs) -> Result<u64> {
-    let text = namespace.run(|| {
-        let mut stream = TcpStream::connect("127.0.0.1:10249")?;
-        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")?;
-        let mut text = String::new();
-        stream.read_to_string(&mut text)?;
-        anyhow::Ok(text)
-    })??;
+    let text = metrics(namespace)?;
     let mut sum = 0;
     for line in text.lines() {
         if line.starts_with("ipvs_proxier_drift_total{") {

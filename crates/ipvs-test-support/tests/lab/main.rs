@@ -12,6 +12,7 @@ mod ipvsadm;
 mod killed;
 mod kubernetes;
 mod matrix;
+mod metrics;
 mod netlink;
 mod packets;
 mod process;
