@@ -89,6 +89,21 @@ pub enum Change {
     NodeAddresses(Vec<IpAddr>),
 }
 
+/// An address of a Service or an endpoint. The API server refuses the same for endpoints and external IPs; manifests come
+/// without it, and a VIP of 127.0.0.1 would take over what the host says to itself.
+fn parse_served_ip(field: &str, text: &str) -> Result<IpAddr, InputError> {
+    let ip = parse_ip(field, text)?;
+    let is_link_local = match ip {
+        IpAddr::V4(v4) => v4.is_link_local() || v4.is_broadcast(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    };
+    if ip.is_unspecified() || ip.is_loopback() || ip.is_multicast() || is_link_local {
+        let reason = "nothing is served at unspecified, loopback, link-local, multicast or broadcast addresses";
+        return Err(InputError::new(field, text, reason));
+    }
+    Ok(ip)
+}
+
 fn parse_ip(field: &str, text: &str) -> Result<IpAddr, InputError> {
     match text.parse() {
         Ok(ip) => Ok(ip),

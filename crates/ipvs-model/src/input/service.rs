@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::manifest::Status;
 use super::tuning::Tuning;
-use super::{Metadata, ObjectName, parse_ip, parse_network, parse_port, parse_protocol};
+use super::{Metadata, ObjectName, parse_network, parse_port, parse_protocol, parse_served_ip};
 use crate::config::Config;
 use crate::error::InputError;
 
@@ -243,7 +243,7 @@ fn external_ips(spec: &Spec) -> Result<Vec<IpAddr>, InputError> {
         .enumerate();
     let given = raw.filter(|(_, ip)| !ip.trim().is_empty());
     given
-        .map(|(index, ip)| parse_ip(&format!("spec.externalIPs[{index}]"), ip.trim()))
+        .map(|(index, ip)| parse_served_ip(&format!("spec.externalIPs[{index}]"), ip.trim()))
         .collect()
 }
 
@@ -261,7 +261,7 @@ fn load_balancer_ips(status: &Status) -> Result<Vec<IpAddr>, InputError> {
             .as_deref()
             .filter(|ip| !ip.is_empty() && keeps_address)
         {
-            ips.push(parse_ip(
+            ips.push(parse_served_ip(
                 &format!("status.loadBalancer.ingress[{index}].ip"),
                 ip,
             )?);
@@ -308,7 +308,7 @@ fn cluster_ips(spec: &Spec) -> Result<Vec<IpAddr>, InputError> {
         if text.is_empty() || text == "None" {
             continue;
         }
-        let ip = parse_ip(&field, text)?;
+        let ip = parse_served_ip(&field, text)?;
         if !ips.contains(&ip) {
             ips.push(ip);
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use ipvs_codec::{Family, Protocol};
 use serde::Deserialize;
 
-use super::{Metadata, ObjectName, parse_ip, parse_port, parse_protocol};
+use super::{Metadata, ObjectName, parse_port, parse_protocol, parse_served_ip};
 use crate::error::InputError;
 
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
@@ -160,7 +160,7 @@ fn slice_endpoints(family: Family, raw: Vec<RawEndpoint>) -> Result<Vec<Endpoint
             continue;
         };
         let field = format!("endpoints[{index}].addresses[0]");
-        let ip = parse_ip(&field, address)?;
+        let ip = parse_served_ip(&field, address)?;
         if Family::of(ip) != family {
             return Err(InputError::new(
                 field,

@@ -4,6 +4,7 @@ mod cluster_ip;
 mod explain;
 mod external;
 mod fixture;
+mod hostile;
 mod node_port;
 mod policies;
 mod quirks;
