@@ -1,16 +1,28 @@
 use std::fs::File;
 use std::io::Write as _;
+use std::os::fd::AsFd;
 use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use anyhow::{Context as _, Result, bail};
+use rustix::net::{Shutdown, shutdown};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-/// A network namespace that is removed when it is dropped.
+/// A network namespace that is removed when it is dropped, and its servers with it.
 #[derive(Debug)]
 pub struct NetNs {
     name: String,
+    servers: Mutex<Vec<Server>>,
 }
+
+/// A socket that a thread waits on.
+type Server = Arc<dyn Socket>;
+
+/// Any kind of socket.
+trait Socket: AsFd + Send + Sync + std::fmt::Debug {}
+
+impl<T: AsFd + Send + Sync + std::fmt::Debug> Socket for T {}
 
 impl NetNs {
     /// A fresh namespace with `lo` up.
@@ -20,6 +32,7 @@ impl NetNs {
     pub fn new(name: &str) -> Result<Self> {
         let namespace = Self {
             name: name.to_owned(),
+            servers: Mutex::default(),
         };
         ip(&format!("netns add {name}"))?;
         // Without an address every IPv4 real server would be refused.
@@ -65,11 +78,22 @@ impl NetNs {
     pub fn enter(&self) -> Result<()> {
         let path = format!("/run/netns/{}", self.name);
         let file = File::open(&path).with_context(|| format!("cannot open {path}"))?;
-        move_into_link_name_space(
-            std::os::fd::AsFd::as_fd(&file),
-            Some(LinkNameSpaceType::Network),
-        )
-        .with_context(|| format!("cannot enter network namespace {}", self.name))
+        move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))
+            .with_context(|| format!("cannot enter network namespace {}", self.name))
+    }
+
+    /// Serves from `socket` on a thread of its own, until `work` is done with it. When the namespace goes the socket is shut
+    /// down, which wakes whoever waits on it: `work` ends at the first error. An open socket would keep the namespace.
+    pub fn serve<S>(&self, socket: S, work: impl FnOnce(&S) + Send + 'static)
+    where
+        S: AsFd + Send + Sync + std::fmt::Debug + 'static,
+    {
+        let socket = Arc::new(socket);
+        self.servers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(Arc::<S>::clone(&socket));
+        thread::spawn(move || work(&socket));
     }
 
     /// The output of a program in the namespace.
@@ -96,6 +120,10 @@ impl NetNs {
 
 impl Drop for NetNs {
     fn drop(&mut self) {
+        for server in &*self.servers.lock().unwrap_or_else(PoisonError::into_inner) {
+            // ENOTCONN of a UDP socket: it is woken none the less.
+            let _ = shutdown(server, Shutdown::Both);
+        }
         // A namespace that is left over harms nobody: it has a name of its own, and the lab ends.
         let _ = ip(&format!("netns del {}", self.name));
     }

@@ -1,7 +1,6 @@
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
-use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -36,7 +35,7 @@ impl Answer {
     }
 }
 
-/// Starts a TCP server in a namespace, on all addresses of both families. It runs until the process ends.
+/// Starts a TCP server in a namespace, on all addresses of both families. It ends with the namespace.
 ///
 /// # Errors
 /// When the port cannot be bound.
@@ -44,20 +43,28 @@ pub fn serve_tcp(namespace: &NetNs, pod: &str, port: u16) -> Result<()> {
     let listener = namespace
         .run(|| TcpListener::bind(("::", port)))?
         .with_context(|| format!("TCP port {port}"))?;
-    let pod = pod.to_owned();
-    thread::spawn(move || {
-        for mut stream in listener.incoming().flatten() {
-            if let Ok(peer) = stream.peer_addr() {
-                // A client that went away is its own problem.
-                let _ =
-                    stream.write_all(format!("{pod} {}\n", peer.ip().to_canonical()).as_bytes());
-            }
-        }
-    });
+    answer_connections(namespace, pod, listener);
     Ok(())
 }
 
-/// Starts a UDP server in a namespace. It runs until the process ends.
+fn answer_connections(namespace: &NetNs, pod: &str, listener: TcpListener) {
+    let pod = pod.to_owned();
+    namespace.serve(listener, move |listener| {
+        loop {
+            match listener.accept() {
+                Ok((mut stream, peer)) => {
+                    let text = format!("{pod} {}\n", peer.ip().to_canonical());
+                    // A client that went away is its own problem.
+                    let _ = stream.write_all(text.as_bytes());
+                }
+                Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
+                Err(_) => break,
+            }
+        }
+    });
+}
+
+/// Starts a UDP server in a namespace. It ends with the namespace.
 ///
 /// # Errors
 /// When the port cannot be bound.
@@ -66,7 +73,7 @@ pub fn serve_udp(namespace: &NetNs, pod: &str, address: IpAddr, port: u16) -> Re
         .run(|| UdpSocket::bind((address, port)))?
         .with_context(|| format!("UDP port {port}"))?;
     let pod = pod.to_owned();
-    thread::spawn(move || {
+    namespace.serve(socket, move |socket| {
         let mut request = [0; 512];
         while let Ok((_, peer)) = socket.recv_from(&mut request) {
             let _ = socket.send_to(
@@ -154,7 +161,7 @@ fn sctp(address: SocketAddr) -> Result<OwnedFd> {
     Ok(socket(family, SocketType::STREAM, Some(ipproto::SCTP))?)
 }
 
-/// Starts a server in a namespace, on one address. It runs until the process ends.
+/// Starts a server in a namespace, on one address. It ends with the namespace.
 ///
 /// # Errors
 /// When the address cannot be bound.
@@ -170,16 +177,7 @@ pub fn serve(namespace: &NetNs, pod: &str, protocol: Protocol, address: SocketAd
             anyhow::Ok(TcpListener::from(socket))
         })??,
     };
-    let pod = pod.to_owned();
-    thread::spawn(move || {
-        for mut stream in listener.incoming().flatten() {
-            if let Ok(peer) = stream.peer_addr() {
-                let text = format!("{pod} {}\n", peer.ip().to_canonical());
-                // A client that went away is its own problem.
-                let _ = stream.write_all(text.as_bytes());
-            }
-        }
-    });
+    answer_connections(namespace, pod, listener);
     Ok(())
 }
 

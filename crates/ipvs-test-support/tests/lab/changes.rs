@@ -111,8 +111,10 @@ fn row_122_a_connection_lives_on_while_its_pod_drains() {
         .run(|| std::net::TcpListener::bind("0.0.0.0:7777"))
         .unwrap()
         .unwrap();
-    std::thread::spawn(move || {
-        let (mut stream, _) = listener.accept().unwrap();
+    pod.serve(listener, |listener| {
+        let Ok((mut stream, _)) = listener.accept() else {
+            return;
+        };
         let mut byte = [0];
         while stream.read_exact(&mut byte).is_ok() {
             stream.write_all(&byte).unwrap();

@@ -141,7 +141,7 @@ fn a_silent_connection_stays_while_others_come_and_go() {
     let pod = &followed.cluster.pods[0].namespace;
     let listener = pod.run(|| std::net::TcpListener::bind("0.0.0.0:7777"));
     let listener = listener.unwrap().unwrap();
-    std::thread::spawn(move || {
+    pod.serve(listener, |listener| {
         for mut stream in listener.incoming().flatten() {
             std::thread::spawn(move || {
                 let mut byte = [0];

@@ -26,8 +26,10 @@ fn echo() -> String {
 fn serve_echo(pod: &NetNs) {
     let listener = pod.run(|| TcpListener::bind("0.0.0.0:7777"));
     let listener = listener.unwrap().unwrap();
-    std::thread::spawn(move || {
-        let (mut stream, _) = listener.accept().unwrap();
+    pod.serve(listener, |listener| {
+        let Ok((mut stream, _)) = listener.accept() else {
+            return;
+        };
         let mut byte = [0];
         while stream.read_exact(&mut byte).is_ok() {
             stream.write_all(&byte).unwrap();
@@ -108,7 +110,7 @@ fn killed(prefix: &str, rounds: u32) {
             random ^= random >> 7;
             random ^= random << 17;
             std::thread::sleep(Duration::from_millis(random % 700));
-            if round % 2 == 0 {
+            if round.is_multiple_of(2) {
                 drop(proxier);
             } else {
                 // Before it has begun, the signal ends it at once.
