@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::{Args, Subcommand};
 
 use crate::lab::{self, LabOptions};
-use crate::workspace::{root, target};
+use crate::workspace::{cargo_command, target};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Bench {
@@ -112,12 +112,8 @@ fn build_kube_proxy() -> Result<()> {
 }
 
 fn cargo_build(what: &[&str]) -> Result<()> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
-    command
-        .args(["build", "--quiet", "--release"])
-        .args(what)
-        .current_dir(root());
+    let mut command = cargo_command();
+    command.args(["build", "--quiet", "--release"]).args(what);
     if !command.status().context("cannot run cargo")?.success() {
         bail!("{} does not build", what.join(" "));
     }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::workspace::{find_program, root};
+use crate::workspace::{cargo_command, find_program};
 
 const TARGET: &str = "s390x-unknown-linux-gnu";
 const LINKER: &str = "s390x-linux-gnu-gcc";
@@ -22,9 +22,8 @@ pub(crate) fn command() -> Result<Command, &'static str> {
     if !has_standard_library() {
         return Err("no such standard library: rustup target add s390x-unknown-linux-gnu");
     }
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut command = cargo_command();
     command
-        .current_dir(root())
         .args(["test", "--quiet", "--target", TARGET])
         .args(["--package", "ipvs-codec", "--all-features", "--tests"])
         .env("CARGO_TARGET_S390X_UNKNOWN_LINUX_GNU_LINKER", LINKER)

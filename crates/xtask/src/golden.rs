@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 
 use crate::lab::LabOptions;
-use crate::test::run_lab_tests;
+use crate::lab_tests;
 
 #[derive(Debug, Args)]
 pub(crate) struct GoldenOptions {
@@ -22,7 +22,7 @@ pub(crate) struct GoldenOptions {
 
 pub(crate) fn run(options: &GoldenOptions) -> Result<u8> {
     let Some(cases) = &options.cases else {
-        return run_lab_tests(&options.lab, &[], &["golden::".into()]);
+        return lab_tests::run(&options.lab, &[], &["golden::".into()]);
     };
     let cases = cases
         .canonicalize()
@@ -30,5 +30,5 @@ pub(crate) fn run(options: &GoldenOptions) -> Result<u8> {
     let mut folder = OsString::from("IPVS_GOLDEN=");
     folder.push(&cases);
     let words = ["--ignored", "--nocapture", "golden::every_case_of_a_folder"];
-    run_lab_tests(&options.lab, &[folder], &words.map(OsString::from))
+    lab_tests::run(&options.lab, &[folder], &words.map(OsString::from))
 }

@@ -8,6 +8,7 @@ mod fuzz;
 mod golden;
 mod install;
 mod lab;
+mod lab_tests;
 mod test;
 mod workspace;
 

@@ -6,15 +6,14 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
-use cargo_metadata::Message;
+use anyhow::{Context as _, Result};
 use clap::Args;
 
 use crate::big_endian;
-use crate::demo::{build_examples, examples_variable};
 use crate::fuzz;
-use crate::lab::{self, LabOptions};
-use crate::workspace::{find_program, root};
+use crate::lab::LabOptions;
+use crate::lab_tests;
+use crate::workspace::{cargo_command, find_program};
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct TestOptions {
@@ -149,12 +148,6 @@ fn summary(steps: &[Step]) -> u8 {
     u8::from(failed > 0)
 }
 
-fn cargo_command() -> Command {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.current_dir(root());
-    command
-}
-
 fn succeeded(command: &mut Command) -> Result<Outcome> {
     let status = command
         .status()
@@ -225,58 +218,9 @@ fn other_byte_order() -> Result<Outcome> {
     }
 }
 
-/// Builds the tests that need the lab and runs them there.
 fn in_lab(options: &LabOptions, words: &[OsString]) -> Result<Outcome> {
-    Ok(match run_lab_tests(options, &[], words)? {
+    Ok(match lab_tests::run(options, &[], words)? {
         0 => Outcome::Passed,
         status => Outcome::Failed(format!("exit status {status}")),
     })
-}
-
-/// Runs some of them, with more in their environment; returns their exit status.
-pub(crate) fn run_lab_tests(
-    options: &LabOptions,
-    environment: &[OsString],
-    words: &[OsString],
-) -> Result<u8> {
-    lab::require(options)?;
-    let examples = build_examples(false, &[])?;
-    let mut command = vec![OsString::from("env"), examples_variable(&examples)];
-    command.extend_from_slice(environment);
-    command.push(build_lab_tests()?.into());
-    command.push("--test-threads=1".into());
-    command.extend_from_slice(words);
-    lab::run(options, &command)
-}
-
-fn build_lab_tests() -> Result<PathBuf> {
-    let mut command = cargo_command();
-    command.args([
-        "test",
-        "--quiet",
-        "--package",
-        "ipvs-test-support",
-        "--test",
-        "lab",
-        "--no-run",
-    ]);
-    let output = command
-        .arg("--message-format=json")
-        .stderr(std::process::Stdio::inherit())
-        .output()?;
-    if !output.status.success() {
-        bail!("the lab tests do not build");
-    }
-    let mut programs = Message::parse_stream(output.stdout.as_slice()).filter_map(|message| {
-        match message.ok()? {
-            Message::CompilerArtifact(artifact) if artifact.target.name == "lab" => {
-                artifact.executable
-            }
-            _ => None,
-        }
-    });
-    Ok(programs
-        .next()
-        .context("cargo names no lab test program")?
-        .into())
 }

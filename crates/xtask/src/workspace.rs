@@ -1,6 +1,7 @@
 //! Where things are.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// The repository.
 pub(crate) fn root() -> &'static Path {
@@ -14,6 +15,13 @@ pub(crate) fn root() -> &'static Path {
 /// What is built and written.
 pub(crate) fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+}
+
+/// `cargo`, the one that runs this, in the repository.
+pub(crate) fn cargo_command() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root());
+    command
 }
 
 /// Whether a program is on the search path, or in the folders for administrators, which may not be.

@@ -4,13 +4,12 @@ mod inside;
 mod requests;
 
 use std::ffi::OsString;
-use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 
 use crate::lab::{self, LabOptions};
-use crate::workspace::{root, target};
+use crate::workspace::{cargo_command, target};
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct DemoOptions {
@@ -48,11 +47,8 @@ pub(crate) fn examples_variable(folder: &std::path::Path) -> OsString {
 
 /// Builds examples, all of them if none is named; returns the folder that they are in.
 pub(crate) fn build_examples(release: bool, names: &[&str]) -> Result<std::path::PathBuf> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
-    command
-        .args(["build", "--quiet", "--package", "examples"])
-        .current_dir(root());
+    let mut command = cargo_command();
+    command.args(["build", "--quiet", "--package", "examples"]);
     match names {
         [] => {
             command.arg("--examples");

@@ -46,7 +46,8 @@ pub(crate) enum Kernel {
 }
 
 impl LabOptions {
-    fn kernel(&self) -> Kernel {
+    /// The one to take.
+    pub(crate) fn kernel(&self) -> Kernel {
         self.kernel.unwrap_or_else(|| {
             if native::problem().is_none() {
                 Kernel::Native

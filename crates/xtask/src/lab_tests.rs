@@ -1,0 +1,141 @@
+//! The tests that need the lab, dealt out to as many kernels as there are processors.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::Write as _;
+use std::num::NonZero;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, bail};
+use cargo_metadata::Message;
+
+use crate::demo::{build_examples, examples_variable};
+use crate::lab::{self, Kernel, LabOptions};
+use crate::workspace::{cargo_command, target};
+
+/// Runs those that `words` select, with more in their environment; returns an exit status.
+pub(crate) fn run(
+    options: &LabOptions,
+    environment: &[OsString],
+    words: &[OsString],
+) -> Result<u8> {
+    lab::require(options)?;
+    let examples = build_examples(false, &[])?;
+    let program = build()?;
+    let mut command = vec![OsString::from("env"), examples_variable(&examples)];
+    command.extend_from_slice(environment);
+    command.push(program.clone().into());
+    command.push("--test-threads=1".into());
+
+    let kernels = match options.kernel() {
+        // It stays the same one, and its modules and sysctls with it.
+        Kernel::Native => 1,
+        // Each has one processor.
+        Kernel::Uml => std::thread::available_parallelism().map_or(1, NonZero::get),
+    };
+    let names = names(&program, words)?;
+    let kernels = kernels.min(names.len());
+    if kernels < 2 {
+        command.extend_from_slice(words);
+        return lab::run(options, &command);
+    }
+    let is_flag = |word: &&OsString| word.as_bytes().starts_with(b"--");
+    command.extend(words.iter().filter(is_flag).cloned());
+    command.push("--exact".into());
+    let hands = (0..kernels).map(|kernel| {
+        let mut hand = command.clone();
+        // In turn: neighbours are alike, so each kernel gets as much of each kind.
+        hand.extend(names.iter().skip(kernel).step_by(kernels).cloned());
+        hand
+    });
+    run_beside(options, &hands.collect::<Vec<_>>())
+}
+
+fn build() -> Result<PathBuf> {
+    let mut command = cargo_command();
+    command.args([
+        "test",
+        "--quiet",
+        "--package",
+        "ipvs-test-support",
+        "--test",
+        "lab",
+        "--no-run",
+    ]);
+    let output = command
+        .arg("--message-format=json")
+        .stderr(Stdio::inherit())
+        .output()?;
+    if !output.status.success() {
+        bail!("the lab tests do not build");
+    }
+    let mut programs = Message::parse_stream(output.stdout.as_slice()).filter_map(|message| {
+        match message.ok()? {
+            Message::CompilerArtifact(artifact) if artifact.target.name == "lab" => {
+                artifact.executable
+            }
+            _ => None,
+        }
+    });
+    Ok(programs
+        .next()
+        .context("cargo names no lab test program")?
+        .into())
+}
+
+fn names(program: &Path, words: &[OsString]) -> Result<Vec<OsString>> {
+    let output = Command::new(program)
+        .args(["--list", "--format=terse"])
+        .args(words)
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cannot list the lab tests")?;
+    if !output.status.success() {
+        bail!("cannot list the lab tests: {}", output.status);
+    }
+    let lines = output.stdout.split(|byte| *byte == b'\n');
+    Ok(lines
+        .filter_map(|line| line.strip_suffix(b": test"))
+        .map(|name| OsStr::from_bytes(name).to_owned())
+        .collect())
+}
+
+/// Runs each command in a kernel of its own. What the first says is seen at once, what the others say when it has ended.
+fn run_beside(options: &LabOptions, commands: &[Vec<OsString>]) -> Result<u8> {
+    let itself = std::env::current_exe().context("where is this program?")?;
+    let mut kernels = Vec::new();
+    for (number, command) in commands.iter().enumerate() {
+        let mut child = Command::new(&itself);
+        child
+            .args(["lab", "--no-install", "--kernel=uml", "--memory"])
+            .arg(&options.memory)
+            .arg("--")
+            .args(command);
+        let mut said = None;
+        if number > 0 {
+            let file = target().join(format!("lab-tests-{number}.txt"));
+            let open =
+                File::create(&file).with_context(|| format!("cannot write {}", file.display()))?;
+            child.stdout(open.try_clone()?).stderr(open);
+            said = Some(file);
+        }
+        let child = child.spawn().context("cannot start another kernel")?;
+        kernels.push((child, said));
+    }
+    let mut worst = 0;
+    for (mut child, said) in kernels {
+        let status = child.wait()?;
+        if let Some(file) = said {
+            std::io::stdout().write_all(&std::fs::read(file)?)?;
+        }
+        worst = worst.max(
+            status
+                .code()
+                .and_then(|code| u8::try_from(code).ok())
+                .unwrap_or(1),
+        );
+    }
+    Ok(worst)
+}
