@@ -86,7 +86,7 @@ impl Diff<'_> {
         for family in &self.config.families {
             let missing = KubeSet::ALL
                 .into_iter()
-                .filter(|set| !self.known.sets.contains(&(*set, *family)));
+                .filter(|set| !self.known.sets.contains_key(&(*set, *family)));
             operations.extend(missing.map(|set| Operation::CreateSet {
                 set,
                 family: *family,
@@ -124,15 +124,10 @@ impl Diff<'_> {
             desired.virtual_server(key).is_none() && may_remove(key, self.config, known)
         });
         keys.extend(left.copied().map(Key::VirtualServer));
-        let missing = desired
-            .members()
-            .filter(|member| !known.members.contains(member));
+        let missing = desired.members().filter(|member| !known.has_member(member));
         keys.extend(missing.copied().map(Key::Member));
-        let left = known
-            .members
-            .iter()
-            .filter(|member| !desired.has_member(member));
-        keys.extend(left.copied().map(Key::Member));
+        let left = known.members().filter(|member| !desired.has_member(member));
+        keys.extend(left.map(Key::Member));
         let unbound = desired.vips().filter(|vip| {
             let bound = known.vips.get(&vip.address());
             bound.is_none_or(|bound| **bound != [*vip])
@@ -257,7 +252,7 @@ impl Diff<'_> {
     fn member(&self, member: &Member, operations: &mut Vec<Operation>) {
         match (
             self.desired.has_member(member),
-            self.known.members.contains(member),
+            self.known.has_member(member),
         ) {
             (true, false) => operations.push(Operation::AddMember { member: *member }),
             (false, true) => operations.push(Operation::RemoveMember { member: *member }),
@@ -379,7 +374,7 @@ pub(crate) fn clean_up(config: &Config, known: &Known) -> Plan {
             });
         }
     }
-    let mut sets: Vec<_> = known.sets.iter().copied().collect();
+    let mut sets: Vec<_> = known.sets.keys().copied().collect();
     sets.sort_unstable();
     for (set, family) in sets {
         operations.push(Operation::DestroySet {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use foldhash::{HashMap, HashSet};
 use ipvs_codec::{Destination, Family, ServiceKey};
+use ipvs_netfilter::ipset::Entry;
 use ipvs_netfilter::iptables::SavedRules;
 
 use crate::desired::Desired;
@@ -21,10 +22,8 @@ pub struct Known {
     pub link: Option<bool>,
     /// Virtual servers by key. Those with a firewall mark are never ours and not among them.
     pub virtual_servers: HashMap<ServiceKey, Arc<VirtualServer>>,
-    /// Sets that are there, of the right type.
-    pub sets: HashSet<(KubeSet, Family)>,
-    /// Their members.
-    pub members: HashSet<Member>,
+    /// The entries of the sets that are there, of the right type.
+    pub sets: HashMap<(KubeSet, Family), HashSet<Entry>>,
     /// Virtual addresses on the dummy link. An address may be bound in both ways.
     pub vips: BTreeMap<IpAddr, Vec<Vip>>,
     /// The rules of each family's `nat` and `filter` tables.
@@ -32,6 +31,24 @@ pub struct Known {
 }
 
 impl Known {
+    /// Whether a set has an entry. O(1).
+    #[must_use]
+    pub fn has_member(&self, member: &Member) -> bool {
+        let entries = self.sets.get(&(member.set, member.family));
+        entries.is_some_and(|entries| entries.contains(&member.entry))
+    }
+
+    /// The entries of all sets.
+    pub fn members(&self) -> impl Iterator<Item = Member> {
+        self.sets.iter().flat_map(|((set, family), entries)| {
+            entries.iter().map(|entry| Member {
+                set: *set,
+                family: *family,
+                entry: *entry,
+            })
+        })
+    }
+
     /// Virtual servers that have draining real servers. O(virtual servers).
     #[must_use]
     pub fn draining(&self, desired: &Desired) -> Vec<ServiceKey> {
@@ -75,12 +92,10 @@ impl Known {
                 self.vips.clear();
             }
             Operation::CreateSet { set, family, .. } => {
-                self.sets.insert((*set, *family));
+                self.sets.entry((*set, *family)).or_default();
             }
             Operation::DestroySet { set, family, .. } => {
                 self.sets.remove(&(*set, *family));
-                self.members
-                    .retain(|member| (member.set, member.family) != (*set, *family));
             }
             Operation::WriteRules { family, rules, .. } => {
                 self.rules.entry(*family).or_default().restored(rules)
@@ -89,10 +104,13 @@ impl Known {
                 self.rules.remove(family);
             }
             Operation::AddMember { member } => {
-                self.members.insert(*member);
+                let entries = self.sets.entry((member.set, member.family)).or_default();
+                entries.insert(member.entry);
             }
             Operation::RemoveMember { member } => {
-                self.members.remove(member);
+                if let Some(entries) = self.sets.get_mut(&(member.set, member.family)) {
+                    entries.remove(&member.entry);
+                }
             }
             Operation::AddVirtualServer { service } => {
                 let server = VirtualServer::new(*service, Vec::new());

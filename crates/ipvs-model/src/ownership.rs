@@ -19,13 +19,13 @@ pub(crate) fn may_remove(key: &ServiceKey, config: &Config, known: &Known) -> bo
         return false;
     }
     config.foreign == Foreign::Remove
-        || entries_that_list(key).any(|entry| known.members.contains(&entry))
+        || entries_that_list(key).any(|entry| known.has_member(&entry))
 }
 
 /// Whether an address that nobody asks for may be unbound.
 pub(crate) fn may_unbind(address: IpAddr, config: &Config, known: &Known) -> bool {
     config.families.contains(&Family::of(address))
-        && (config.foreign == Foreign::Remove || known.members.contains(&entry_that_names(address)))
+        && (config.foreign == Foreign::Remove || known.has_member(&entry_that_names(address)))
 }
 
 /// The entries of our sets that make a virtual server known to be ours: as service address and port, or as node port.

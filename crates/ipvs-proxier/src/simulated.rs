@@ -108,9 +108,10 @@ impl Simulated {
         let state = &self.state;
         match operation {
             Operation::AddMember { member } => self.can_add(member)?,
-            Operation::RemoveMember { member } => {
-                allow(state.sets.contains(&(member.set, member.family)), ENOENT)?
-            }
+            Operation::RemoveMember { member } => allow(
+                state.sets.contains_key(&(member.set, member.family)),
+                ENOENT,
+            )?,
             Operation::BindVip { vip } => {
                 let up = state.link.ok_or(ENODEV)?;
                 let bound = state
@@ -140,7 +141,7 @@ impl Simulated {
                 )?;
             }
             Operation::DestroySet { set, family, .. } => {
-                allow(state.sets.contains(&(*set, *family)), ENOENT)?;
+                allow(state.sets.contains_key(&(*set, *family)), ENOENT)?;
                 allow(
                     !state.rules.contains_key(family) || !self.refers(*family),
                     IPSET_BUSY,
@@ -159,17 +160,11 @@ impl Simulated {
     }
 
     fn can_add(&self, member: &Member) -> Result<(), i32> {
-        if !self.state.sets.contains(&(member.set, member.family)) {
-            return Err(ENOENT);
-        }
+        let entries = self.state.sets.get(&(member.set, member.family));
+        let entries = entries.ok_or(ENOENT)?;
         let limit = usize::try_from(SetSpec::MAX_ELEMENTS).unwrap_or(usize::MAX);
         // Since Linux 5.6 the real limit is kept by regions of the hash table, and is hit a little earlier or later.
-        // Counting is only worth it when the set could be full.
-        let full = self.state.members.len() >= limit && {
-            let of_set = |other: &&Member| (other.set, other.family) == (member.set, member.family);
-            self.state.members.iter().filter(of_set).count() >= limit
-        };
-        if full && !self.state.members.contains(member) {
+        if entries.len() >= limit && !entries.contains(&member.entry) {
             Err(HASH_FULL)
         } else {
             Ok(())
@@ -207,10 +202,9 @@ impl DataPlane for Simulated {
                 }
             }
             Part::Set(set, family) => {
-                known.sets.extend(state.sets.get(&(set, family)));
-                let members = state.members.iter();
-                let of_set = members.filter(|member| (member.set, member.family) == (set, family));
-                known.members.extend(of_set);
+                let found = state.sets.get_key_value(&(set, family));
+                let found = found.map(|(set, entries)| (*set, entries.clone()));
+                known.sets.extend(found);
             }
             Part::Rules(family) => {
                 let rules = state.rules.get_key_value(&family);

@@ -18,7 +18,7 @@ use histories::{change, foreign, last_words, model, nothing_wanted_goes};
 fn nothing_is_half_made(known: &Known) -> Result<(), TestCaseError> {
     let has = |set, ip: IpAddr, entry| {
         let family = Family::of(ip);
-        known.members.contains(&Member { set, family, entry })
+        known.has_member(&Member { set, family, entry })
     };
     for ip in known.vips.keys() {
         prop_assert!(

@@ -87,8 +87,7 @@ fn addresses(known: &Known) -> BTreeSet<String> {
 
 fn members(known: &Known) -> BTreeSet<String> {
     known
-        .members
-        .iter()
+        .members()
         .map(|member| format!("add {member}"))
         .collect()
 }

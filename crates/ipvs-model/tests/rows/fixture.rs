@@ -133,11 +133,10 @@ impl Node {
     }
 
     pub(crate) fn members(&self, set: &str) -> Vec<String> {
-        let of_set = |member: &&Member| member.set.name(member.family).as_str() == set;
+        let of_set = |member: &Member| member.set.name(member.family).as_str() == set;
         let mut members: Vec<String> = self
             .known
-            .members
-            .iter()
+            .members()
             .filter(of_set)
             .map(|m| m.entry.to_string())
             .collect();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ipvs_codec::{Family, ServiceKey};
-use ipvs_model::{Known, KubeSet, Member, Vip, VirtualServer};
+use ipvs_model::{Known, KubeSet, Vip, VirtualServer};
 use ipvs_netlink::Binding;
 
 use super::{LINK, Linux};
@@ -96,11 +96,9 @@ impl Linux {
                 wanted: wanted.set_type.to_string(),
             });
         }
-        known.sets.insert((set, family));
-        let members = entries.into_iter();
         known
-            .members
-            .extend(members.map(|entry| Member { set, family, entry }));
+            .sets
+            .insert((set, family), entries.into_iter().collect());
         Ok(())
     }
 }

@@ -94,13 +94,12 @@ impl<P: DataPlane> DataPlane for Measured<P> {
     ) -> Result<(), PlaneError> {
         self.plane.read(part, families, known)?;
         if let Part::Set(set, family) = part {
-            let members = known.members.iter();
-            let of_set = members.filter(|member| (member.set, member.family) == (set, family));
+            let entries = known.sets.get(&(set, family));
             let label = BySet {
                 set: SetLabel(set, family),
             };
             let members = self.metrics.set_members.get_or_create(&label);
-            members.set(whole(of_set.count()));
+            members.set(whole(entries.map_or(0, |entries| entries.len())));
         }
         self.metrics.observed_at.set(seconds(SystemTime::now()));
         Ok(())
