@@ -1,12 +1,14 @@
 //! The tests that need the lab, dealt out to as many kernels as there are processors.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
+use std::fs;
 use std::io::Write as _;
 use std::num::NonZero;
 use std::os::unix::ffi::OsStrExt as _;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread;
 
 use anyhow::{Context as _, Result, bail};
 use cargo_metadata::Message;
@@ -33,7 +35,7 @@ pub(crate) fn run(
         // It stays the same one, and its modules and sysctls with it.
         Kernel::Native => 1,
         // Each has one processor.
-        Kernel::Uml => std::thread::available_parallelism().map_or(1, NonZero::get),
+        Kernel::Uml => thread::available_parallelism().map_or(1, NonZero::get),
     };
     let names = names(&program, words)?;
     let kernels = kernels.min(names.len());
@@ -104,38 +106,27 @@ fn names(program: &Path, words: &[OsString]) -> Result<Vec<OsString>> {
 
 /// Runs each command in a kernel of its own. What the first says is seen at once, what the others say when it has ended.
 fn run_beside(options: &LabOptions, commands: &[Vec<OsString>]) -> Result<u8> {
-    let itself = std::env::current_exe().context("where is this program?")?;
-    let mut kernels = Vec::new();
-    for (number, command) in commands.iter().enumerate() {
-        let mut child = Command::new(&itself);
-        child
-            .args(["lab", "--no-install", "--kernel=uml", "--memory"])
-            .arg(&options.memory)
-            .arg("--")
-            .args(command);
-        let mut said = None;
-        if number > 0 {
-            let file = target().join(format!("lab-tests-{number}.txt"));
-            let open =
-                File::create(&file).with_context(|| format!("cannot write {}", file.display()))?;
-            child.stdout(open.try_clone()?).stderr(open);
-            said = Some(file);
+    let Some((first, others)) = commands.split_first() else {
+        return Ok(0);
+    };
+    thread::scope(|scope| {
+        let others: Vec<_> = others
+            .iter()
+            .enumerate()
+            .map(|(number, command)| {
+                let said = target().join(format!("lab-tests-{number}.txt"));
+                scope.spawn(move || {
+                    let status = lab::run_into(options, command, &said);
+                    (said, status)
+                })
+            })
+            .collect();
+        let mut worst = lab::run(options, first)?;
+        for other in others {
+            let (said, status) = other.join().unwrap_or_else(|panic| resume_unwind(panic));
+            std::io::stdout().write_all(&fs::read(said)?)?;
+            worst = worst.max(status?);
         }
-        let child = child.spawn().context("cannot start another kernel")?;
-        kernels.push((child, said));
-    }
-    let mut worst = 0;
-    for (mut child, said) in kernels {
-        let status = child.wait()?;
-        if let Some(file) = said {
-            std::io::stdout().write_all(&std::fs::read(file)?)?;
-        }
-        worst = worst.max(
-            status
-                .code()
-                .and_then(|code| u8::try_from(code).ok())
-                .unwrap_or(1),
-        );
-    }
-    Ok(worst)
+        Ok(worst)
+    })
 }

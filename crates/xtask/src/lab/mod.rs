@@ -5,8 +5,10 @@ mod script;
 mod uml;
 
 use std::ffi::OsString;
+use std::fs::File;
+use std::path::Path;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
 
 use crate::install::{self, TOOLS, UML};
@@ -79,6 +81,12 @@ pub(crate) fn require(options: &LabOptions) -> Result<()> {
 pub(crate) fn run(options: &LabOptions, command: &[OsString]) -> Result<u8> {
     match options.kernel() {
         Kernel::Native => native::run(command),
-        Kernel::Uml => uml::run(&options.memory, command),
+        Kernel::Uml => uml::run(&options.memory, command, None),
     }
+}
+
+/// Runs a command in a user-mode kernel, which may be one of several; what it says goes into a file.
+pub(crate) fn run_into(options: &LabOptions, command: &[OsString], said: &Path) -> Result<u8> {
+    let file = File::create(said).with_context(|| format!("cannot write {}", said.display()))?;
+    uml::run(&options.memory, command, Some(file))
 }

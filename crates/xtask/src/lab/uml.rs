@@ -1,11 +1,12 @@
 //! User-mode Linux: a kernel with IPVS as an ordinary process, on this machine's own files.
 
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -38,7 +39,8 @@ halt -f >/dev/null 2>&1
 const RUN: &str = "stty -F /dev/tty1 raw -echo; stty -F /dev/tty2 raw -echo\n( exec COMMAND ) >/dev/tty1 2>/dev/tty2 </dev/null";
 const SHELL: &str = "setsid sh -c 'exec bash -i </dev/tty1 >/dev/tty1 2>&1'";
 
-pub(super) fn run(memory: &str, command: &[OsString]) -> Result<u8> {
+/// What the command says goes to `said`, or where this program's own output goes.
+pub(super) fn run(memory: &str, command: &[OsString], said: Option<File>) -> Result<u8> {
     if !Path::new("/lib/modules").is_dir() {
         bail!(
             "user-mode Linux needs a folder /lib/modules to put its modules: make it with `mkdir /lib/modules`"
@@ -70,6 +72,9 @@ pub(super) fn run(memory: &str, command: &[OsString]) -> Result<u8> {
         kernel
             .args(["con1=null,fd:1", "con2=null,fd:2"])
             .stdin(Stdio::null());
+    }
+    if let Some(said) = said {
+        kernel.stdout(said.try_clone()?).stderr(said);
     }
     let exit = kernel
         .status()
@@ -126,7 +131,10 @@ struct Folder {
 
 impl Folder {
     fn new() -> Result<Self> {
-        let path = target().join("lab").join(std::process::id().to_string());
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{}-{number}", std::process::id());
+        let path = target().join("lab").join(name);
         fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
         Ok(Self { path })
     }
