@@ -8,6 +8,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use anyhow::{Context as _, Result, bail};
@@ -16,6 +17,9 @@ use cargo_metadata::Message;
 use crate::demo::{build_examples, examples_variable};
 use crate::lab::{self, Kernel, LabOptions};
 use crate::workspace::{cargo_command, target};
+
+/// For each kernel that runs beside others: enough that none has much more to do, few enough that booting is cheap.
+const HANDS: usize = 4;
 
 /// Runs those that `words` select, with more in their environment; returns an exit status.
 pub(crate) fn run(
@@ -46,13 +50,14 @@ pub(crate) fn run(
     let is_flag = |word: &&OsString| word.as_bytes().starts_with(b"--");
     command.extend(words.iter().filter(is_flag).cloned());
     command.push("--exact".into());
-    let hands = (0..kernels).map(|kernel| {
+    let hands = kernels.saturating_mul(HANDS).min(names.len());
+    let dealt = (0..hands).map(|first| {
         let mut hand = command.clone();
-        // In turn: neighbours are alike, so each kernel gets as much of each kind.
-        hand.extend(names.iter().skip(kernel).step_by(kernels).cloned());
+        // In turn: neighbours are alike, so each gets as much of each kind.
+        hand.extend(names.iter().skip(first).step_by(hands).cloned());
         hand
     });
-    run_beside(options, &hands.collect::<Vec<_>>())
+    run_beside(options, kernels, &dealt.collect::<Vec<_>>())
 }
 
 fn build() -> Result<PathBuf> {
@@ -104,27 +109,30 @@ fn names(program: &Path, words: &[OsString]) -> Result<Vec<OsString>> {
         .collect())
 }
 
-/// Runs each command in a kernel of its own. What the first says is seen at once, what the others say when it has ended.
-fn run_beside(options: &LabOptions, commands: &[Vec<OsString>]) -> Result<u8> {
-    let Some((first, others)) = commands.split_first() else {
-        return Ok(0);
+/// Runs each command in a kernel of its own, so many at a time. What one says is seen when it has ended.
+fn run_beside(options: &LabOptions, kernels: usize, commands: &[Vec<OsString>]) -> Result<u8> {
+    let next = AtomicUsize::new(0);
+    let one_after_the_other = || {
+        let mut worst = 0;
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            let Some(command) = commands.get(number) else {
+                return anyhow::Ok(worst);
+            };
+            let said = target().join(format!("lab-tests-{number}.txt"));
+            let status = lab::run_into(options, command, &said);
+            std::io::stdout().write_all(&fs::read(said)?)?;
+            worst = worst.max(status?);
+        }
     };
     thread::scope(|scope| {
-        let others: Vec<_> = others
-            .iter()
-            .enumerate()
-            .map(|(number, command)| {
-                let said = target().join(format!("lab-tests-{number}.txt"));
-                scope.spawn(move || {
-                    let status = lab::run_into(options, command, &said);
-                    (said, status)
-                })
-            })
-            .collect();
-        let mut worst = lab::run(options, first)?;
-        for other in others {
-            let (said, status) = other.join().unwrap_or_else(|panic| resume_unwind(panic));
-            std::io::stdout().write_all(&fs::read(said)?)?;
+        let mut threads = Vec::new();
+        for _ in 0..kernels {
+            threads.push(scope.spawn(one_after_the_other));
+        }
+        let mut worst = 0;
+        for thread in threads {
+            let status = thread.join().unwrap_or_else(|panic| resume_unwind(panic));
             worst = worst.max(status?);
         }
         Ok(worst)
