@@ -107,7 +107,7 @@ fn measure(options: &Options) -> Result<serde_json::Value> {
     changes.sort_unstable();
     let one_endpoint = changes.get(changes.len() / 2).context("no change")?;
     let slowest = changes.last().context("no change")?;
-    let resync = process.next_sync(PATIENCE)?;
+    let resync = process.next_verification(PATIENCE)?;
     let peak = process.peak_bytes()?;
     let cpu = process.cpu()?;
     process.stop()?;

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use benches::peak_bytes;
 
 const METRICS: &str = "127.0.0.1:10249";
-const SYNCS: &str = "kubeproxy_sync_proxy_rules_duration_seconds";
+const VERIFICATIONS: &str = "ipvs_proxier_verification_seconds";
 /// `USER_HZ`, which is 100 wherever Linux runs.
 const TICKS: f64 = 100.0;
 
@@ -56,12 +56,12 @@ impl Process {
     }
 
     /// How long the next whole comparison takes, from the metrics: nothing has changed when it comes.
-    pub(crate) fn next_sync(&self, patience: Duration) -> Result<Duration> {
+    pub(crate) fn next_verification(&self, patience: Duration) -> Result<Duration> {
         let start = Instant::now();
-        let (count, sum) = syncs()?;
+        let (count, sum) = verifications()?;
         loop {
             std::thread::sleep(Duration::from_millis(200));
-            let (now, total) = syncs()?;
+            let (now, total) = verifications()?;
             if now > count {
                 return Ok(Duration::from_secs_f64((total - sum) / (now - count)));
             }
@@ -89,14 +89,14 @@ impl Process {
     }
 }
 
-/// Number and time of the syncs so far.
-fn syncs() -> Result<(f64, f64)> {
+/// Number and time of the verifications so far.
+fn verifications() -> Result<(f64, f64)> {
     let mut stream = TcpStream::connect(METRICS)?;
     stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: node\r\n\r\n")?;
     let mut text = String::new();
     stream.read_to_string(&mut text)?;
     let value = |kind: &str| {
-        let name = format!("{SYNCS}_{kind}{{ip_family=\"IPv4\"}} ");
+        let name = format!("{VERIFICATIONS}_{kind} ");
         let line = text.lines().find_map(|line| line.strip_prefix(&name));
         anyhow::Ok(line.context("no such metric")?.parse::<f64>()?)
     };

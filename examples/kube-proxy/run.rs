@@ -8,8 +8,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Result, bail};
 use ipvs_proxier::{
-    About, DataPlane, Due, HealthServer, Listener, Metrics, Notice, PlaneError, Polled, Proxier,
-    Report, Schedule, Source, Trigger,
+    About, DataPlane, Due, HealthServer, Listener, Metrics, Notice, PlaneError, Polled, Progress,
+    Proxier, Report, Schedule, Source, Trigger,
 };
 use signal_hook::consts::{SIGINT, SIGTERM};
 use tracing::{error, info, warn};
@@ -20,6 +20,8 @@ use crate::flags::Flags;
 const POLL: Duration = Duration::from_millis(250);
 /// A verification reads for about so long before it looks whether something has changed.
 const SLICE: Duration = Duration::from_millis(2);
+/// Before a verification asks again for something that is on its way.
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// Syncs once. Fails if a manifest cannot be used or an operation failed.
 pub(crate) fn once<P: DataPlane>(proxier: &mut Proxier<P>, source: &mut dyn Source) -> Result<()> {
@@ -136,12 +138,12 @@ impl<P: DataPlane> Loop<'_, P> {
     }
 
     /// Reads on for some time; what was done, if the verification came to its end.
-    fn verify_for(&mut self, time: Duration) -> Result<Option<Report>, PlaneError> {
+    fn verify_for(&mut self, time: Duration) -> Result<Progress<Report>, PlaneError> {
         let start = Instant::now();
         loop {
-            let report = self.proxier.verify_some()?;
-            if report.is_some() || start.elapsed() >= time {
-                return Ok(report);
+            let progress = self.proxier.verify_some()?;
+            if !matches!(progress, Progress::More) || start.elapsed() >= time {
+                return Ok(progress);
             }
         }
     }
@@ -183,10 +185,13 @@ impl<P: DataPlane> Loop<'_, P> {
             Due::Wait(until) => return until.saturating_duration_since(start),
             Due::Sync => self.proxier.sync(),
             Due::Verify => match self.verify_for(SLICE) {
-                Ok(Some(report)) => Ok(report),
-                Ok(None) => {
+                Ok(Progress::Done(report)) => Ok(report),
+                Ok(progress) => {
                     self.verifying += start.elapsed();
-                    return Duration::ZERO;
+                    return match progress {
+                        Progress::Waiting => PAUSE,
+                        _ => Duration::ZERO,
+                    };
                 }
                 Err(problem) => Err(problem),
             },

@@ -54,6 +54,14 @@ impl Diff<'_> {
         }
     }
 
+    /// The plan for some keys, and for the link, the sets and the rules. O(keys log keys), and the real servers of the
+    /// virtual servers among them.
+    pub(crate) fn repair(&self, mut keys: Vec<Key>) -> Plan {
+        keys.sort_unstable();
+        keys.dedup();
+        self.skeleton_and(&keys)
+    }
+
     /// The plan for everything, the link and the sets included. O(everything), and no memory for what is equal.
     pub(crate) fn everything(&self) -> Plan {
         self.skeleton_and(&self.different())

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use foldhash::{HashMap, HashSet};
-use ipvs_codec::{Destination, Family, ServiceKey};
+use ipvs_codec::{Family, ServiceKey};
 use ipvs_netfilter::ipset::Entry;
 use ipvs_netfilter::iptables::SavedRules;
 
@@ -24,7 +24,7 @@ pub struct Known {
     pub virtual_servers: HashMap<ServiceKey, Arc<VirtualServer>>,
     /// The entries of the sets that are there, of the right type.
     pub sets: HashMap<(KubeSet, Family), HashSet<Entry>>,
-    /// Virtual addresses on the dummy link. An address may be bound in both ways.
+    /// Virtual addresses on the dummy link. An address may be bound in both ways, and they are sorted.
     pub vips: BTreeMap<IpAddr, Vec<Vip>>,
     /// The rules of each family's `nat` and `filter` tables.
     pub rules: BTreeMap<Family, SavedRules>,
@@ -153,6 +153,7 @@ impl Known {
         let bound = self.vips.entry(vip.address()).or_default();
         bound.retain(|known| known.is_route() != vip.is_route());
         bound.push(vip);
+        bound.sort_unstable();
     }
 
     /// With the last IPv4 address of a link the kernel takes away its IPv4 routes too (`fib_disable_ip`).
@@ -179,44 +180,6 @@ impl Known {
     fn change(&mut self, key: &ServiceKey, change: impl FnOnce(&mut VirtualServer)) {
         if let Some(server) = self.virtual_servers.get_mut(key) {
             change(Arc::make_mut(server));
-        }
-    }
-
-    /// Overlooks weights that others have set since `before`: as in kube-proxy, an operator may take a real server out of
-    /// service by hand, and only a restart ends that. O(virtual servers), and the real servers of those that differ.
-    pub fn overlook_weights(&mut self, before: &Self, desired: &Desired) {
-        for (key, server) in &mut self.virtual_servers {
-            let (Some(wanted), Some(before)) =
-                (desired.virtual_server(key), before.virtual_servers.get(key))
-            else {
-                continue;
-            };
-            if server == wanted {
-                continue;
-            }
-            let set_by_others = |wanted: &&Destination| {
-                let found = server.real_server(wanted.addr);
-                before.real_server(wanted.addr) == Some(wanted)
-                    && found.is_some_and(|found| {
-                        found.weight != wanted.weight
-                            && **wanted
-                                == Destination {
-                                    weight: wanted.weight,
-                                    ..*found
-                                }
-                    })
-            };
-            let ours: Vec<Destination> = wanted
-                .real_servers()
-                .iter()
-                .filter(set_by_others)
-                .copied()
-                .collect();
-            if !ours.is_empty() {
-                let server = Arc::make_mut(server);
-                ours.into_iter()
-                    .for_each(|real_server| server.put(real_server));
-            }
         }
     }
 

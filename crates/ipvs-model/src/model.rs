@@ -357,6 +357,16 @@ impl Model {
         self.diff(known).everything()
     }
 
+    /// The plan for what changed since the last one, for the link, the sets and the rules, and for keys where the kernel was
+    /// found to be otherwise than known. O(change), and O(keys log keys).
+    pub fn plan_repair(&mut self, differing: Vec<Key>, known: &Known) -> Plan {
+        self.compile_stale(|_| true);
+        self.refresh_rules();
+        let mut keys = std::mem::take(&mut self.touched);
+        keys.extend(differing);
+        self.diff(known).repair(keys)
+    }
+
     /// The plan that removes what this model's node would have made, as far as `known` has it.
     #[must_use]
     pub fn plan_clean_up(&self, known: &Known) -> Plan {

@@ -52,6 +52,23 @@ impl VirtualServer {
         )
     }
 
+    /// Overlooks weights that others have set since `before`, which had those that are wanted: as in kube-proxy, an operator
+    /// may take a real server out of service by hand, and only a restart ends that. O(n log n).
+    pub fn overlook_weights(&mut self, before: &Self, wanted: &Self) {
+        for wanted in wanted.real_servers() {
+            let Some(found) = self.real_server(wanted.addr) else {
+                continue;
+            };
+            let as_wanted = Destination {
+                weight: wanted.weight,
+                ..*found
+            };
+            if before.real_server(wanted.addr) == Some(wanted) && as_wanted == *wanted {
+                self.put(*wanted);
+            }
+        }
+    }
+
     pub(crate) fn put(&mut self, real_server: Destination) {
         match self.position(real_server.addr) {
             Ok(at) => {

@@ -1,10 +1,14 @@
 use std::net::IpAddr;
 
-use netlink_packet_core::{Emitable as _, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, Parseable as _};
-use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
+use netlink_packet_core::{
+    Emitable as _, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, NlasIterator, Parseable as _,
+};
+use netlink_packet_route::address::{
+    AddressAttribute, AddressFlags, AddressHeader, AddressMessage,
+};
 use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
 use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType,
+    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::protocols::NETLINK_ROUTE;
@@ -14,6 +18,10 @@ use crate::error::{Cause, Error};
 use crate::ipvs::malformed;
 use crate::namespace::NetworkNamespace;
 
+/// `struct ifaddrmsg`.
+const ADDRESS_HEADER: usize = 8;
+const IFA_ADDRESS: u16 = 1;
+const IFA_LOCAL: u16 = 2;
 /// `RT_TABLE_LOCAL`.
 const TABLE_LOCAL: u8 = 255;
 /// `RT_TABLE_MAIN`.
@@ -182,10 +190,9 @@ impl Links {
     pub fn bindings(&mut self, link: LinkIndex) -> Result<Vec<Binding>, Error> {
         let mut bindings = Vec::new();
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {
-            self.addresses(Some(link), family, |_, address| {
-                bindings.push(Binding::Address(address))
-            })
-            .map_err(|cause| Error::new("list addresses", cause))?;
+            let take = |address| bindings.push(Binding::Address(address));
+            self.addresses(Some(link), family, |index| index == link, take)
+                .map_err(|cause| Error::new("list addresses", cause))?;
             self.routes(link, family, &mut bindings)
                 .map_err(|cause| Error::new("list local routes", cause))?;
         }
@@ -199,12 +206,12 @@ impl Links {
     pub fn addresses_except(&mut self, except: Option<LinkIndex>) -> Result<Vec<IpAddr>, Error> {
         let mut found = Vec::new();
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {
-            let take = |link: LinkIndex, address: IpAddr| {
-                if Some(link) != except && !address.is_loopback() {
+            let take = |address: IpAddr| {
+                if !address.is_loopback() {
                     found.push(address);
                 }
             };
-            self.addresses(None, family, take)
+            self.addresses(None, family, |index| Some(index) != except, take)
                 .map_err(|cause| Error::new("list addresses", cause))?;
         }
         Ok(found)
@@ -244,12 +251,13 @@ impl Links {
         Ok(found)
     }
 
-    /// Gives each address of one link, or of all, to `take`.
+    /// Gives each address of the links that are wanted to `take`. Others are not parsed: there may be thousands.
     fn addresses(
         &mut self,
         link: Option<LinkIndex>,
         family: AddressFamily,
-        mut take: impl FnMut(LinkIndex, IpAddr),
+        is_wanted: impl Fn(LinkIndex) -> bool,
+        mut take: impl FnMut(IpAddr),
     ) -> Result<(), Cause> {
         let mut message = AddressMessage::default();
         message.header.family = family;
@@ -257,12 +265,9 @@ impl Links {
         message.header.index = link.map_or(0, |link| link.0);
         let request = RouteNetlinkMessage::GetAddress(message);
         let read = |bytes: &[u8]| {
-            let message = AddressMessage::parse(bytes).map_err(malformed)?;
-            let index = LinkIndex(message.header.index);
-            if let Some(address) =
-                local_address(&message).filter(|_| link.is_none_or(|link| link == index))
-            {
-                take(index, address);
+            let header = AddressHeader::parse(bytes).map_err(malformed)?;
+            if is_wanted(LinkIndex(header.index)) {
+                local_address(bytes)?.into_iter().for_each(&mut take);
             }
             Ok(())
         };
@@ -283,8 +288,12 @@ impl Links {
         message.attributes.push(RouteAttribute::Oif(link.0));
         let request = RouteNetlinkMessage::GetRoute(message);
         let read = |bytes: &[u8]| {
-            let message = RouteMessage::parse(bytes).map_err(malformed)?;
-            found.extend(local_route(&message, link));
+            let header = RouteHeader::parse(bytes).map_err(malformed)?;
+            // Each address has one of the kernel's own.
+            if header.kind == RouteType::Local && header.protocol != RouteProtocol::Kernel {
+                let message = RouteMessage::parse(bytes).map_err(malformed)?;
+                found.extend(local_route(&message, link));
+            }
             Ok(())
         };
         self.connection
@@ -379,24 +388,31 @@ fn route_message(link: LinkIndex, address: IpAddr, source: Option<IpAddr>) -> Ro
     message
 }
 
-fn local_address(message: &AddressMessage) -> Option<IpAddr> {
-    let local = message.attributes.iter().find_map(|attr| match attr {
-        AddressAttribute::Local(address) => Some(*address),
-        _ => None,
-    });
-    let address = local.or_else(|| {
-        message.attributes.iter().find_map(|attr| match attr {
-            AddressAttribute::Address(address) => Some(*address),
-            _ => None,
-        })
-    })?;
-    let link_local = matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
-    (!link_local).then_some(address)
+/// Only what is asked for of an address message: a node may have thousands of them.
+fn local_address(message: &[u8]) -> Result<Option<IpAddr>, Cause> {
+    let attributes = message.get(ADDRESS_HEADER..).unwrap_or_default();
+    let (mut local, mut other) = (None, None);
+    for attribute in NlasIterator::new(attributes) {
+        let attribute = attribute.map_err(malformed)?;
+        match attribute.kind() {
+            IFA_LOCAL => local = address(attribute.value()),
+            IFA_ADDRESS => other = address(attribute.value()),
+            _ => {}
+        }
+    }
+    let link_local =
+        |address: &IpAddr| matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
+    Ok(local.or(other).filter(|address| !link_local(address)))
+}
+
+fn address(bytes: &[u8]) -> Option<IpAddr> {
+    let ipv4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+    ipv4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from))
+        .ok()
 }
 
 fn local_route(message: &RouteMessage, link: LinkIndex) -> Option<Binding> {
     let header = &message.header;
-    let ours = header.kind == RouteType::Local && header.protocol != RouteProtocol::Kernel;
     let (mut destination, mut source, mut by_link) = (None, None, false);
     for attr in &message.attributes {
         match attr {
@@ -406,9 +422,8 @@ fn local_route(message: &RouteMessage, link: LinkIndex) -> Option<Binding> {
             _ => {}
         }
     }
-    let destination = destination.filter(|address| {
-        ours && by_link && header.destination_prefix_length == family_of(*address).1
-    })?;
+    let destination = destination
+        .filter(|address| by_link && header.destination_prefix_length == family_of(*address).1)?;
     Some(Binding::Route(destination, source))
 }
 

@@ -55,6 +55,8 @@ pub struct IpvsReader {
 #[derive(Debug)]
 enum At {
     Start,
+    /// Within a list whose services are with the caller.
+    List,
     Listing(Vec<ObservedService>),
     /// What is still to be read, the next one last.
     Servers(Vec<ObservedService>),
@@ -92,9 +94,14 @@ impl IpvsReader {
         match std::mem::replace(&mut self.at, At::Start) {
             At::Start => {
                 self.ipvs.begin_listing().map_err(listing)?;
-                self.list(Vec::new()).map_err(listing)
+                self.list_all(Vec::new()).map_err(listing)
             }
-            At::Listing(found) => self.list(found).map_err(listing),
+            At::List => {
+                self.at = At::List;
+                self.restart()?;
+                self.step(services)
+            }
+            At::Listing(found) => self.list_all(found).map_err(listing),
             At::Servers(left) if left.is_empty() => Ok(Slice::Complete),
             At::Servers(mut left) => {
                 let keep = left.len().saturating_sub(services.max(1));
@@ -108,7 +115,39 @@ impl IpvsReader {
         }
     }
 
-    fn list(&mut self, mut found: Vec<ObservedService>) -> Result<Slice, Cause> {
+    /// Reads the next chunk of the list of services alone; whether it was the last. The next call starts over then. Where a
+    /// list takes several chunks and the table changes meanwhile, it may pass over some and name others twice.
+    ///
+    /// # Errors
+    /// Whatever the kernel refuses. The next call starts over.
+    pub fn list(&mut self, found: &mut Vec<ObservedService>) -> Result<bool, Error> {
+        if !matches!(self.at, At::List) {
+            self.restart()?;
+            self.ipvs.begin_listing().map_err(listing)?;
+        }
+        self.at = At::Start;
+        let done = self.ipvs.next_chunk(found).map_err(listing)?;
+        if !done {
+            self.at = At::List;
+        }
+        Ok(done)
+    }
+
+    /// Starts over, wherever it is: a list that was begun is read to its end, since a socket has but one at a time.
+    ///
+    /// # Errors
+    /// Whatever the kernel refuses.
+    pub fn restart(&mut self) -> Result<(), Error> {
+        if let At::List | At::Listing(_) = std::mem::replace(&mut self.at, At::Start) {
+            let mut rest = Vec::new();
+            while !self.ipvs.next_chunk(&mut rest).map_err(listing)? {
+                rest.clear();
+            }
+        }
+        Ok(())
+    }
+
+    fn list_all(&mut self, mut found: Vec<ObservedService>) -> Result<Slice, Cause> {
         let done = self.ipvs.next_chunk(&mut found)?;
         self.at = if done {
             // The list may name one twice after it shifted.

@@ -1,11 +1,11 @@
 use std::net::{IpAddr, SocketAddr};
 
 use ipvs_codec::{Family, ServiceKey};
-use ipvs_model::{Known, KubeSet, Operation};
+use ipvs_model::{Desired, Known, KubeSet, Operation};
 use ipvs_netfilter::conntrack::Flow;
 
 use crate::error::PlaneError;
-use crate::observation::Observation;
+use crate::observation::{Observation, PAUSE};
 
 /// A leaving real server and the connections that it still has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,19 +18,45 @@ pub struct Connections {
     pub count: u64,
 }
 
-/// A part of the state that is read at once, in this order. Between two of them changes can be applied.
+/// A part of the state that is read at once. Between two of them changes can be applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part<'a> {
+    /// Nothing yet: what was read halfway is forgotten, and what takes long can be begun.
+    Start,
     /// The dummy link, and what is bound to it.
     Link,
-    /// The virtual servers, without real servers.
-    VirtualServers,
-    /// The real servers of some of them; one that is gone is passed over.
+    /// The next chunk of the list of virtual servers, without real servers. Where it takes several, some may be missing
+    /// or outdated.
+    List,
+    /// Some virtual servers, without real servers; none for one that is not there.
+    VirtualServers(&'a [ServiceKey]),
+    /// The real servers of some of them.
     RealServers(&'a [ServiceKey]),
     /// A set, if it is there, and its members.
     Set(KubeSet, Family),
     /// The rules of a family.
     Rules(Family),
+}
+
+/// How far something is that is done bit by bit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress<T = ()> {
+    /// There is more to do.
+    More,
+    /// There is more to do, and it waits for something: ask again in a millisecond.
+    Waiting,
+    /// It is done.
+    Done(T),
+}
+
+impl<T> Progress<T> {
+    /// What came of it, if it is done.
+    pub fn done(self) -> Option<T> {
+        match self {
+            Self::Done(result) => Some(result),
+            Self::More | Self::Waiting => None,
+        }
+    }
 }
 
 /// What became of an operation. Boxed, since there are many and few fail.
@@ -39,7 +65,8 @@ pub type Outcome = Result<(), Box<PlaneError>>;
 /// What programs the kernel: Linux itself ([`Linux`](crate::Linux)) or a simulation of it
 /// ([`Simulated`](crate::Simulated)), which obeys the same rules.
 pub trait DataPlane {
-    /// Reads a part of the state of some families, and puts it in the place of what was known of it.
+    /// Reads a part of the state of some families into `found`, which has nothing of it; for real servers it has their
+    /// virtual servers. [`Part::List`] and [`Part::Rules`] may take several calls, in between which other parts may be read.
     ///
     /// # Errors
     /// [`PlaneError`] when it cannot be read; nothing may then be concluded about any part.
@@ -47,17 +74,23 @@ pub trait DataPlane {
         &mut self,
         part: Part<'_>,
         families: &[Family],
-        known: &mut Known,
-    ) -> Result<(), PlaneError>;
+        found: &mut Known,
+    ) -> Result<Progress, PlaneError>;
 
-    /// Reads the state of some families, part after part.
+    /// Reads the state of some families, part after part. Waits for processes.
     ///
     /// # Errors
     /// As [`read`](Self::read).
     fn observe(&mut self, families: &[Family]) -> Result<Known, PlaneError> {
         let mut observation = Observation::new(families);
-        while !observation.read_on(self)? {}
-        Ok(observation.into_known())
+        let mut known = Known::default();
+        loop {
+            match observation.read_on(self, &mut known, &Desired::default())? {
+                Progress::More => {}
+                Progress::Waiting => std::thread::sleep(PAUSE),
+                Progress::Done(()) => return Ok(known),
+            }
+        }
     }
 
     /// The addresses of the node's links, but for the dummy link, loopback and IPv6 link-local ones.

@@ -15,7 +15,7 @@ mod schedule;
 mod simulated;
 mod source;
 
-pub use dataplane::{Connections, DataPlane, Outcome, Part};
+pub use dataplane::{Connections, DataPlane, Outcome, Part, Progress};
 pub use error::{Failure, PlaneError};
 pub use health::{Health, HealthAnswer};
 #[cfg(feature = "health")]

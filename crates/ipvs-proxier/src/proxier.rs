@@ -8,10 +8,10 @@ use ipvs_model::{Desired, Known, Model, Operation, Phase, Plan, Problem};
 use ipvs_netfilter::conntrack::Flow;
 use tracing::{debug, info, warn};
 
-use crate::dataplane::DataPlane;
+use crate::dataplane::{DataPlane, Progress};
 use crate::error::{Failure, PlaneError};
 use crate::held_back::HeldBack;
-use crate::observation::Observation;
+use crate::observation::{Observation, PAUSE};
 
 const ENOENT: i32 = 2;
 
@@ -26,6 +26,17 @@ pub struct Report {
     pub plan: Plan,
     /// Those that failed.
     pub failures: Vec<Failure>,
+}
+
+/// What is known of the data plane's state.
+#[derive(Debug, Default)]
+enum Knowledge {
+    /// It must be read before anything is concluded from it.
+    #[default]
+    None,
+    /// Parts of it, while it is read for the first time.
+    Partial(Known),
+    All(Known),
 }
 
 /// Keeps a data plane equal to a model.
@@ -48,8 +59,7 @@ pub struct Report {
 pub struct Proxier<P> {
     model: Model,
     plane: P,
-    /// `None` while the state must be read before anything is concluded from it.
-    known: Option<Known>,
+    known: Knowledge,
     /// A verification that is going on.
     observation: Option<Observation>,
     /// Virtual servers that may have draining real servers, so that a change need not look at all of them, and since
@@ -69,7 +79,7 @@ impl<P: DataPlane> Proxier<P> {
         Self {
             model,
             plane,
-            known: None,
+            known: Knowledge::None,
             observation: None,
             draining: BTreeMap::new(),
             flows_due: BTreeSet::new(),
@@ -92,7 +102,17 @@ impl<P: DataPlane> Proxier<P> {
     /// The state as far as it is known.
     #[must_use]
     pub const fn known(&self) -> Option<&Known> {
-        self.known.as_ref()
+        match &self.known {
+            Knowledge::All(known) => Some(known),
+            _ => None,
+        }
+    }
+
+    fn take_known(&mut self) -> Option<Known> {
+        match std::mem::take(&mut self.known) {
+            Knowledge::All(known) => Some(known),
+            _ => None,
+        }
     }
 
     /// The model.
@@ -112,8 +132,7 @@ impl<P: DataPlane> Proxier<P> {
     /// [`PlaneError`] when the node's addresses cannot be read.
     pub fn prepare(&mut self) -> Result<(), PlaneError> {
         if !self.prepared {
-            let addresses = self.plane.node_addresses()?;
-            self.model.change(Change::NodeAddresses(addresses));
+            self.look_around()?;
             self.prepared = true;
         }
         self.model.compile_ahead();
@@ -126,7 +145,7 @@ impl<P: DataPlane> Proxier<P> {
     /// # Errors
     /// [`PlaneError`] when the state must be read and cannot be. What was applied stays.
     pub fn sync(&mut self) -> Result<Report, PlaneError> {
-        match self.known.take() {
+        match self.take_known() {
             Some(known) => {
                 let plan = self.model.plan(&known);
                 Ok(self.apply(plan, known))
@@ -135,42 +154,82 @@ impl<P: DataPlane> Proxier<P> {
         }
     }
 
-    /// Reads everything, compares, and repairs what differs, but for weights that others set. O(everything).
+    /// Reads everything, compares, and repairs what differs, but for weights that others set. O(everything). Waits for
+    /// processes.
     ///
     /// # Errors
     /// [`PlaneError`] when the state cannot be read; nothing is then changed.
     pub fn verify(&mut self) -> Result<Report, PlaneError> {
-        self.observation = None;
+        if let Some(observation) = &mut self.observation {
+            observation.restart();
+        }
         loop {
-            if let Some(report) = self.verify_some()? {
-                return Ok(report);
+            match self.verify_some()? {
+                Progress::More => {}
+                Progress::Waiting => std::thread::sleep(PAUSE),
+                Progress::Done(report) => return Ok(report),
             }
         }
     }
 
-    /// Goes on with a verification, or begins one: reads a part of the state. After the last one it compares and repairs,
-    /// and returns what it did. Changes can be synced in between. O(part), and O(everything) at the end, for comparing.
+    /// Goes on with a verification, or begins one: reads a part of the state and compares it with what is known of it.
+    /// After the last one it repairs what differs, and returns what it did. Changes can be synced in between. O(part), and
+    /// O(differences) at the end; O(everything) the first time and after a sync with failures, when nothing is known.
     ///
     /// # Errors
     /// [`PlaneError`] when the state cannot be read; nothing is then changed, and the next call begins anew.
-    pub fn verify_some(&mut self) -> Result<Option<Report>, PlaneError> {
+    pub fn verify_some(&mut self) -> Result<Progress<Report>, PlaneError> {
+        if self
+            .observation
+            .as_ref()
+            .is_none_or(Observation::is_at_start)
+        {
+            self.look_around()?;
+        }
         let begun = self.observation.take();
         let mut observation =
             begun.unwrap_or_else(|| Observation::new(&self.model.config().families));
-        if !observation.read_on(&mut self.plane)? {
-            self.observation = Some(observation);
-            return Ok(None);
+        let (mut known, is_first) = match std::mem::take(&mut self.known) {
+            Knowledge::All(known) => (known, false),
+            Knowledge::Partial(known) => (known, true),
+            Knowledge::None => (Known::default(), true),
+        };
+        let progress = observation.read_on(&mut self.plane, &mut known, self.model.desired());
+        if let Ok(Progress::Done(())) = progress {
+            let report = if is_first {
+                self.build(known)
+            } else {
+                let differing = observation.into_differing();
+                let plan = self.model.plan_repair(differing, &known);
+                self.apply(plan, known)
+            };
+            return Ok(Progress::Done(report));
         }
-        let mut known = observation.into_known();
+        self.observation = Some(observation);
+        self.known = if is_first {
+            Knowledge::Partial(known)
+        } else {
+            Knowledge::All(known)
+        };
+        Ok(match progress? {
+            Progress::Waiting => Progress::Waiting,
+            _ => Progress::More,
+        })
+    }
+
+    /// What the node itself has that services depend on.
+    fn look_around(&mut self) -> Result<(), PlaneError> {
         let addresses = self.plane.node_addresses()?;
-        if let Some(before) = &self.known {
-            known.overlook_weights(before, self.model.desired());
-        }
         self.model.change(Change::NodeAddresses(addresses));
         if self.model.config().never_bind.gateways {
             let gateways = self.plane.gateways()?;
             self.model.change(Change::Gateways(gateways));
         }
+        Ok(())
+    }
+
+    /// Makes of what was found what should be there.
+    fn build(&mut self, mut known: Known) -> Report {
         let mut report = Report::default();
         // A node that has nothing yet gets what everything else waits for before the rest is planned.
         if known.virtual_servers.is_empty() && self.model.service_count() > MANY {
@@ -182,7 +241,7 @@ impl<P: DataPlane> Proxier<P> {
             self.draining.entry(key).or_default();
         }
         self.carry_out(plan, &mut known, &mut report);
-        Ok(Some(self.finish(report, known)))
+        self.finish(report, known)
     }
 
     /// Removes the draining real servers that have no connections left, or whose deadline (of the Service or of the
@@ -198,7 +257,7 @@ impl<P: DataPlane> Proxier<P> {
         }
         let keys: Vec<ServiceKey> = self.draining.keys().copied().collect();
         let connections = self.plane.connections(&keys)?;
-        let Some(known) = self.known.take() else {
+        let Some(known) = self.take_known() else {
             return Ok(Report::default());
         };
         let desired = self.model.desired();
@@ -248,7 +307,7 @@ impl<P: DataPlane> Proxier<P> {
 
     /// Leaves out virtual servers that have no draining real servers any more.
     fn forget_drained(&mut self) {
-        if let Some(known) = &self.known {
+        if let Knowledge::All(known) = &self.known {
             let desired = self.model.desired();
             self.draining
                 .retain(|key, _| known.draining_of(key, desired).next().is_some());
@@ -270,7 +329,7 @@ impl<P: DataPlane> Proxier<P> {
     /// Whether real servers may be waiting for the end of their connections. O(1).
     #[must_use]
     pub fn is_draining(&self) -> bool {
-        self.known.is_some() && !self.draining.is_empty()
+        self.known().is_some() && !self.draining.is_empty()
     }
 
     /// Virtual servers that may have such real servers. O(1).
@@ -370,9 +429,6 @@ impl<P: DataPlane> Proxier<P> {
                 Ok(()) => {
                     debug!("{operation}");
                     known.applied(operation);
-                    if let Some(observation) = &mut self.observation {
-                        observation.applied(operation);
-                    }
                     self.note_drain(operation);
                     self.flows_due.extend(changed_udp(operation));
                 }
@@ -408,8 +464,12 @@ impl<P: DataPlane> Proxier<P> {
             self.observation = None;
         }
         // What a failed operation left behind is not known.
-        self.known = failures.is_empty().then_some(known);
-        if self.known.is_some() {
+        self.known = if failures.is_empty() {
+            Knowledge::All(known)
+        } else {
+            Knowledge::None
+        };
+        if self.known().is_some() {
             self.forget_stale_flows();
         }
         report

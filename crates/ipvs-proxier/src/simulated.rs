@@ -11,7 +11,7 @@ use ipvs_netfilter::conntrack::Flow;
 use ipvs_netfilter::ipset::SetSpec;
 use ipvs_netlink::{Cause, KernelError};
 
-use crate::dataplane::{Connections, DataPlane, Outcome, Part};
+use crate::dataplane::{Connections, DataPlane, Outcome, Part, Progress};
 use crate::error::PlaneError;
 
 const ENOENT: i32 = 2;
@@ -177,43 +177,48 @@ impl DataPlane for Simulated {
         &mut self,
         part: Part<'_>,
         _families: &[Family],
-        known: &mut Known,
-    ) -> Result<(), PlaneError> {
+        found: &mut Known,
+    ) -> Result<Progress, PlaneError> {
         let state = &self.state;
+        let bare = |(key, server): (&ServiceKey, &Arc<VirtualServer>)| {
+            let server = VirtualServer::new(server.service, Vec::new());
+            (*key, Arc::new(server))
+        };
         match part {
+            Part::Start => self.reads += 1,
             Part::Link => {
-                self.reads += 1;
-                known.link = state.link;
-                known.vips.clone_from(&state.vips);
+                found.link = state.link;
+                found.vips.clone_from(&state.vips);
             }
-            Part::VirtualServers => {
-                let bare = |server: &Arc<VirtualServer>| {
-                    Arc::new(VirtualServer::new(server.service, Vec::new()))
-                };
-                let servers = state.virtual_servers.iter();
-                known.virtual_servers = servers.map(|(key, server)| (*key, bare(server))).collect();
+            Part::List => found
+                .virtual_servers
+                .extend(state.virtual_servers.iter().map(bare)),
+            Part::VirtualServers(keys) => {
+                let servers = keys
+                    .iter()
+                    .filter_map(|key| state.virtual_servers.get_key_value(key));
+                found.virtual_servers.extend(servers.map(bare));
             }
             Part::RealServers(keys) => {
                 for key in keys {
-                    let known = known.virtual_servers.get_mut(key);
-                    if let Some((known, found)) = known.zip(state.virtual_servers.get(key)) {
-                        known.clone_from(found);
+                    let place = found.virtual_servers.get_mut(key);
+                    if let Some((place, server)) = place.zip(state.virtual_servers.get(key)) {
+                        place.clone_from(server);
                     }
                 }
             }
             Part::Set(set, family) => {
-                let found = state.sets.get_key_value(&(set, family));
-                let found = found.map(|(set, entries)| (*set, entries.clone()));
-                known.sets.extend(found);
+                let set = state.sets.get_key_value(&(set, family));
+                let set = set.map(|(set, entries)| (*set, entries.clone()));
+                found.sets.extend(set);
             }
             Part::Rules(family) => {
                 let rules = state.rules.get_key_value(&family);
-                known
-                    .rules
-                    .extend(rules.map(|(family, rules)| (*family, rules.clone())));
+                let rules = rules.map(|(family, rules)| (*family, rules.clone()));
+                found.rules.extend(rules);
             }
         }
-        Ok(())
+        Ok(Progress::Done(()))
     }
 
     fn node_addresses(&mut self) -> Result<Vec<IpAddr>, PlaneError> {

@@ -3,15 +3,18 @@
 mod histories;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use histories::{change, foreign, last_words, model, nothing_wanted_goes};
 use ipvs_codec::{Family, Service as VirtualService, ServiceKey};
 use ipvs_model::input::Change;
-use ipvs_model::{Config, Foreign, Known, Model, Operation, Plan};
+use ipvs_model::{Config, Foreign, Known, Model, Operation, Plan, VirtualServer};
 use ipvs_netfilter::conntrack::Flow;
 use ipvs_netlink::{Cause, KernelError};
-use ipvs_proxier::{Connections, DataPlane, Outcome, Part, PlaneError, Proxier, Simulated};
+use ipvs_proxier::{
+    Connections, DataPlane, Outcome, Part, PlaneError, Progress, Proxier, Simulated,
+};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
@@ -33,16 +36,55 @@ struct Faulty {
     /// One in so many; 0 never.
     one_in: u64,
     faults: u32,
+    /// The rest of a list of virtual servers, as it was when it was begun.
+    listed: Option<Listed>,
+}
+
+#[derive(Debug)]
+struct Listed {
+    rest: Vec<(ServiceKey, Arc<VirtualServer>)>,
+    /// What the kernel had been told when it was begun.
+    messages: u64,
 }
 
 impl Faulty {
-    fn fails(&mut self) -> bool {
+    fn chance(&mut self, one_in: u64) -> bool {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;
         self.random ^= self.random << 17;
-        let fails = self.one_in > 0 && (self.random >> 8).is_multiple_of(self.one_in);
+        one_in > 0 && (self.random >> 8).is_multiple_of(one_in)
+    }
+
+    fn fails(&mut self) -> bool {
+        let fails = self.chance(self.one_in);
         self.faults += u32::from(fails);
         fails
+    }
+
+    /// The list comes in chunks of one or two, outdated, and with gaps where the table has shifted.
+    fn list_on(&mut self, families: &[Family], found: &mut Known) -> Progress {
+        let Listed { mut rest, messages } = self.listed.take().unwrap_or_else(|| {
+            let mut all = Known::default();
+            let read = self.kernel.read(Part::List, families, &mut all);
+            assert!(read.is_ok());
+            Listed {
+                rest: all.virtual_servers.into_iter().collect(),
+                messages: self.kernel.messages(),
+            }
+        });
+        if rest.len() <= 1 {
+            // The last one, or a list that is read at once: such a one is right.
+            found.virtual_servers.extend(rest);
+            return Progress::Done(());
+        }
+        let at = rest.len() - 1 - usize::from(self.chance(2));
+        let mut some = rest.split_off(at);
+        if messages != self.kernel.messages() && self.chance(2) {
+            some.pop();
+        }
+        found.virtual_servers.extend(some);
+        self.listed = Some(Listed { rest, messages });
+        Progress::More
     }
 
     fn or_fail<T>(
@@ -61,15 +103,22 @@ impl DataPlane for Faulty {
         &mut self,
         part: Part<'_>,
         families: &[Family],
-        known: &mut Known,
-    ) -> Result<(), PlaneError> {
+        found: &mut Known,
+    ) -> Result<Progress, PlaneError> {
         match part {
+            Part::Start => self.listed = None,
             // With all parts, hardly any reading would come to its end.
-            Part::VirtualServers | Part::Rules(_) => {
-                self.or_fail(|kernel| kernel.read(part, families, known))
+            Part::List => {
+                if self.fails() {
+                    return Err(error(ENOBUFS));
+                }
+                return Ok(self.list_on(families, found));
             }
-            _ => self.kernel.read(part, families, known),
+            Part::Rules(_) if self.fails() => return Err(error(ENOBUFS)),
+            Part::Rules(_) if self.chance(3) => return Ok(Progress::Waiting),
+            _ => {}
         }
+        self.kernel.read(part, families, found)
     }
 
     fn node_addresses(&mut self) -> Result<Vec<IpAddr>, PlaneError> {
@@ -122,6 +171,7 @@ fn proxier(seed: u64, foreign: Foreign) -> Proxier<Faulty> {
         random: seed | 1,
         one_in: 0,
         faults: 0,
+        listed: None,
     };
     Proxier::new(Model::new(config), plane)
 }
@@ -164,7 +214,7 @@ proptest! {
                 let report = match step {
                     0 => proxier.sync().map(Some),
                     1 => proxier.drain(now).map(Some),
-                    _ => proxier.verify_some(),
+                    _ => proxier.verify_some().map(Progress::done),
                 };
                 let Ok(Some(report)) = report else { continue };
                 nothing_wanted_goes(&report.plan, proxier.model())?;
@@ -209,14 +259,14 @@ proptest! {
             batch.iter().for_each(|change| take(&mut proxier, change));
             prop_assert!(proxier.sync().unwrap().failures.is_empty());
             for _ in 0..parts {
-                if let Some(report) = proxier.verify_some().unwrap() {
+                if let Progress::Done(report) = proxier.verify_some().unwrap() {
                     prop_assert!(report.plan.is_empty(), "{}", report.plan);
                     verifications += 1;
                 }
             }
         }
         while verifications == 0 {
-            let report = proxier.verify_some().unwrap();
+            let report = proxier.verify_some().unwrap().done();
             prop_assert!(report.as_ref().is_none_or(|report| report.plan.is_empty()), "{report:?}");
             verifications += u32::from(report.is_some());
         }
@@ -252,7 +302,7 @@ fn a_million_events_end_where_a_fresh_start_does() {
             let event = some.new_tree(&mut runner).unwrap().current();
             take(&mut proxier, &event);
             history.push(event);
-            let part = (event_number % 16 == 0).then(|| proxier.verify_some().ok().flatten());
+            let part = (event_number % 16 == 0).then(|| proxier.verify_some().ok()?.done());
             for report in [proxier.sync().ok(), part.flatten()] {
                 let Some(report) = report else { continue };
                 nothing_wanted_goes(&report.plan, proxier.model()).unwrap();

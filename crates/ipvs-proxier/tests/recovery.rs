@@ -7,7 +7,9 @@ use ipvs_codec::{Destination, Family, Protocol, Scheduler, Service, ServiceKey};
 use ipvs_model::input::{Change, Manifest};
 use ipvs_model::{Config, Known, KubeSet, Model, Operation};
 use ipvs_netfilter::conntrack::Flow;
-use ipvs_proxier::{Connections, DataPlane, Outcome, Part, PlaneError, Proxier, Simulated};
+use ipvs_proxier::{
+    Connections, DataPlane, Outcome, Part, PlaneError, Progress, Proxier, Simulated,
+};
 
 fn changes(json: &str) -> Vec<Change> {
     serde_json::from_str::<Manifest>(json)
@@ -382,9 +384,9 @@ impl DataPlane for Refusing {
         &mut self,
         part: Part<'_>,
         families: &[Family],
-        known: &mut Known,
-    ) -> Result<(), PlaneError> {
-        self.kernel.read(part, families, known)
+        found: &mut Known,
+    ) -> Result<Progress, PlaneError> {
+        self.kernel.read(part, families, found)
     }
 
     fn node_addresses(&mut self) -> Result<Vec<IpAddr>, PlaneError> {

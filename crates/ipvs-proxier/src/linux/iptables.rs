@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
+use std::thread::{self, JoinHandle};
 
 use ipvs_codec::Family;
 use ipvs_netfilter::iptables::SavedRules;
@@ -86,8 +87,14 @@ impl Iptables {
         format!("{name}{}-{action}", self.suffix)
     }
 
-    pub(super) fn save(self, family: Family) -> Result<SavedRules, PlaneError> {
-        run(&self.program(family, "save"), &[], "").map(|text| SavedRules::parse(&text))
+    /// Starts to read the rules of a family. The process runs beside whatever else is done.
+    pub(super) fn start_save(self, family: Family) -> Result<Saving, PlaneError> {
+        let program = self.program(family, "save");
+        let failed = |error: std::io::Error| failed(&program, error.to_string());
+        let name = program.clone();
+        let save = move || run(&name, &[], "").map(|text| SavedRules::parse(&text));
+        let thread = thread::Builder::new().spawn(save).map_err(failed)?;
+        Ok(Saving { program, thread })
     }
 
     pub(super) fn restore(self, family: Family, text: &str) -> Result<(), PlaneError> {
@@ -97,6 +104,25 @@ impl Iptables {
             text,
         )
         .map(|_| ())
+    }
+}
+
+/// Rules that are being read.
+#[derive(Debug)]
+pub(super) struct Saving {
+    program: String,
+    thread: JoinHandle<Result<SavedRules, PlaneError>>,
+}
+
+impl Saving {
+    pub(super) fn is_finished(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    /// The rules. Waits for them.
+    pub(super) fn finish(self) -> Result<SavedRules, PlaneError> {
+        let ended = |_panic| failed(&self.program, "its thread ended".to_owned());
+        self.thread.join().map_err(ended)?
     }
 }
 
@@ -111,11 +137,15 @@ fn version(text: &str) -> Option<[u32; 3]> {
     Some([next()?, next()?, next()?])
 }
 
-fn run(program: &str, arguments: &[&str], input: &str) -> Result<String, PlaneError> {
-    let failed = |reason: String| PlaneError::Program {
+fn failed(program: &str, reason: String) -> PlaneError {
+    PlaneError::Program {
         program: program.to_owned(),
         reason,
-    };
+    }
+}
+
+fn run(program: &str, arguments: &[&str], input: &str) -> Result<String, PlaneError> {
+    let failed = |reason: String| failed(program, reason);
     let io_failed = |error: std::io::Error| failed(error.to_string());
     let mut child = Command::new(program)
         .args(arguments)

@@ -1,6 +1,7 @@
 mod iptables;
 mod observe;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::Path;
 
@@ -8,11 +9,11 @@ use ipvs_codec::{Family, Request, ServiceKey};
 use ipvs_model::{Known, Operation, Vip};
 use ipvs_netfilter::conntrack::Flow;
 use ipvs_netfilter::ipset;
-use ipvs_netlink::{Binding, Cause, Conntrack, IpSets, Ipvs, KernelError, Links};
+use ipvs_netlink::{Binding, Cause, Conntrack, IpSets, Ipvs, IpvsReader, KernelError, Links};
 
-use self::iptables::Iptables;
 pub use self::iptables::IptablesBackend;
-use crate::dataplane::{Connections, DataPlane, Outcome, Part};
+use self::iptables::{Iptables, Saving};
+use crate::dataplane::{Connections, DataPlane, Outcome, Part, Progress};
 use crate::error::PlaneError;
 
 /// The name of the dummy link that virtual addresses are bound to.
@@ -30,6 +31,10 @@ pub struct Linux {
     sets: IpSets,
     flows: Conntrack,
     iptables: Iptables,
+    /// A socket of its own: a list takes several calls.
+    lister: IpvsReader,
+    /// Rules that are on their way.
+    saving: BTreeMap<Family, Saving>,
 }
 
 impl Linux {
@@ -54,6 +59,8 @@ impl Linux {
             sets: IpSets::open()?,
             flows: Conntrack::open()?,
             iptables: Iptables::detect(backend)?,
+            lister: IpvsReader::open()?,
+            saving: BTreeMap::new(),
         })
     }
 
@@ -151,6 +158,7 @@ impl Linux {
                 family, restore, ..
             }
             | Operation::RemoveRules { family, restore } => {
+                self.saving.remove(family);
                 self.iptables.restore(*family, restore)?;
             }
             _ => {}
@@ -242,9 +250,9 @@ impl DataPlane for Linux {
         &mut self,
         part: Part<'_>,
         families: &[Family],
-        known: &mut Known,
-    ) -> Result<(), PlaneError> {
-        self.read_part(part, families, known)
+        found: &mut Known,
+    ) -> Result<Progress, PlaneError> {
+        self.read_part(part, families, found)
     }
 
     fn node_addresses(&mut self) -> Result<Vec<IpAddr>, PlaneError> {

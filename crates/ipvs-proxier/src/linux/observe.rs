@@ -2,40 +2,52 @@
 
 use std::sync::Arc;
 
-use ipvs_codec::{Family, ServiceKey};
+use ipvs_codec::{Family, ObservedService, ServiceKey};
 use ipvs_model::{Known, KubeSet, Vip, VirtualServer};
 use ipvs_netlink::Binding;
 
 use super::{LINK, Linux};
-use crate::dataplane::Part;
+use crate::dataplane::{Part, Progress};
 use crate::error::PlaneError;
 
 impl Linux {
-    /// One dump of the services, one for each service's destinations, one for each set, four for addresses and routes,
-    /// and one process for each family's rules.
+    /// One dump of the services, or two at start, one for each service's destinations, one for each set, four for addresses
+    /// and routes, and one process for each family's rules, beside all that.
     pub(super) fn read_part(
         &mut self,
         part: Part<'_>,
         families: &[Family],
-        known: &mut Known,
-    ) -> Result<(), PlaneError> {
+        found: &mut Known,
+    ) -> Result<Progress, PlaneError> {
         match part {
-            Part::Link => self.read_link(families, known),
-            Part::VirtualServers => self.read_virtual_servers(families, known),
-            Part::RealServers(keys) => keys
-                .iter()
-                .try_for_each(|key| self.read_real_servers(key, known)),
-            Part::Set(set, family) => self.read_set(set, family, known),
-            Part::Rules(family) => {
-                known.rules.insert(family, self.iptables.save(family)?);
-                Ok(())
+            Part::Start => {
+                self.lister.restart()?;
+                self.saving.clear();
+                for family in families {
+                    self.saving
+                        .insert(*family, self.iptables.start_save(*family)?);
+                }
             }
+            Part::Link => self.read_link(families, found)?,
+            Part::List => return self.read_list(families, found),
+            Part::VirtualServers(keys) => {
+                for key in keys {
+                    let server = self.ipvs.service(key)?;
+                    found.virtual_servers.extend(server.map(bare));
+                }
+            }
+            Part::RealServers(keys) => {
+                for key in keys {
+                    self.read_real_servers(key, found)?;
+                }
+            }
+            Part::Set(set, family) => self.read_set(set, family, found)?,
+            Part::Rules(family) => return self.read_rules(family, found),
         }
+        Ok(Progress::Done(()))
     }
 
     fn read_link(&mut self, families: &[Family], known: &mut Known) -> Result<(), PlaneError> {
-        known.link = None;
-        known.vips.clear();
         let Some(link) = self.links.find(LINK)? else {
             return Ok(());
         };
@@ -52,22 +64,39 @@ impl Linux {
         Ok(())
     }
 
-    fn read_virtual_servers(
+    fn read_list(
         &mut self,
         families: &[Family],
-        known: &mut Known,
-    ) -> Result<(), PlaneError> {
-        known.virtual_servers.clear();
-        for observed in self.ipvs.services()? {
-            let key = observed.service.key;
-            // Services by firewall mark are never ours.
-            if matches!(key, ServiceKey::Fwmark { .. }) || !families.contains(&key.family()) {
-                continue;
-            }
-            let server = VirtualServer::new(observed.service, Vec::new());
-            known.virtual_servers.insert(key, Arc::new(server));
+        found: &mut Known,
+    ) -> Result<Progress, PlaneError> {
+        let mut services = Vec::new();
+        let done = self.lister.list(&mut services)?;
+        // Services by firewall mark are never ours.
+        let of_ours = |observed: &ObservedService| match observed.service.key {
+            ServiceKey::Fwmark { .. } => false,
+            key => families.contains(&key.family()),
+        };
+        let of_ours = services.into_iter().filter(of_ours);
+        found.virtual_servers.extend(of_ours.map(bare));
+        Ok(if done {
+            Progress::Done(())
+        } else {
+            Progress::More
+        })
+    }
+
+    /// A process that was started before the rules were written is of no use any more.
+    fn read_rules(&mut self, family: Family, found: &mut Known) -> Result<Progress, PlaneError> {
+        let saving = match self.saving.remove(&family) {
+            Some(saving) => saving,
+            None => self.iptables.start_save(family)?,
+        };
+        if saving.is_finished() {
+            found.rules.insert(family, saving.finish()?);
+            return Ok(Progress::Done(()));
         }
-        Ok(())
+        self.saving.insert(family, saving);
+        Ok(Progress::Waiting)
     }
 
     fn read_real_servers(&mut self, key: &ServiceKey, known: &mut Known) -> Result<(), PlaneError> {
@@ -101,4 +130,9 @@ impl Linux {
             .insert((set, family), entries.into_iter().collect());
         Ok(())
     }
+}
+
+fn bare(observed: ObservedService) -> (ServiceKey, Arc<VirtualServer>) {
+    let server = VirtualServer::new(observed.service, Vec::new());
+    (observed.service.key, Arc::new(server))
 }

@@ -7,7 +7,7 @@ use ipvs_model::{Known, Operation};
 use ipvs_netfilter::conntrack::Flow;
 
 use super::{ByOperation, BySet, Metrics, SetLabel, by, seconds, whole};
-use crate::{Connections, DataPlane, Outcome, Part, PlaneError};
+use crate::{Connections, DataPlane, Outcome, Part, PlaneError, Progress};
 
 /// A data plane that counts what is done to it.
 ///
@@ -90,11 +90,11 @@ impl<P: DataPlane> DataPlane for Measured<P> {
         &mut self,
         part: Part<'_>,
         families: &[Family],
-        known: &mut Known,
-    ) -> Result<(), PlaneError> {
-        self.plane.read(part, families, known)?;
+        found: &mut Known,
+    ) -> Result<Progress, PlaneError> {
+        let progress = self.plane.read(part, families, found)?;
         if let Part::Set(set, family) = part {
-            let entries = known.sets.get(&(set, family));
+            let entries = found.sets.get(&(set, family));
             let label = BySet {
                 set: SetLabel(set, family),
             };
@@ -102,7 +102,7 @@ impl<P: DataPlane> DataPlane for Measured<P> {
             members.set(whole(entries.map_or(0, |entries| entries.len())));
         }
         self.metrics.observed_at.set(seconds(SystemTime::now()));
-        Ok(())
+        Ok(progress)
     }
 
     fn node_addresses(&mut self) -> Result<Vec<IpAddr>, PlaneError> {

@@ -135,6 +135,7 @@ pub struct Metrics {
     livez: Labelled<ByCode, Counter>,
     operations: Labelled<ByOperation, Counter>,
     plan: Histogram,
+    verification: Histogram,
     drift: Labelled<ByKind, Counter>,
     draining: Gauge,
     set_members: Labelled<BySet, Gauge>,
@@ -186,6 +187,7 @@ impl Metrics {
             livez: Labelled::default(),
             operations: Labelled::default(),
             plan: Histogram::new(exponential_buckets(1.0, 4.0, 11)),
+            verification: Histogram::new(exponential_buckets(0.001, 2.0, 15)),
             drift: Labelled::default(),
             draining: Gauge::default(),
             set_members: Labelled::default(),
@@ -256,6 +258,7 @@ impl Metrics {
         register! { ours:
             operations "operations" "Operations on the kernel, and the error number of those that failed: -1 where there is none";
             plan "plan_operations" "Operations of a sync";
+            verification "verification_seconds" "Time of reading and comparing the kernel's state, without what was done in between";
             drift "drift" "Operations that a verification needed although nothing had changed";
             draining "draining_virtual_servers" "Virtual servers with real servers that wait for the end of their connections";
             set_members "set_members" "Entries of a set, of at most 65536";
@@ -312,6 +315,9 @@ impl Metrics {
                 let operation = operation.kind();
                 self.drift.get_or_create(&ByKind { operation }).inc();
             }
+        }
+        if due == Due::Verify {
+            self.verification.observe(took.as_secs_f64());
         }
         if due != Due::Drain {
             self.endpoint_changes_pending.set(0);

@@ -75,6 +75,17 @@ fn a_snapshot_and_slices_hold_everything() {
                 assert_eq!((read.len(), keys.len()), (701, 701));
                 assert_eq!(read.iter().filter(|(_, count)| *count == 3).count(), 700);
             }
+
+            // The list alone, also after one that was left halfway.
+            let mut some = Vec::new();
+            assert!(!reader.list(&mut some).unwrap());
+            assert!((1..701).contains(&some.len()), "{}", some.len());
+            assert_eq!(in_slices(&mut reader, 700).len(), 701);
+            assert!(!reader.list(&mut some).unwrap());
+            reader.restart().unwrap();
+            let mut all = Vec::new();
+            while !reader.list(&mut all).unwrap() {}
+            assert_eq!(all.len(), 701);
         })
         .unwrap();
 }
