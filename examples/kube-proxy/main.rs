@@ -12,6 +12,7 @@
 mod command_line;
 mod config_file;
 mod flags;
+mod nftables;
 mod node;
 mod run;
 
@@ -89,6 +90,7 @@ fn start(flags: &Flags) -> Result<()> {
         return Ok(());
     }
     node::inspect(&needs, config.scheduler, linux.ipvs())?;
+    nftables::remove_leftovers(false);
     let mut source = flags.source(wake())?;
     let config = Config {
         families: linux.families(),
@@ -122,6 +124,7 @@ fn wake() -> impl Fn() + Send + Sync + 'static {
 }
 
 fn clean_up(flags: &Flags, config: Config) -> Result<()> {
+    nftables::remove_leftovers(flags.dry_run);
     let linux = Linux::open(flags.iptables())?;
     let families = linux.families();
     let mut proxier = Proxier::new(

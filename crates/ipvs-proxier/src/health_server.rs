@@ -83,7 +83,7 @@ impl std::fmt::Display for Listener {
 enum Served {
     /// `/healthz` and `/livez`.
     Proxier,
-    /// `/metrics`, `/proxyMode`, `/configz` and a plain `/healthz`.
+    /// `/metrics`, `/metrics/slis`, `/proxyMode`, `/configz` and a plain `/healthz`.
     Metrics,
     /// A Service, whatever the path.
     Service(ObjectName),
@@ -306,6 +306,9 @@ fn answer(
             None => text(404, "gone\n"),
         },
         (Served::Metrics, "/metrics") => respond(200, OPEN_METRICS, shared.metrics.text()),
+        (Served::Metrics, "/metrics/slis") => {
+            respond(200, OPEN_METRICS, healthchecks(&shared.health(), now))
+        }
         (Served::Metrics, "/proxyMode") => text(200, "ipvs"),
         (Served::Metrics, "/configz") => {
             respond(200, "application/json", shared.configuration.clone())
@@ -314,6 +317,17 @@ fn answer(
         _ => text(404, "404 page not found\n"),
     };
     std::future::ready(Ok(response))
+}
+
+/// The indicators of components of Kubernetes. kube-proxy serves the page, and nothing on it.
+fn healthchecks(health: &Health, now: SystemTime) -> String {
+    let is_well = |answer: HealthAnswer| u8::from(answer.status == 200);
+    let (healthz, livez) = (is_well(health.healthz(now)), is_well(health.livez(now)));
+    format!(
+        "# HELP kubernetes_healthcheck Whether a health check succeeds.\n# TYPE kubernetes_healthcheck gauge\n\
+         kubernetes_healthcheck{{name=\"proxier\",type=\"healthz\"}} {healthz}\n\
+         kubernetes_healthcheck{{name=\"proxier\",type=\"livez\"}} {livez}\n# EOF\n"
+    )
 }
 
 fn json(answer: HealthAnswer) -> Response<Full<Bytes>> {

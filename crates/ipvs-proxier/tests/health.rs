@@ -189,6 +189,10 @@ fn row_140_to_143_the_proxiers_own_health() {
     let metrics = ask(mode, "/metrics");
     let asked = "kubeproxy_proxy_healthz_total{code=\"503\"} ";
     assert!(metrics.contains(asked), "{metrics}");
+    let indicators = ask(mode, "/metrics/slis");
+    for value in ["type=\"healthz\"} 0\n", "type=\"livez\"} 1\n"] {
+        assert!(indicators.contains(value), "{indicators}");
+    }
     assert!(ask(proxier, "/other").starts_with("HTTP/1.1 404"));
 }
 

@@ -194,6 +194,17 @@ fn row_148_one_observation_for_each_trigger_since_the_start() {
     assert_eq!(run.value(count), 1.0, "once");
 }
 
+#[test]
+fn the_process_is_told_as_by_every_client_of_prometheus() {
+    let run = Run::new();
+    assert!(run.value("process_resident_memory_bytes") > 1e6);
+    assert!(run.value("process_virtual_memory_bytes") > 1e6);
+    assert!(run.value("process_open_fds") >= 3.0);
+    assert!(run.value("process_max_fds") >= 3.0);
+    assert!(run.value("process_start_time_seconds") > 1e9);
+    assert!(run.value("process_cpu_seconds_total") >= 0.0);
+}
+
 /// What a verification repairs although nothing has changed; what changed is no drift.
 #[test]
 fn drift_is_counted_by_kind() {

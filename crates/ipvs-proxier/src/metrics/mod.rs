@@ -1,6 +1,7 @@
 //! What Prometheus is told.
 
 mod measured;
+mod process;
 mod traffic;
 
 use std::collections::BTreeSet;
@@ -21,6 +22,7 @@ use prometheus_client::registry::Registry;
 
 pub use measured::Measured;
 
+use self::process::Process;
 use self::traffic::Traffic;
 use crate::{Due, Report, Trigger};
 
@@ -254,6 +256,7 @@ impl Metrics {
             healthz "proxy_healthz" "Answers of /healthz";
             livez "proxy_livez" "Answers of /livez";
         }
+        registry.register_collector(Box::new(Process));
         let ours = registry.sub_registry_with_prefix(OURS);
         register! { ours:
             operations "operations" "Operations on the kernel, and the error number of those that failed: -1 where there is none";

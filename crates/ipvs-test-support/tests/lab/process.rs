@@ -263,6 +263,36 @@ fn a_dry_run_of_the_clean_up_changes_nothing() {
     assert_eq!(namespace.output("ipset", &["save"]).unwrap(), before);
 }
 
+/// With a program in the place of `nft`: user-mode Linux has no nftables for IP.
+#[test]
+fn row_025_the_tables_of_nftables_mode_are_removed_and_chains_of_iptables_mode_stay() {
+    let namespace = NetNs::new("pr-nft").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let nft = folder.path().join("nft");
+    let script = "#!/bin/sh\necho \"$*\" >> ${0%nft}said\n\
+                  [ \"$1\" != list ] || printf 'table inet other\\ntable ip kube-proxy\\ntable ip6 kube-proxy\\n'\n";
+    std::fs::write(&nft, script).unwrap();
+    let run_by_all = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&nft, run_by_all).unwrap();
+    let chain = ["-t", "nat", "-N", "KUBE-SVC-ABC"];
+    namespace.output("iptables-legacy", &chain).unwrap();
+    let run = || {
+        let path = std::env::var("PATH").unwrap();
+        let mut command = std::process::Command::new(kube_proxy());
+        command.args([&shop(), "--once", "--hostname-override=node-0"]);
+        command.env("PATH", format!("{}:{path}", folder.path().display()));
+        command.output().unwrap()
+    };
+    let output = namespace.run(run).unwrap();
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{log}");
+    let said = std::fs::read_to_string(folder.path().join("said")).unwrap();
+    let tables = "delete table ip kube-proxy\ndelete table ip6 kube-proxy\n";
+    assert_eq!(said, format!("list tables\n{tables}"));
+    let rules = namespace.output("iptables-legacy-save", &[]).unwrap();
+    assert!(rules.contains(":KUBE-SVC-ABC"), "{rules}");
+}
+
 /// As `deploy/` runs it: root prepares the node, then nothing but two capabilities is needed.
 #[test]
 fn without_root_two_capabilities_suffice() {
