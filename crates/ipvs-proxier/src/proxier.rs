@@ -111,7 +111,10 @@ impl<P: DataPlane> Proxier<P> {
     fn take_known(&mut self) -> Option<Known> {
         match std::mem::take(&mut self.known) {
             Knowledge::All(known) => Some(known),
-            _ => None,
+            less => {
+                self.known = less;
+                None
+            }
         }
     }
 

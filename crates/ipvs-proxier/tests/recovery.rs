@@ -489,3 +489,37 @@ fn an_address_that_the_filter_does_not_know_is_not_bound() {
     assert!(proxier.sync().unwrap().failures.is_empty());
     assert_eq!(proxier.plane().kernel.state().vips.len(), 1);
 }
+
+/// What is half read is neither forgotten nor taken for all there is when something else happens in between.
+#[test]
+fn a_look_at_draining_real_servers_leaves_a_first_reading_alone() {
+    for parts in 0..50 {
+        let mut proxier = Proxier::new(Model::new(Config::default()), Refusing::default());
+        let endpoints: [&[&str]; 3] = [&["10.0.0.1", "10.0.0.2"], &["10.0.0.1"], &["10.0.0.3"]];
+        for some in endpoints {
+            web("TCP", some)
+                .into_iter()
+                .for_each(|change| proxier.change(change));
+            let report = proxier.sync().unwrap();
+            assert_eq!(report.failures.is_empty(), proxier.known().is_some());
+            proxier.plane().refuses =
+                Some(|operation| matches!(operation, Operation::AddRealServer { .. }));
+        }
+        assert!(proxier.known().is_none());
+        proxier.plane().refuses = None;
+        let mut report = None;
+        for part in 0.. {
+            if part == parts {
+                assert!(proxier.drain(Instant::now()).unwrap().plan.is_empty());
+            }
+            report = proxier.verify_some().unwrap().done();
+            if report.is_some() {
+                break;
+            }
+        }
+        let report = report.unwrap();
+        assert!(report.failures.is_empty(), "{parts}: {:?}", report.failures);
+        let plan = report.plan.to_string();
+        assert!(plan.lines().count() <= 1, "{parts}: {plan}");
+    }
+}

@@ -14,5 +14,7 @@ pub use api_server::ApiServer;
 pub use cluster::{Cluster, Pod, TCP_PORTS, UDP_PORT};
 pub use netns::NetNs;
 pub use pod::{Answer, Protocol, ask, ask_tcp, ask_udp, serve, serve_tcp, serve_udp};
-pub use proxier::{RunningProxier, eventually, example, kube_proxy, run_kube_proxy, workspace};
+pub use proxier::{
+    RunningProxier, command, eventually, example, kube_proxy, run_kube_proxy, workspace,
+};
 pub use rack::{POD_PORT, Rack, RackNode};

@@ -32,7 +32,8 @@ pub fn workspace() -> &'static Path {
         .unwrap_or_else(|| Path::new("."))
 }
 
-fn command(arguments: &[impl AsRef<OsStr>]) -> Command {
+/// The command line of the reference proxier as `node-0`.
+pub fn command(arguments: &[impl AsRef<OsStr>]) -> Command {
     let mut command = Command::new(kube_proxy());
     // Not a test of connection tracking, whose limit belongs to the whole machine.
     command
@@ -69,9 +70,17 @@ impl RunningProxier {
         arguments: &[impl AsRef<OsStr> + Sync],
         log: &Path,
     ) -> Result<Self> {
+        Self::start_command(namespace, command(arguments), log)
+    }
+
+    /// Starts it by a command line of the caller's own.
+    ///
+    /// # Errors
+    /// When it cannot be run.
+    pub fn start_command(namespace: &NetNs, mut command: Command, log: &Path) -> Result<Self> {
         let log = std::fs::File::create(log).with_context(|| format!("make {}", log.display()))?;
-        let child = namespace.run(|| {
-            command(arguments)
+        let child = namespace.run(move || {
+            command
                 .stdin(Stdio::null())
                 .stdout(Stdio::null())
                 .stderr(log)

@@ -1,12 +1,11 @@
 //! `iptables-save` and `iptables-restore`: one process to read, one to write, and only when the rules change.
 
-use std::io::Write as _;
-use std::process::{Command, Stdio};
 use std::thread::{self, JoinHandle};
 
 use ipvs_codec::Family;
 use ipvs_netfilter::iptables::SavedRules;
 
+use super::program::{failed, run};
 use crate::error::PlaneError;
 
 /// Which iptables programs the rules.
@@ -135,40 +134,6 @@ fn version(text: &str) -> Option<[u32; 3]> {
         .split('.');
     let mut next = || numbers.next()?.parse().ok();
     Some([next()?, next()?, next()?])
-}
-
-fn failed(program: &str, reason: String) -> PlaneError {
-    PlaneError::Program {
-        program: program.to_owned(),
-        reason,
-    }
-}
-
-fn run(program: &str, arguments: &[&str], input: &str) -> Result<String, PlaneError> {
-    let failed = |reason: String| failed(program, reason);
-    let io_failed = |error: std::io::Error| failed(error.to_string());
-    let mut child = Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(io_failed)?;
-    if let Some(mut stdin) = child.stdin.take() {
-        // A program that ends early says why on its standard error.
-        let _ = stdin.write_all(input.as_bytes());
-    }
-    let output = child.wait_with_output().map_err(io_failed)?;
-    if !output.status.success() {
-        let words = String::from_utf8_lossy(&output.stderr);
-        let words: Vec<&str> = words
-            .lines()
-            .map(str::trim)
-            .filter(|line| !line.is_empty())
-            .collect();
-        return Err(failed(format!("{}: {}", output.status, words.join("; "))));
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 mod iptables;
 mod observe;
+mod program;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

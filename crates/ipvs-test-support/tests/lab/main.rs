@@ -16,6 +16,7 @@ mod metrics;
 mod netlink;
 mod packets;
 mod process;
+mod programs;
 mod rules;
 mod scan;
 mod spread;

@@ -11,9 +11,17 @@ use crate::packets::{CIDR, addr, shop};
 
 /// What `/metrics` says.
 pub(crate) fn metrics(namespace: &NetNs) -> Result<String> {
+    get(namespace, 10249, "/metrics")
+}
+
+/// An answer by HTTP, its head included.
+pub(crate) fn get(namespace: &NetNs, port: u16, path: &str) -> Result<String> {
     namespace.run(|| {
-        let mut stream = TcpStream::connect("127.0.0.1:10249")?;
-        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")?;
+        let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        )?;
         let mut text = String::new();
         stream.read_to_string(&mut text)?;
         Ok(text)
