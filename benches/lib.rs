@@ -27,9 +27,17 @@ pub fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
 /// # Errors
 /// When there is no such process.
 pub fn peak_bytes(process: &str) -> Result<u64> {
+    bytes(process, "VmHWM:")
+}
+
+/// A line of `/proc/PROCESS/status` that is in kilobytes, in bytes.
+///
+/// # Errors
+/// When there is no such process or line.
+pub fn bytes(process: &str, name: &str) -> Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"));
-    let mut words = line.context("no VmHWM")?.split_whitespace();
+    let line = status.lines().find(|line| line.starts_with(name));
+    let mut words = line.context("no such line")?.split_whitespace();
     let kilobytes: u64 = words.nth(1).context("no number")?.parse()?;
     Ok(kilobytes * 1024)
 }

@@ -42,16 +42,27 @@ fn slice_of(name: &str, namespace: &str, endpoints: &str) -> String {
     )
 }
 
-/// The API server's own service, a node, and the others.
-pub(crate) fn put_all(server: &ApiServer, services: u32, endpoints: u32) -> Result<()> {
-    server.put(r#"{"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node-0"}}"#)?;
-    server.put(&service("kubernetes", "default", [10, 96, 0, 1], 443))?;
+/// A node, the API server's own service, and others with so many endpoints each.
+pub(crate) fn objects(counts: &[u32], endpoints: u32) -> impl Iterator<Item = String> {
     let own = r#"{"addresses": ["192.168.50.1"]}"#;
-    server.put(&slice_of("kubernetes", "default", own))?;
-    for number in 0..services {
-        let name = format!("s{number}");
-        server.put(&service(&name, "bench", address_of(number), 80))?;
-        server.put(&slice(number, endpoints, endpoints))?;
+    let first = [
+        r#"{"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node-0"}}"#.to_owned(),
+        service("kubernetes", "default", [10, 96, 0, 1], 443),
+        slice_of("kubernetes", "default", own),
+    ];
+    let others = (0..).zip(counts).flat_map(move |(number, count)| {
+        [
+            service(&format!("s{number}"), "bench", address_of(number), 80),
+            slice(number, endpoints, *count),
+        ]
+    });
+    first.into_iter().chain(others)
+}
+
+/// Puts them into a server.
+pub(crate) fn put_all(server: &ApiServer, services: u32, endpoints: u32) -> Result<()> {
+    for object in objects(&vec![endpoints; services as usize], endpoints) {
+        server.put(&object)?;
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 //! `cargo xtask bench proxier` builds it and runs it in the lab. The server is in this process, on the same processor: what
 //! it costs is part of the start.
 
+mod churn;
 mod cluster;
 mod process;
 
@@ -32,6 +33,12 @@ struct Options {
     /// How addresses are bound.
     #[arg(long, value_enum, default_value = "address")]
     vip_binding: Binding,
+    /// Instead: change so many endpoints a second …
+    #[arg(long, requires = "seconds")]
+    churn: Option<u32>,
+    /// … for so long.
+    #[arg(long)]
+    seconds: Option<u64>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -54,7 +61,10 @@ fn main() -> Result<()> {
     // The first proxier of a kernel loads some twenty modules, which is not what is measured.
     NetNs::new("bench-warm")?.run(|| warm_up(&options))??;
     let namespace = NetNs::new("bench-proxier")?;
-    let line = namespace.run(|| measure(&options))??;
+    let line = namespace.run(|| match (options.churn, options.seconds) {
+        (Some(rate), Some(seconds)) => churn::measure(&options, rate, Duration::from_secs(seconds)),
+        _ => measure(&options),
+    })??;
     println!("{line}");
     Ok(())
 }
@@ -62,7 +72,7 @@ fn main() -> Result<()> {
 fn warm_up(options: &Options) -> Result<()> {
     let server = ApiServer::start()?;
     cluster::put_all(&server, 2, 1)?;
-    let process = Process::start(&server.url(), options.vip_binding.name())?;
+    let process = Process::start(&server.url(), options.vip_binding.name(), "0s")?;
     until(process.started(), SELDOM, || {
         process.has_said("synced operations=")
     })?;
@@ -78,7 +88,7 @@ fn measure(options: &Options) -> Result<serde_json::Value> {
     cluster::put_all(&server, services, endpoints)?;
     let mut ipvs = Ipvs::open()?;
     let binding = options.vip_binding.name();
-    let process = Process::start(&server.url(), binding)?;
+    let process = Process::start(&server.url(), binding, "0s")?;
     let start = process.started();
     let listed = until(start, SELDOM, || process.has_said("every object is known"))?;
     let kubernetes = key([10, 96, 0, 1], 443);

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use benches::peak_bytes;
+use benches::{bytes, peak_bytes};
 
 const METRICS: &str = "127.0.0.1:10249";
 const VERIFICATIONS: &str = "ipvs_proxier_verification_seconds";
@@ -21,15 +21,17 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    pub(crate) fn start(url: &str, binding: &str) -> Result<Self> {
+    /// Follows the API at `url`; `min_sync` is the least time between two syncs.
+    pub(crate) fn start(url: &str, binding: &str, min_sync: &str) -> Result<Self> {
         let program = std::env::current_exe()?.with_file_name("examples/kube-proxy");
         let log = std::env::temp_dir().join("bench-proxier.log");
         let output = std::fs::File::create(&log)?;
         let started = Instant::now();
         let child = Command::new(&program)
             .args(["--hostname-override=node-0", "--conntrack-max-per-core=0"])
-            .args(["--ipvs-min-sync-period=0s", "--ipvs-sync-period=15s"])
+            .arg("--ipvs-sync-period=15s")
             .args([
+                format!("--ipvs-min-sync-period={min_sync}"),
                 format!("--master={url}"),
                 format!("--vip-binding={binding}"),
             ])
@@ -80,6 +82,11 @@ impl Process {
 
     pub(crate) fn peak_bytes(&self) -> Result<u64> {
         peak_bytes(&self.child.id().to_string())
+    }
+
+    /// The memory that it has now.
+    pub(crate) fn resident_bytes(&self) -> Result<u64> {
+        bytes(&self.child.id().to_string(), "VmRSS:")
     }
 
     pub(crate) fn stop(mut self) -> Result<()> {

@@ -195,7 +195,7 @@ impl<P: DataPlane> Loop<'_, P> {
                 }
                 Err(problem) => Err(problem),
             },
-            Due::Drain => self.proxier.drain(start),
+            Due::Drain => self.proxier.drain_some(start),
         };
         let before = match due {
             Due::Verify => std::mem::take(&mut self.verifying),
@@ -222,6 +222,8 @@ impl<P: DataPlane> Loop<'_, P> {
         }
         let (now, draining) = (Instant::now(), self.proxier.is_draining());
         match due {
+            // The rest is due still.
+            Due::Drain if succeeded && self.proxier.drain_goes_on() => {}
             Due::Drain if succeeded => schedule.drained(now, draining),
             _ => schedule.done(now, succeeded, draining),
         }

@@ -15,6 +15,9 @@ use crate::observation::{Observation, PAUSE};
 
 const ENOENT: i32 = 2;
 
+/// Virtual servers whose connections are read at once: a request each.
+const DRAINED_AT_ONCE: usize = 16;
+
 /// Up to this many services are there at once anyway.
 const MANY: usize = 100;
 
@@ -65,6 +68,8 @@ pub struct Proxier<P> {
     /// Virtual servers that may have draining real servers, so that a change need not look at all of them, and since
     /// when these were seen.
     draining: BTreeMap<ServiceKey, BTreeMap<SocketAddr, Instant>>,
+    /// Those of them that a look which is going on has not come to yet, the next one last.
+    undrained: Vec<ServiceKey>,
     /// Families with endpoints of UDP that changed: their tracked flows are looked through after a whole sync.
     flows_due: BTreeSet<Family>,
     /// Problems that the log has.
@@ -82,6 +87,7 @@ impl<P: DataPlane> Proxier<P> {
             known: Knowledge::None,
             observation: None,
             draining: BTreeMap::new(),
+            undrained: Vec::new(),
             flows_due: BTreeSet::new(),
             told: HashSet::new(),
             prepared: false,
@@ -252,13 +258,36 @@ impl<P: DataPlane> Proxier<P> {
     /// ones, none if there are none. O(virtual servers with draining real servers).
     ///
     /// # Errors
-    /// [`PlaneError`] when the connections cannot be read; nothing is then removed.
+    /// [`PlaneError`] when the connections cannot be read; what was removed before stays so.
     pub fn drain(&mut self, now: Instant) -> Result<Report, PlaneError> {
-        self.forget_drained();
-        if self.draining.is_empty() {
+        self.undrained.clear();
+        let mut all = Report::default();
+        loop {
+            let Report { plan, failures } = self.drain_some(now)?;
+            all.plan.operations.extend(plan.operations);
+            all.failures.extend(failures);
+            if self.undrained.is_empty() {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// Goes on with [`drain`](Self::drain), or begins it: looks at some virtual servers. Changes can be synced in between.
+    /// It [goes on](Self::drain_goes_on) until all were looked at.
+    ///
+    /// # Errors
+    /// [`PlaneError`] when the connections cannot be read; nothing is then removed.
+    pub fn drain_some(&mut self, now: Instant) -> Result<Report, PlaneError> {
+        if self.undrained.is_empty() {
+            self.forget_drained();
+            self.undrained = self.draining.keys().rev().copied().collect();
+        }
+        let left = self.undrained.len().saturating_sub(DRAINED_AT_ONCE);
+        let keys = self.undrained.split_off(left);
+        if keys.is_empty() || self.known().is_none() {
+            self.undrained.clear();
             return Ok(Report::default());
         }
-        let keys: Vec<ServiceKey> = self.draining.keys().copied().collect();
         let connections = self.plane.connections(&keys)?;
         let Some(known) = self.take_known() else {
             return Ok(Report::default());
@@ -266,28 +295,39 @@ impl<P: DataPlane> Proxier<P> {
         let desired = self.model.desired();
         let node_deadline = self.model.config().drain_deadline;
         let mut plan = Plan::default();
-        for (virtual_server, since) in &mut self.draining {
-            let leaving: Vec<SocketAddr> = known.draining_of(virtual_server, desired).collect();
+        for virtual_server in keys {
+            let Some(since) = self.draining.get_mut(&virtual_server) else {
+                continue;
+            };
+            let leaving: Vec<SocketAddr> = known.draining_of(&virtual_server, desired).collect();
             since.retain(|address, _| leaving.contains(address));
-            let deadline = desired.drain_deadline(virtual_server).or(node_deadline);
+            let deadline = desired.drain_deadline(&virtual_server).or(node_deadline);
             for address in leaving {
                 let since = *since.entry(address).or_insert(now);
                 let mut of_it = connections.iter().filter(|found| {
-                    (found.virtual_server, found.real_server) == (*virtual_server, address)
+                    (found.virtual_server, found.real_server) == (virtual_server, address)
                 });
                 let idle = of_it.any(|found| found.count == 0);
                 let late = deadline.is_some_and(|deadline| now.duration_since(since) >= deadline);
                 if idle || late {
                     plan.operations.push(Operation::RemoveRealServer {
-                        virtual_server: *virtual_server,
+                        virtual_server,
                         address,
                     });
                 }
             }
         }
         let report = self.apply(plan, known);
-        self.forget_drained();
+        if self.undrained.is_empty() {
+            self.forget_drained();
+        }
         Ok(report)
+    }
+
+    /// Whether a look at draining real servers has not come to its end. O(1).
+    #[must_use]
+    pub fn drain_goes_on(&self) -> bool {
+        !self.undrained.is_empty()
     }
 
     /// A real server begins to drain, or comes back: then its time is forgotten.

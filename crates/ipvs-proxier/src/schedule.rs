@@ -61,6 +61,8 @@ pub struct Schedule {
     last_sync: Option<Instant>,
     next_verify: Option<Instant>,
     next_drain: Option<Instant>,
+    /// Real servers may have begun to drain during a look, which does not see them.
+    drain_again: bool,
     failures: u32,
 }
 
@@ -74,6 +76,7 @@ impl Schedule {
             last_sync: None,
             next_verify: None,
             next_drain: None,
+            drain_again: false,
             failures: 0,
         }
     }
@@ -125,6 +128,7 @@ impl Schedule {
             Some(before) if succeeded => before,
             _ => next,
         });
+        self.drain_again |= draining && self.next_drain.is_some_and(|at| at <= now);
         self.next_drain = draining.then(|| {
             self.next_drain
                 .map_or(now + FIRST_DRAIN, |at| at.min(now + FIRST_DRAIN))
@@ -143,9 +147,11 @@ impl Schedule {
         }
     }
 
-    /// A look at draining real servers ended: whether some are left.
+    /// A look at draining real servers ended: whether some are left. It may have had syncs in between.
     pub fn drained(&mut self, now: Instant, draining: bool) {
-        self.next_drain = draining.then(|| now + self.pace.drain);
+        let again = std::mem::take(&mut self.drain_again);
+        let wait = if again { FIRST_DRAIN } else { self.pace.drain };
+        self.next_drain = draining.then(|| now + wait);
     }
 }
 
@@ -260,5 +266,22 @@ mod tests {
             schedule.due(after(start, 900)),
             Due::Wait(after(start, 1000))
         );
+    }
+
+    #[test]
+    fn what_begins_to_drain_during_a_look_has_one_of_its_own() {
+        let start = Instant::now();
+        let mut schedule = Schedule::new(Pace {
+            sync: Duration::from_secs(1000),
+            ..Pace::default()
+        });
+        schedule.done(start, true, true);
+        assert_eq!(schedule.due(after(start, 2)), Due::Drain);
+        schedule.done(after(start, 2), true, true);
+        assert_eq!(schedule.due(after(start, 2)), Due::Drain, "it goes on");
+        schedule.drained(after(start, 3), true);
+        assert_eq!(schedule.due(after(start, 3)), Due::Wait(after(start, 4)));
+        schedule.drained(after(start, 4), true);
+        assert_eq!(schedule.due(after(start, 4)), Due::Wait(after(start, 64)));
     }
 }

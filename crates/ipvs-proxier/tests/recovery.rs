@@ -523,3 +523,42 @@ fn a_look_at_draining_real_servers_leaves_a_first_reading_alone() {
         assert!(plan.lines().count() <= 1, "{parts}: {plan}");
     }
 }
+
+/// A look goes on over several calls, and misses nothing that drained when it began.
+#[test]
+fn a_look_at_many_draining_real_servers_comes_in_parts() {
+    let service = |number: u16, endpoints: &str| {
+        changes(&format!(
+            r#"{{"apiVersion": "v1", "kind": "List", "items": [
+                {{"apiVersion": "v1", "kind": "Service", "metadata": {{"name": "s{number}"}},
+                 "spec": {{"clusterIP": "10.96.1.{number}", "ports": [{{"port": 80}}]}}}},
+                {{"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+                 "metadata": {{"name": "s{number}", "labels": {{"kubernetes.io/service-name": "s{number}"}}}},
+                 "ports": [{{"port": 8080}}], "endpoints": [{endpoints}]}}]}}"#
+        ))
+    };
+    let mut proxier = Proxier::new(Model::new(Config::default()), Simulated::default());
+    let both = r#"{"addresses": ["10.0.0.1"]}, {"addresses": ["10.0.0.2"]}"#;
+    for endpoints in [both, r#"{"addresses": ["10.0.0.1"]}"#] {
+        for number in 1..=100 {
+            let changes = service(number, endpoints);
+            changes
+                .into_iter()
+                .for_each(|change| proxier.change(change));
+        }
+        assert!(proxier.sync().unwrap().failures.is_empty());
+    }
+    assert_eq!(proxier.draining(), 100);
+    let now = Instant::now();
+    let (mut removed, mut calls) = (0, 0);
+    loop {
+        removed += proxier.drain_some(now).unwrap().plan.len();
+        calls += 1;
+        if !proxier.drain_goes_on() {
+            break;
+        }
+        assert!(proxier.sync().unwrap().plan.is_empty());
+    }
+    assert_eq!((removed, proxier.draining()), (100, 0));
+    assert!(calls > 1);
+}

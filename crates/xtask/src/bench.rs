@@ -19,6 +19,30 @@ pub(crate) enum Bench {
     Dump(SizeOptions),
     /// Run the reference proxier beside an API server with a generated cluster: a JSON line for each size and binding.
     Proxier(SizeOptions),
+    /// The same, while endpoints come and go: a JSON line for each size.
+    Churn(ChurnOptions),
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ChurnOptions {
+    /// Numbers of services.
+    #[arg(long, value_delimiter = ',', default_value = "10000")]
+    services: Vec<u32>,
+
+    /// Endpoints of each service.
+    #[arg(long, default_value_t = 10)]
+    endpoints: u32,
+
+    /// Changes a second.
+    #[arg(long, default_value_t = 1000)]
+    rate: u32,
+
+    /// How long.
+    #[arg(long, default_value_t = 600)]
+    seconds: u32,
+
+    #[command(flatten)]
+    lab: LabOptions,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -52,6 +76,7 @@ pub(crate) fn run(bench: &Bench) -> Result<u8> {
         Bench::Load(options) => ("bench-load", options),
         Bench::Dump(options) => ("bench-dump", options),
         Bench::Proxier(options) => ("bench-proxier", options),
+        Bench::Churn(options) => return churn(options),
     };
     lab::require(&options.lab)?;
     let program = build(program)?;
@@ -73,6 +98,26 @@ pub(crate) fn run(bench: &Bench) -> Result<u8> {
             if status != 0 {
                 bail!("{services} services: exit status {status}");
             }
+        }
+    }
+    Ok(0)
+}
+
+fn churn(options: &ChurnOptions) -> Result<u8> {
+    lab::require(&options.lab)?;
+    let program = build("bench-proxier")?;
+    build_kube_proxy()?;
+    for services in &options.services {
+        let size = size(*services, options.endpoints);
+        let churn = [
+            format!("--churn={}", options.rate),
+            format!("--seconds={}", options.seconds),
+        ];
+        let command = [program.clone()].into_iter().chain(size);
+        let command = command.chain(churn.map(OsString::from));
+        let status = lab::run(&options.lab, &command.collect::<Vec<_>>())?;
+        if status != 0 {
+            bail!("{services} services: exit status {status}");
         }
     }
     Ok(0)

@@ -1,0 +1,196 @@
+//! Endpoints that come and go all the time.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use ipvs_codec::Family;
+use ipvs_model::input::{Change, Manifest};
+use ipvs_model::{Config, Model, Operation, VipBinding};
+use ipvs_netlink::Ipvs;
+use ipvs_proxier::{DataPlane as _, IptablesBackend, Linux};
+use ipvs_test_support::ApiServer;
+
+use crate::process::Process;
+use crate::{Binding, Options, PATIENCE, SELDOM, cluster, key, until};
+
+/// Between two handfuls of changes.
+const TICK: Duration = Duration::from_millis(10);
+/// Services whose changes are timed; the others change in between.
+const TIMED: u32 = 50;
+/// Between two changes that are timed.
+const PROBE: Duration = Duration::from_millis(250);
+/// Many changes at once cost less each, and none may wait for a second.
+const MIN_SYNC: &str = "100ms";
+/// Between two looks at the memory of the process.
+const SAMPLE: Duration = Duration::from_secs(5);
+
+/// A change that is not in the kernel yet.
+struct Probe {
+    service: u32,
+    wanted: u32,
+    since: Instant,
+}
+
+struct Churn<'a> {
+    server: &'a ApiServer,
+    options: &'a Options,
+    ipvs: Ipvs,
+    /// Endpoints of each service.
+    counts: Vec<u32>,
+    random: u64,
+}
+
+impl Churn<'_> {
+    fn below(&mut self, end: u32) -> u32 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        u32::try_from(self.random >> 33).unwrap_or(0) % end
+    }
+
+    /// One endpoint comes or goes; how many there are now.
+    fn change(&mut self, service: u32) -> Result<u32> {
+        let most = self.options.size.endpoints;
+        let count = self
+            .counts
+            .get_mut(service as usize)
+            .context("no such service")?;
+        *count = if *count < most { most } else { most - 1 };
+        let count = *count;
+        self.server.put(&cluster::slice(service, most, count))?;
+        Ok(count)
+    }
+
+    fn is_there(&mut self, probe: &Probe) -> Result<bool> {
+        let found = self
+            .ipvs
+            .destinations(&key(cluster::address_of(probe.service), 80))?;
+        let serving = found.iter().filter(|found| found.destination.weight > 0);
+        Ok(serving.count() == probe.wanted as usize)
+    }
+
+    /// What a proxier that starts now would do, but for what drains.
+    fn left(&self) -> Result<Vec<Operation>> {
+        let mut linux = Linux::open(IptablesBackend::Auto)?;
+        let mut model = Model::new(Config {
+            node_name: "node-0".into(),
+            families: linux.families(),
+            random_fully: linux.random_fully(),
+            vip_binding: match self.options.vip_binding {
+                Binding::Address => VipBinding::Address,
+                Binding::Route => VipBinding::Route,
+            },
+            ..Config::default()
+        });
+        model.change(Change::NodeAddresses(linux.node_addresses()?));
+        for object in cluster::objects(&self.counts, self.options.size.endpoints) {
+            let manifest: Manifest = serde_json::from_str(&object)?;
+            manifest
+                .into_changes()?
+                .into_iter()
+                .for_each(|change| model.change(change));
+        }
+        let known = linux.observe(&Family::ALL)?;
+        Ok(model.plan_everything(&known).operations)
+    }
+}
+
+/// Changes `rate` endpoints each second for `time`, and says what became of it.
+pub(crate) fn measure(options: &Options, rate: u32, time: Duration) -> Result<serde_json::Value> {
+    let server = ApiServer::start()?;
+    let services = options.size.services;
+    ensure!(services > TIMED, "more than {TIMED} services");
+    cluster::put_all(&server, services, options.size.endpoints)?;
+    let process = Process::start(&server.url(), options.vip_binding.name(), MIN_SYNC)?;
+    until(process.started(), SELDOM, || {
+        process.has_said("synced operations=")
+    })?;
+    let mut churn = Churn {
+        server: &server,
+        options,
+        ipvs: Ipvs::open()?,
+        counts: vec![options.size.endpoints; services as usize],
+        random: 0x2545_f491_4f6c_dd1d,
+    };
+    let (start, cpu) = (Instant::now(), process.cpu()?);
+    let (mut changes, mut next_probe, mut next_sample) = (0_u32, start, start);
+    let (mut waiting, mut took, mut memory) = (VecDeque::new(), Vec::new(), Vec::new());
+    while start.elapsed() < time {
+        // Those that a slow moment held up come behind it.
+        let due = rate * u32::try_from(start.elapsed().as_millis())? / 1000;
+        while changes < due {
+            let service = TIMED + churn.below(services - TIMED);
+            churn.change(service)?;
+            changes += 1;
+        }
+        if Instant::now() >= next_probe {
+            next_probe += PROBE;
+            let service = u32::try_from(took.len() + waiting.len())? % TIMED;
+            let since = Instant::now();
+            let wanted = churn.change(service)?;
+            waiting.push_back(Probe {
+                service,
+                wanted,
+                since,
+            });
+        }
+        while let Some(probe) = waiting.front() {
+            if !churn.is_there(probe)? {
+                break;
+            }
+            took.push(probe.since.elapsed());
+            waiting.pop_front();
+        }
+        if Instant::now() >= next_sample {
+            next_sample += SAMPLE;
+            memory.push((start.elapsed(), process.resident_bytes()?));
+        }
+        std::thread::sleep(TICK);
+    }
+    let busy = process.cpu()?.saturating_sub(cpu);
+    let end = Instant::now();
+    for probe in waiting {
+        until(end, SELDOM, || churn.is_there(&probe))?;
+        took.push(probe.since.elapsed());
+    }
+    let mut left = churn.left()?;
+    while !left.is_empty() && end.elapsed() < PATIENCE / 10 {
+        std::thread::sleep(Duration::from_secs(1));
+        left = churn.left()?;
+    }
+    ensure!(
+        left.is_empty(),
+        "a fresh start would do {}, the first: {}",
+        left.len(),
+        left[0]
+    );
+    process.has_said("")?;
+    process.stop()?;
+    took.sort_unstable();
+    let at = |part: usize| took.get((took.len() * part / 100).min(took.len() - 1));
+    let ms = |part| anyhow::Ok(at(part).context("no change was timed")?.as_secs_f64() * 1e3);
+    Ok(serde_json::json!({
+        "bench": "churn", "services": services, "endpoints": options.size.endpoints,
+        "vip_binding": options.vip_binding.name(), "seconds": time.as_secs(), "rate": rate, "changes": changes,
+        "p50_ms": ms(50)?, "p99_ms": ms(99)?, "max_ms": ms(100)?, "cpu_s": busy.as_secs_f64(),
+        "settled_s": end.elapsed().as_secs_f64(), "resident_bytes": memory.last().map(|(_, bytes)| bytes),
+        "bytes_a_minute": slope(memory.get(memory.len() / 2..).unwrap_or_default()),
+    }))
+}
+
+/// Of the line that fits best: bytes for each minute.
+fn slope(samples: &[(Duration, u64)]) -> f64 {
+    let count = samples.len() as f64;
+    let points = samples
+        .iter()
+        .map(|(at, bytes)| (at.as_secs_f64() / 60.0, *bytes as f64));
+    let (x, y) = points.clone().fold((0.0, 0.0), |sum, (x, y)| {
+        (sum.0 + x / count, sum.1 + y / count)
+    });
+    let (above, below) = points.fold((0.0, 0.0), |sum, point| {
+        let off = point.0 - x;
+        (sum.0 + off * (point.1 - y), sum.1 + off * off)
+    });
+    if below > 0.0 { above / below } else { 0.0 }
+}
