@@ -20,7 +20,9 @@ pub enum PlaneError {
         reason: String,
     },
     /// No `iptables` works here.
-    #[error("no usable iptables: install the package iptables; tried {tried}")]
+    #[error(
+        "no usable iptables: it takes the package iptables, and CAP_NET_RAW beside CAP_NET_ADMIN; tried {tried}"
+    )]
     NoIptables {
         /// What was tried and why it did not work.
         tried: String,

@@ -293,36 +293,6 @@ fn row_025_the_tables_of_nftables_mode_are_removed_and_chains_of_iptables_mode_s
     assert!(rules.contains(":KUBE-SVC-ABC"), "{rules}");
 }
 
-/// As `deploy/` runs it: root prepares the node, then nothing but two capabilities is needed.
-#[test]
-fn without_root_two_capabilities_suffice() {
-    let namespace = NetNs::new("pr-rootless").unwrap();
-    assert!(run(&namespace, &["--init-only"]).0);
-    let lock = tempfile::NamedTempFile::new().unwrap();
-    let open = std::os::unix::fs::PermissionsExt::from_mode(0o660);
-    std::fs::set_permissions(lock.path(), open).unwrap();
-    let run = || {
-        let mut command = std::process::Command::new("setpriv");
-        command
-            .args(["--reuid=65532", "--regid=0", "--clear-groups"])
-            .args(["--inh-caps=-all,+net_admin,+net_raw"])
-            .args([
-                "--ambient-caps=-all,+net_admin,+net_raw",
-                "--bounding-set=-all,+net_admin,+net_raw",
-            ])
-            .arg(kube_proxy())
-            .args([&shop(), "--once", "--hostname-override=node-0"])
-            .arg("--conntrack-max-per-core=0")
-            .env("XTABLES_LOCKFILE", lock.path());
-        command.output().unwrap()
-    };
-    let output = namespace.run(run).unwrap();
-    let log = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{log}");
-    let table = namespace.output("ipvsadm", &["-S", "-n"]).unwrap();
-    assert!(table.contains("-A -t 10.96.0.10:80"), "{table}");
-}
-
 #[test]
 fn row_017_init_only_sets_sysctls_and_makes_nothing() {
     let namespace = NetNs::new("pr-init").unwrap();
