@@ -10,14 +10,14 @@ use crate::changes::{POD_A, POD_B, web};
 use crate::packets::{CIDR, addr};
 
 /// A manifest that changes under a running proxier.
-struct Followed {
-    cluster: Cluster,
+pub(crate) struct Followed {
+    pub(crate) cluster: Cluster,
     folder: tempfile::TempDir,
     proxier: Option<RunningProxier>,
 }
 
 impl Followed {
-    fn start(prefix: &str, manifest: &str) -> Self {
+    pub(crate) fn start(prefix: &str, manifest: &str) -> Self {
         let mut followed = Self {
             cluster: Cluster::new(prefix).unwrap(),
             folder: tempfile::tempdir().unwrap(),
@@ -32,7 +32,7 @@ impl Followed {
         followed
     }
 
-    fn change(&self, manifest: &str) {
+    pub(crate) fn change(&self, manifest: &str) {
         let new = self.folder.path().join("web.new");
         std::fs::write(&new, manifest).unwrap();
         std::fs::rename(&new, self.folder.path().join("web.yaml")).unwrap();

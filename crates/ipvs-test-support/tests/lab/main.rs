@@ -12,6 +12,7 @@ mod hands;
 mod ipvsadm;
 mod killed;
 mod kubernetes;
+mod leaving;
 mod matrix;
 mod metrics;
 mod netlink;
