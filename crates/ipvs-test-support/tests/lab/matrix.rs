@@ -195,7 +195,7 @@ impl Cell {
             _ if self.local_policy && self.comes_from_itself(binding) => Some(Seen::Vip),
             _ if !self.client.is_pod() && self.client != Client::Outside => None,
             (Access::ClusterIp, Masquerade::All) => Some(Seen::Node),
-            (Access::ClusterIp, Masquerade::FromOutside) => Some(Seen::Client),
+            (Access::ClusterIp, Masquerade::FromOutside | Masquerade::Needed) => Some(Seen::Client),
             _ if self.local_policy && self.client == Client::Outside => Some(Seen::Client),
             _ if self.client == Client::Outside => Some(Seen::Node),
             _ => None,
@@ -225,6 +225,8 @@ enum Masquerade {
     FromOutside,
     /// `--masquerade-all`.
     All,
+    /// Neither: nobody knows who is of the cluster.
+    Needed,
 }
 
 fn manifest() -> String {
@@ -369,6 +371,7 @@ fn matrix(prefix: &str, masquerade: Masquerade, binding: Binding) {
     let masquerading = match masquerade {
         Masquerade::FromOutside => "--cluster-cidr=10.244.0.0/16,fd00:10:244::/48",
         Masquerade::All => "--masquerade-all",
+        Masquerade::Needed => "--masquerade-all=false",
     };
     for node in &rack.nodes {
         let arguments = [
@@ -423,4 +426,10 @@ fn row_119_and_every_way_to_a_service_with_routes() {
 #[test]
 fn every_way_to_a_service_when_everything_is_masqueraded() {
     matrix("mxm", Masquerade::All, Binding::Route);
+}
+
+/// Of traffic to cluster IPs only a node's own is masqueraded, which comes from the virtual address.
+#[test]
+fn every_way_to_a_service_when_nobody_knows_who_is_of_the_cluster() {
+    matrix("mxn", Masquerade::Needed, Binding::Address);
 }
