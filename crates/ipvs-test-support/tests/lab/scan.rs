@@ -1,8 +1,11 @@
 //! A virtual address is no way to the node: only ports of Services answer there, and nobody answers for it by ARP where
 //! strict ARP is asked for.
 
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
+
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketType, ipproto, recv, sendto, socket};
 
 use ipvs_test_support::{NetNs, Rack, eventually, run_kube_proxy, serve_tcp};
 
@@ -81,6 +84,32 @@ fn open_ports(from: &NetNs, address: IpAddr) -> Vec<u16> {
     open.map(|(port, _)| port).collect()
 }
 
+const ECHO_REPLY: (u8, u8) = (0, 0);
+const PORT_UNREACHABLE: (u8, u8) = (3, 3);
+
+/// Type and code of the answer to a ping over IPv4.
+fn ping(from: &NetNs, address: Ipv4Addr) -> Option<(u8, u8)> {
+    // Type 8, code 0, a checksum that makes the sum of all words 0xffff, number 1 of a client that calls itself 0x7069.
+    let request = [8, 0, 0x87, 0x95, 0x70, 0x69, 0, 1];
+    let ask = || -> anyhow::Result<(u8, u8)> {
+        let socket = socket(AddressFamily::INET, SocketType::RAW, Some(ipproto::ICMP))?;
+        let patience = Some(Duration::from_secs(2));
+        set_socket_timeout(&socket, Timeout::Recv, patience)?;
+        sendto(
+            &socket,
+            &request,
+            SendFlags::empty(),
+            &SocketAddr::from((address, 0)),
+        )?;
+        let mut packet = [0; 256];
+        let (length, _) = recv(&socket, &mut packet[..], RecvFlags::empty())?;
+        let header = usize::from(packet[0] & 0xf) * 4;
+        anyhow::ensure!(length >= header + 8, "{length} bytes");
+        Ok((packet[header], packet[header + 1]))
+    };
+    from.run(ask).unwrap().ok()
+}
+
 fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
@@ -138,6 +167,15 @@ fn scan(prefix: &str, binding: &str) {
         );
         scans += 1;
     }
+    // As for every port of no Service: refused, not unheard.
+    for address in ["203.0.113.1", "198.51.100.1"] {
+        let answer = ping(&rack.outside, address.parse().unwrap());
+        assert_eq!(answer, Some(PORT_UNREACHABLE), "{address} with {binding}");
+    }
+    let answer = ping(pod, "10.96.1.1".parse().unwrap());
+    assert_eq!(answer, Some(PORT_UNREACHABLE), "{binding}");
+    let answer = ping(&rack.outside, "192.168.50.10".parse().unwrap());
+    assert_eq!(answer, Some(ECHO_REPLY), "the node itself");
     println!(
         "{scans} scans of {} ports: only those of Services answer",
         PORTS.len()
