@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use ipvs_codec::{Family, Protocol, Scheduler, ServiceKey};
 use ipvs_model::input::{Change, ObjectName};
-use ipvs_model::{Desired, Known, Model, Operation, Phase, Plan, Problem};
+use ipvs_model::{Desired, Key, Known, Model, Operation, Phase, Plan, Problem};
 use ipvs_netfilter::conntrack::Flow;
 use tracing::{debug, info, warn};
 
@@ -208,9 +208,7 @@ impl<P: DataPlane> Proxier<P> {
             let report = if is_first {
                 self.build(known)
             } else {
-                let differing = observation.into_differing();
-                let plan = self.model.plan_repair(differing, &known);
-                self.apply(plan, known)
+                self.repair(observation.into_differing(), known)
             };
             return Ok(Progress::Done(report));
         }
@@ -235,6 +233,23 @@ impl<P: DataPlane> Proxier<P> {
             self.model.change(Change::Gateways(gateways));
         }
         Ok(())
+    }
+
+    /// Puts right what is otherwise than it was known. O(differences).
+    fn repair(&mut self, differing: Vec<Key>, known: Known) -> Report {
+        let virtual_server = |key: &Key| match key {
+            Key::VirtualServer(key) => Some(*key),
+            _ => None,
+        };
+        let found: Vec<ServiceKey> = differing.iter().filter_map(virtual_server).collect();
+        let plan = self.model.plan_repair(differing, &known);
+        for key in found {
+            let mut draining = known.draining_of(&key, self.model.desired());
+            if draining.next().is_some() {
+                self.draining.entry(key).or_default();
+            }
+        }
+        self.apply(plan, known)
     }
 
     /// Makes of what was found what should be there.

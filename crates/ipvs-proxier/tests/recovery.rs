@@ -562,3 +562,23 @@ fn a_look_at_many_draining_real_servers_comes_in_parts() {
     assert_eq!((removed, proxier.draining()), (100, 0));
     assert!(calls > 1);
 }
+
+/// Somebody has put in a real server with weight 0 by hand: nobody wants it, and it goes when it is idle.
+#[test]
+fn a_real_server_that_others_quiesced_drains_too() {
+    let mut proxier = synced("TCP", &["10.0.0.1"]);
+    assert!(proxier.verify().unwrap().plan.is_empty());
+    let key = key(Protocol::TCP);
+    let mut foreign = proxier.known().unwrap().virtual_servers[&key].real_servers()[0];
+    foreign.addr = addr("10.0.0.9:8080");
+    foreign.weight = 0;
+    let by_hand = Operation::AddRealServer {
+        virtual_server: key,
+        real_server: foreign,
+    };
+    assert!(proxier.plane().apply(&[by_hand])[0].is_ok());
+    assert!(proxier.verify().unwrap().plan.is_empty());
+    assert_eq!(proxier.drain(Instant::now()).unwrap().plan.len(), 1);
+    let left = &proxier.plane().state().virtual_servers[&key];
+    assert_eq!(left.real_servers().len(), 1);
+}
