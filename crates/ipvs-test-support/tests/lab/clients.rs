@@ -84,16 +84,18 @@ fn a_rolling_update_loses_no_connection() {
     assert!(asked.load(Ordering::Relaxed) > 100);
 }
 
+/// A service of UDP.
+pub(crate) fn dns(endpoints: &str) -> String {
+    web(endpoints)
+        .replace("protocol: TCP", "protocol: UDP")
+        .replace("port: 8080}", &format!("port: {UDP_PORT}}}"))
+        .replace("port: 8080,", &format!("port: {UDP_PORT},"))
+}
+
 /// A client of UDP that keeps its port while the only endpoint goes and another comes: its flow must not stay with the old
 /// one, nor with none.
 #[test]
 fn a_udp_client_with_one_port_goes_over_to_the_new_endpoint() {
-    let dns = |endpoints: &str| {
-        web(endpoints)
-            .replace("protocol: TCP", "protocol: UDP")
-            .replace("port: 8080}", &format!("port: {UDP_PORT}}}"))
-            .replace("port: 8080,", &format!("port: {UDP_PORT},"))
-    };
     let followed = Followed::start("cl-udp", &dns(POD_A));
     let connect = || {
         let socket = UdpSocket::bind("0.0.0.0:40053")?;

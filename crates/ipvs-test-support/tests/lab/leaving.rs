@@ -5,10 +5,10 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use ipvs_test_support::{UDP_PORT, ask_tcp, eventually};
+use ipvs_test_support::{ask_tcp, ask_udp, eventually};
 
 use crate::changes::{POD_A, POD_B, web};
-use crate::clients::Followed;
+use crate::clients::{Followed, dns};
 use crate::packets::addr;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -105,12 +105,6 @@ fn a_port_that_is_used_again_does_not_lead_to_the_pod_that_is_gone() {
 /// A hundred packets a second from one port while the only endpoint goes, and another one comes later.
 #[test]
 fn packets_of_udp_are_lost_only_while_nobody_is_there() {
-    let dns = |endpoints: &str| {
-        web(endpoints)
-            .replace("protocol: TCP", "protocol: UDP")
-            .replace("port: 8080}", &format!("port: {UDP_PORT}}}"))
-            .replace("port: 8080,", &format!("port: {UDP_PORT},"))
-    };
     let followed = Followed::start("lv-udp", &dns(POD_A));
     let service: SocketAddr = addr(SERVICE);
     let bind = || UdpSocket::bind("0.0.0.0:40153").unwrap();
@@ -142,7 +136,7 @@ fn packets_of_udp_are_lost_only_while_nobody_is_there() {
         });
         let second = Duration::from_secs(1);
         // The first sync loads modules.
-        let ask = || ipvs_test_support::ask_udp(&followed.cluster.client, service).map(drop);
+        let ask = || ask_udp(&followed.cluster.client, service).map(drop);
         let first = eventually(PATIENCE, ask);
         std::thread::sleep(second);
         followed.change(&dns(""));
