@@ -152,6 +152,8 @@ impl Known {
     fn bind(&mut self, vip: Vip) {
         let bound = self.vips.entry(vip.address()).or_default();
         bound.retain(|known| known.is_route() != vip.is_route());
+        // Nearly always the only one.
+        bound.reserve_exact(1);
         bound.push(vip);
         bound.sort_unstable();
     }

@@ -373,6 +373,25 @@ impl Model {
         clean_up(&self.config, known)
     }
 
+    /// Takes over an operation of a plan all of which succeeded. A new virtual server shares its memory with what is desired
+    /// from the first, so that none is asked for one real server after the other. O(log n) of the object that it concerns.
+    pub fn applied(&self, operation: &Operation, known: &mut Known) {
+        let key = match operation {
+            Operation::AddVirtualServer { service } => service.key,
+            Operation::AddRealServer { virtual_server, .. } => *virtual_server,
+            _ => return known.applied(operation),
+        };
+        let wanted = self.desired.virtual_server(&key);
+        match (operation, wanted, known.virtual_servers.get(&key)) {
+            (Operation::AddVirtualServer { .. }, Some(wanted), _) => {
+                known.virtual_servers.insert(key, Arc::clone(wanted));
+            }
+            // It came with its virtual server.
+            (_, Some(wanted), Some(known)) if Arc::ptr_eq(wanted, known) => {}
+            _ => known.applied(operation),
+        }
+    }
+
     /// Lets `known` share memory with what is desired, for the virtual servers of a plan that was applied. O(plan).
     pub fn share(&self, plan: &Plan, known: &mut Known) {
         let mut keys: Vec<ServiceKey> = plan.operations.iter().filter_map(added_to).collect();

@@ -482,11 +482,16 @@ impl<P: DataPlane> Proxier<P> {
             outcomes.extend(new);
             start = end;
         }
+        let all = outcomes.iter().all(Result::is_ok);
         for (operation, outcome) in operations.iter().zip(outcomes) {
             match outcome {
                 Ok(()) => {
                     debug!("{operation}");
-                    known.applied(operation);
+                    if all {
+                        self.model.applied(operation, known);
+                    } else {
+                        known.applied(operation);
+                    }
                     self.note_drain(operation);
                     self.flows_due.extend(changed_udp(operation));
                 }
