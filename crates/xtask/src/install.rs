@@ -23,7 +23,7 @@ const fn need(program: &'static str, package: &'static str, purpose: &'static st
 }
 
 /// For the tests and the demo, on any lab kernel.
-pub(crate) const TOOLS: [Need; 5] = [
+pub(crate) const TOOLS: [Need; 6] = [
     need("ip", "iproute2", "lays out network namespaces"),
     need("iptables-legacy", "iptables", "writes the rule skeleton"),
     need("ipset", "ipset", "shows sets, for comparison"),
@@ -33,6 +33,7 @@ pub(crate) const TOOLS: [Need; 5] = [
         "shows virtual servers, for comparison",
     ),
     need("modprobe", "kmod", "loads kernel modules"),
+    need("strace", "strace", "makes system calls fail, for a test"),
 ];
 
 /// For a lab kernel where this one has no IPVS.

@@ -36,7 +36,7 @@ const PAIRS: usize = 6;
 /// Chance is the same in each run.
 const SEED: u64 = 0x9e37_79b9;
 
-fn observe(namespace: &NetNs) -> Result<Known> {
+pub(crate) fn observe(namespace: &NetNs) -> Result<Known> {
     let open = || Linux::open(IptablesBackend::Auto)?.observe(&Family::ALL);
     Ok(namespace.run(open)??)
 }

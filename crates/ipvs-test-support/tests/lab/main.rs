@@ -21,6 +21,7 @@ mod process;
 mod programs;
 mod rules;
 mod scan;
+mod sockets;
 mod spread;
 mod state;
 mod table;
