@@ -38,17 +38,10 @@ struct Churn<'a> {
     ipvs: Ipvs,
     /// Endpoints of each service.
     counts: Vec<u32>,
-    random: u64,
+    random: fastrand::Rng,
 }
 
 impl Churn<'_> {
-    fn below(&mut self, end: u32) -> u32 {
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        u32::try_from(self.random >> 33).unwrap_or(0) % end
-    }
-
     /// One endpoint comes or goes; how many there are now.
     fn change(&mut self, service: u32) -> Result<u32> {
         let most = self.options.size.endpoints;
@@ -111,7 +104,7 @@ pub(crate) fn measure(options: &Options, rate: u32, time: Duration) -> Result<se
         options,
         ipvs: Ipvs::open()?,
         counts: vec![options.size.endpoints; services as usize],
-        random: 0x2545_f491_4f6c_dd1d,
+        random: fastrand::Rng::with_seed(1),
     };
     let (start, cpu) = (Instant::now(), process.cpu()?);
     let (mut changes, mut next_probe, mut next_sample) = (0_u32, start, start);
@@ -120,7 +113,7 @@ pub(crate) fn measure(options: &Options, rate: u32, time: Duration) -> Result<se
         // Those that a slow moment held up come behind it.
         let due = rate * u32::try_from(start.elapsed().as_millis())? / 1000;
         while changes < due {
-            let service = TIMED + churn.below(services - TIMED);
+            let service = churn.random.u32(TIMED..services);
             churn.change(service)?;
             changes += 1;
         }

@@ -4,6 +4,7 @@
 //! All but the last needs root and, for IPVS, a lab kernel: `cargo xtask lab`.
 
 mod api_server;
+mod chance;
 mod cluster;
 mod netns;
 mod pod;
@@ -11,6 +12,7 @@ mod proxier;
 mod rack;
 
 pub use api_server::ApiServer;
+pub use chance::seed;
 pub use cluster::{Cluster, Pod, TCP_PORTS, UDP_PORT};
 pub use netns::NetNs;
 pub use pod::{Answer, Protocol, ask, ask_tcp, ask_udp, serve, serve_tcp, serve_udp};

@@ -33,7 +33,8 @@ pub(crate) fn run(
     let mut command = vec![OsString::from("env"), examples_variable(&examples)];
     command.extend_from_slice(environment);
     command.push(program.clone().into());
-    command.push("--test-threads=1".into());
+    // What a test says of its requests and failures stands on its line.
+    command.extend(["--test-threads=1", "--nocapture"].map(OsString::from));
 
     let kernels = match options.kernel() {
         // It stays the same one, and its modules and sysctls with it.

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fmt;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -15,6 +16,9 @@ use crate::lab::LabOptions;
 use crate::lab_tests;
 use crate::workspace::{cargo_command, find_program};
 
+/// Where property tests, and `ipvs_test_support::seed`, look for it.
+const SEED: &str = "PROPTEST_RNG_SEED";
+
 #[derive(Debug, Clone, Args)]
 pub(crate) struct TestOptions {
     /// Leave out what needs the lab.
@@ -24,6 +28,10 @@ pub(crate) struct TestOptions {
     /// Also the tests that take minutes each.
     #[arg(long)]
     nightly: bool,
+
+    /// What chance begins with, as a failure tells it. With --nightly each run has another one.
+    #[arg(long)]
+    seed: Option<u64>,
 
     /// Only tests whose name contains this, without formatting and lints.
     filter: Option<String>,
@@ -67,6 +75,18 @@ pub(crate) fn run(options: &TestOptions) -> Result<u8> {
         // But for those of `cargo xtask golden --cases`.
         words.extend(["--include-ignored", "--skip=every_case_of_a_folder"].map(OsString::from));
     }
+    let seed = options.seed.or_else(|| options.nightly.then(any_seed));
+    if let Some(seed) = seed {
+        println!("chance begins with --seed {seed}");
+    }
+    let environment = seed.map(|seed| format!("{SEED}={seed}").into());
+    let environment: Vec<OsString> = environment.into_iter().collect();
+    let cargo_test = |arguments: &[&str], words: &[OsString]| {
+        let mut command = cargo_command();
+        command.args(["test", "--quiet"]).args(arguments);
+        command.envs(seed.map(|seed| (SEED, seed.to_string())));
+        succeeded(command.arg("--").args(words))
+    };
     let mut steps = Vec::new();
     let mut step = |name: &'static str, work: &dyn Fn() -> Result<Outcome>| {
         println!("\n== {name}");
@@ -129,9 +149,15 @@ pub(crate) fn run(options: &TestOptions) -> Result<u8> {
     if options.quick {
         step("lab and packets", &|| Ok(Outcome::Skipped("--quick")));
     } else {
-        step("lab and packets", &|| in_lab(&options.lab, &words));
+        step("lab and packets", &|| {
+            in_lab(&options.lab, &environment, &words)
+        });
     }
     Ok(summary(&steps))
+}
+
+fn any_seed() -> u64 {
+    RandomState::new().build_hasher().finish()
 }
 
 fn summary(steps: &[Step]) -> u8 {
@@ -161,17 +187,6 @@ fn succeeded(command: &mut Command) -> Result<Outcome> {
 
 fn cargo(arguments: &[&str]) -> Result<Outcome> {
     succeeded(cargo_command().args(arguments))
-}
-
-/// `words` are for the test programs.
-fn cargo_test(arguments: &[&str], words: &[OsString]) -> Result<Outcome> {
-    succeeded(
-        cargo_command()
-            .args(["test", "--quiet"])
-            .args(arguments)
-            .arg("--")
-            .args(words),
-    )
 }
 
 fn documentation() -> Result<Outcome> {
@@ -218,8 +233,8 @@ fn other_byte_order() -> Result<Outcome> {
     }
 }
 
-fn in_lab(options: &LabOptions, words: &[OsString]) -> Result<Outcome> {
-    Ok(match lab_tests::run(options, &[], words)? {
+fn in_lab(options: &LabOptions, environment: &[OsString], words: &[OsString]) -> Result<Outcome> {
+    Ok(match lab_tests::run(options, environment, words)? {
         0 => Outcome::Passed,
         status => Outcome::Failed(format!("exit status {status}")),
     })

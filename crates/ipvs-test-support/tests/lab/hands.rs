@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use ipvs_codec::Family;
 use ipvs_model::Known;
 use ipvs_proxier::{DataPlane as _, IptablesBackend, Linux};
-use ipvs_test_support::{Cluster, NetNs, RunningProxier, ask_tcp, eventually};
+use ipvs_test_support::{Cluster, NetNs, RunningProxier, ask_tcp, eventually, seed};
 
 use crate::metrics::metrics;
 use crate::packets::{CIDR, addr, shop};
@@ -33,8 +33,6 @@ const HANDS: [&str; 18] = [
     "iptables-legacy -t nat -F; iptables-legacy -t nat -X; iptables-legacy -t filter -F; iptables-legacy -t filter -X; ipset destroy",
 ];
 const PAIRS: usize = 6;
-/// Chance is the same in each run.
-const SEED: u64 = 0x9e37_79b9;
 
 pub(crate) fn observe(namespace: &NetNs) -> Result<Known> {
     let open = || Linux::open(IptablesBackend::Auto)?.observe(&Family::ALL);
@@ -71,13 +69,9 @@ fn put_right(prefix: &str, binding: &str) {
     let wanted = observe(&cluster.node).unwrap();
     assert!(wanted.virtual_servers.len() > 5);
 
-    let mut random = SEED;
-    let mut chosen = || {
-        random ^= random << 13;
-        random ^= random >> 7;
-        random ^= random << 17;
-        HANDS[usize::try_from(random % HANDS.len() as u64).unwrap()]
-    };
+    let seed = seed();
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut chosen = || random.choice(HANDS).unwrap();
     let alone = HANDS.map(str::to_owned);
     let pairs: Vec<String> = (0..PAIRS)
         .map(|_| format!("{}; {}", chosen(), chosen()))
@@ -98,13 +92,13 @@ fn put_right(prefix: &str, binding: &str) {
         })
         .unwrap_or_else(|error| {
             let log = std::fs::read_to_string(&log).unwrap_or_default();
-            panic!("{hands}: {error:#}\n{log}")
+            panic!("seed {seed}: {hands}: {error:#}\n{log}")
         });
         longest = longest.max(start.elapsed());
         ask().unwrap_or_else(|error| panic!("{hands}: {error:#}"));
     }
     println!(
-        "{} hands and {PAIRS} pairs, {} repairs, all right after at most {longest:?}",
+        "seed {seed}: {} hands and {PAIRS} pairs, {} repairs, all right after at most {longest:?}",
         HANDS.len(),
         drift(&cluster.node).unwrap()
     );

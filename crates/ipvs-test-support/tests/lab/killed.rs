@@ -6,13 +6,12 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::Result;
-use ipvs_test_support::{Cluster, NetNs, RunningProxier, ask_tcp, eventually, run_kube_proxy};
+use ipvs_test_support::{
+    Cluster, NetNs, RunningProxier, ask_tcp, eventually, run_kube_proxy, seed,
+};
 
 use crate::changes::{POD_A, POD_B, web};
 use crate::packets::{CIDR, addr};
-
-/// Chance is the same in each run.
-const SEED: u64 = 0x1b87_3593;
 
 /// A service whose connections stay open.
 fn echo() -> String {
@@ -92,6 +91,8 @@ fn killed(prefix: &str, rounds: u32) {
         .unwrap();
     let patience = Some(Duration::from_secs(3));
     stream.set_read_timeout(patience).unwrap();
+    let seed = seed();
+    let mut random = fastrand::Rng::with_seed(seed);
     let (asked, stop) = (AtomicU32::new(0), AtomicBool::new(false));
     std::thread::scope(|scope| {
         // Both pods answer all the time, endpoint or not: no request may fail.
@@ -102,14 +103,10 @@ fn killed(prefix: &str, rounds: u32) {
             }
             anyhow::Ok(())
         });
-        let mut random = SEED;
         let mut one = |round: u32| -> Result<()> {
             change([both.as_str(), POD_A, POD_B][round as usize % 3]);
             let proxier = RunningProxier::start(&cluster.node, &arguments, &log)?;
-            random ^= random << 13;
-            random ^= random >> 7;
-            random ^= random << 17;
-            std::thread::sleep(Duration::from_millis(random % 700));
+            std::thread::sleep(Duration::from_millis(random.u64(..700)));
             if round.is_multiple_of(2) {
                 drop(proxier);
             } else {
@@ -124,10 +121,10 @@ fn killed(prefix: &str, rounds: u32) {
         stop.store(true, Ordering::Relaxed);
         all.unwrap();
         let asking = asking.join().unwrap();
-        asking.unwrap_or_else(|error| panic!("after {asked:?} requests: {error:#}"));
+        asking.unwrap_or_else(|error| panic!("seed {seed}: after {asked:?} requests: {error:#}"));
     });
     println!(
-        "{rounds} kills, {} requests, none failed",
+        "seed {seed}: {rounds} kills, {} requests, none failed",
         asked.load(Ordering::Relaxed)
     );
     assert!(asked.load(Ordering::Relaxed) > rounds);
