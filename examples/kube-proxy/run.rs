@@ -8,8 +8,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Result, bail};
 use ipvs_proxier::{
-    About, DataPlane, Due, HealthServer, Listener, Metrics, Notice, PlaneError, Polled, Progress,
-    Proxier, Report, Schedule, Source, Trigger,
+    About, DataPlane, Due, HealthServer, Listener, Metrics, Moment, Notice, PlaneError, Polled,
+    Progress, Proxier, Report, Schedule, Source, Trigger,
 };
 use signal_hook::consts::{SIGINT, SIGTERM};
 use tracing::{error, info, warn};
@@ -123,13 +123,12 @@ impl<P: DataPlane> Loop<'_, P> {
             problems,
         } = self.source.poll();
         if !changes.is_empty() {
-            let now = SystemTime::now();
-            self.metrics.changed(&changes, now);
+            self.metrics.changed(&changes, SystemTime::now());
             changes
                 .into_iter()
                 .for_each(|change| self.proxier.change(change));
             schedule.change();
-            self.server.update(|health| health.queued(now));
+            self.server.update(|health| health.queued(Moment::now()));
         }
         self.triggers.extend(triggers);
         problems
@@ -218,7 +217,7 @@ impl<P: DataPlane> Loop<'_, P> {
         self.metrics
             .follow(self.proxier.model(), self.proxier.draining());
         if succeeded {
-            self.server.update(|health| health.synced(now));
+            self.server.update(|health| health.synced(Moment::now()));
         }
         let (now, draining) = (Instant::now(), self.proxier.is_draining());
         match due {

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use ipvs_codec::Family;
 use ipvs_model::input::ObjectName;
@@ -18,28 +18,49 @@ pub struct HealthAnswer {
     pub weight: Option<u32>,
 }
 
+/// A point in time, by two clocks: what people read may be set forth and back, what waiting is measured by may not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moment {
+    /// For people.
+    pub wall: SystemTime,
+    /// For durations.
+    pub steady: Instant,
+}
+
+impl Moment {
+    /// This one.
+    #[must_use]
+    pub fn now() -> Self {
+        Self {
+            wall: SystemTime::now(),
+            steady: Instant::now(),
+        }
+    }
+}
+
 /// Whether the proxier is healthy, and what load balancers are told. Pure: the time comes in through parameters.
 ///
 /// It is healthy unless a change has been waiting for longer than twice the sync period.
 ///
 /// ```
-/// use std::time::{Duration, SystemTime};
+/// use std::time::Duration;
 /// use ipvs_codec::Family;
-/// use ipvs_proxier::Health;
+/// use ipvs_proxier::{Health, Moment};
 ///
-/// let now = SystemTime::now();
+/// let now = Moment::now();
+/// let later = |seconds| Moment { steady: now.steady + Duration::from_secs(seconds), ..now };
 /// let mut health = Health::new(Family::ALL.to_vec(), Duration::from_secs(30));
 /// assert_eq!(health.livez(now).status, 200, "starting counts as healthy");
 /// health.queued(now);
-/// assert_eq!(health.livez(now + Duration::from_secs(61)).status, 503);
-/// health.synced(now + Duration::from_secs(61));
-/// assert_eq!(health.livez(now + Duration::from_secs(62)).status, 200);
+/// assert_eq!(health.livez(later(61)).status, 503);
+/// health.synced(later(61));
+/// assert_eq!(health.livez(later(62)).status, 200);
 /// ```
 #[derive(Debug, Clone)]
 pub struct Health {
     families: Vec<Family>,
     patience: Duration,
-    queued: Option<SystemTime>,
+    queued: Option<Instant>,
     synced: Option<SystemTime>,
     eligible: bool,
     checks: BTreeMap<ObjectName, HealthCheck>,
@@ -95,14 +116,14 @@ impl Health {
     }
 
     /// A change waits to be synced.
-    pub fn queued(&mut self, now: SystemTime) {
-        self.queued.get_or_insert(now);
+    pub fn queued(&mut self, now: Moment) {
+        self.queued.get_or_insert(now.steady);
     }
 
     /// A sync succeeded: nothing waits.
-    pub const fn synced(&mut self, now: SystemTime) {
+    pub const fn synced(&mut self, now: Moment) {
         self.queued = None;
-        self.synced = Some(now);
+        self.synced = Some(now.wall);
     }
 
     /// Takes over what load balancers are told, and whether they should send this node traffic. O(Services with a health
@@ -127,25 +148,26 @@ impl Health {
         &self.addresses
     }
 
-    fn is_healthy(&self, now: SystemTime) -> bool {
-        let waits = self.queued.and_then(|since| now.duration_since(since).ok());
-        waits.is_none_or(|waits| waits <= self.patience)
+    fn is_healthy(&self, now: Moment) -> bool {
+        let waits = |since| now.steady.saturating_duration_since(since);
+        self.queued
+            .is_none_or(|since| waits(since) <= self.patience)
     }
 
     /// `/healthz`: healthy, and the node eligible for traffic.
     #[must_use]
-    pub fn healthz(&self, now: SystemTime) -> HealthAnswer {
+    pub fn healthz(&self, now: Moment) -> HealthAnswer {
         let healthy = self.is_healthy(now);
         self.answer(now, healthy && self.eligible, Some(self.eligible))
     }
 
     /// `/livez`: healthy.
     #[must_use]
-    pub fn livez(&self, now: SystemTime) -> HealthAnswer {
+    pub fn livez(&self, now: Moment) -> HealthAnswer {
         self.answer(now, self.is_healthy(now), None)
     }
 
-    fn answer(&self, now: SystemTime, good: bool, node_eligible: Option<bool>) -> HealthAnswer {
+    fn answer(&self, now: Moment, good: bool, node_eligible: Option<bool>) -> HealthAnswer {
         let healthy = self.is_healthy(now);
         let time = |time| humantime::format_rfc3339_nanos(time).to_string();
         // As Go writes a time that never was.
@@ -161,8 +183,8 @@ impl Health {
             (family.to_string(), status)
         };
         let body = Body {
-            last_updated: if good { time(now) } else { synced.clone() },
-            current_time: time(now),
+            last_updated: if good { time(now.wall) } else { synced.clone() },
+            current_time: time(now.wall),
             node_eligible,
             healthy,
             status: self.families.iter().map(status).collect(),
@@ -176,7 +198,7 @@ impl Health {
 
     /// What a load balancer is told of a Service; nothing if it has no health check port.
     #[must_use]
-    pub fn service(&self, name: &ObjectName, now: SystemTime) -> Option<HealthAnswer> {
+    pub fn service(&self, name: &ObjectName, now: Moment) -> Option<HealthAnswer> {
         let check = self.checks.get(name)?;
         let healthy = self.is_healthy(now);
         let body = ServiceBody {

@@ -6,7 +6,7 @@ use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
@@ -22,7 +22,7 @@ use tokio::task::{JoinHandle, LocalSet, spawn_local};
 use tracing::warn;
 
 use crate::Metrics;
-use crate::health::{Health, HealthAnswer};
+use crate::health::{Health, HealthAnswer, Moment};
 
 /// A listener that cannot be opened is tried again after this long.
 const RETRY: Duration = Duration::from_secs(5);
@@ -112,7 +112,7 @@ impl Shared {
 /// ```no_run
 /// use std::time::{Duration, SystemTime};
 /// use ipvs_codec::Family;
-/// use ipvs_proxier::{Health, HealthServer, Metrics, Serve};
+/// use ipvs_proxier::{Health, HealthServer, Metrics, Moment, Serve};
 ///
 /// let server = HealthServer::start(Serve {
 ///     health: Health::new(Family::ALL.to_vec(), Duration::from_secs(30)),
@@ -121,7 +121,7 @@ impl Shared {
 ///     health_address: Some("0.0.0.0:10256".parse().unwrap()),
 ///     metrics_address: None,
 /// })?;
-/// server.update(|health| health.synced(SystemTime::now()));
+/// server.update(|health| health.synced(Moment::now()));
 /// # Ok::<(), std::io::Error>(())
 /// ```
 #[derive(Debug)]
@@ -289,7 +289,7 @@ fn answer(
     served: &Served,
     shared: &Shared,
 ) -> impl Future<Output = Result<Response<Full<Bytes>>, Infallible>> + use<> {
-    let now = SystemTime::now();
+    let now = Moment::now();
     let response = match (served, request.uri().path()) {
         (Served::Proxier, "/healthz") => {
             let answer = shared.health().healthz(now);
@@ -320,7 +320,7 @@ fn answer(
 }
 
 /// The indicators of components of Kubernetes. kube-proxy serves the page, and nothing on it.
-fn healthchecks(health: &Health, now: SystemTime) -> String {
+fn healthchecks(health: &Health, now: Moment) -> String {
     let is_well = |answer: HealthAnswer| u8::from(answer.status == 200);
     let (healthz, livez) = (is_well(health.healthz(now)), is_well(health.livez(now)));
     format!(

@@ -17,7 +17,7 @@ mod source;
 
 pub use dataplane::{Connections, DataPlane, Outcome, Part, Progress};
 pub use error::{Failure, PlaneError};
-pub use health::{Health, HealthAnswer};
+pub use health::{Health, HealthAnswer, Moment};
 #[cfg(feature = "health")]
 pub use health_server::{HealthServer, ListenFailure, Listener, Serve};
 pub use linux::{IptablesBackend, Linux};
