@@ -1,5 +1,5 @@
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, BufWriter, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -162,7 +162,7 @@ impl ApiServer {
             let event: Value = serde_json::from_slice(body).unwrap_or_default();
             let answer = event.to_string();
             state.events.push(event);
-            return write_answer(stream, "201 Created", &answer);
+            return write_answer(stream, "201 Created", &[&answer]);
         }
         if !query.contains("watch=true") {
             return write_list(stream, &state, kind, query);
@@ -213,11 +213,16 @@ fn write_list(stream: &TcpStream, state: &State, kind: &str, query: &str) -> boo
     if rest.next().is_some() {
         metadata["continue"] = json!((from + most).to_string());
     }
-    let items = items.join(",");
-    let list = format!(
-        r#"{{"kind":"{kind}List","apiVersion":"v1","metadata":{metadata},"items":[{items}]}}"#
-    );
-    write_answer(stream, "200 OK", &list)
+    let head =
+        format!(r#"{{"kind":"{kind}List","apiVersion":"v1","metadata":{metadata},"items":["#);
+    // Through a buffer that stays: one for the whole list would be megabytes of new memory.
+    let mut parts = vec![head.as_str()];
+    for item in &items {
+        parts.extend([*item, ","]);
+    }
+    parts.pop_if(|last| *last == ",");
+    parts.push("]}");
+    write_answer(stream, "200 OK", &parts)
 }
 
 fn expired() -> String {
@@ -243,12 +248,14 @@ fn number_in(query: &str, name: &str) -> Option<u64> {
     words.find_map(|word| word.strip_prefix(name)?.parse().ok())
 }
 
-fn write_answer(mut stream: &TcpStream, status: &str, body: &str) -> bool {
+fn write_answer(stream: &TcpStream, status: &str, body: &[&str]) -> bool {
+    let length: usize = body.iter().map(|part| part.len()).sum();
+    let mut buffered = BufWriter::with_capacity(64 * 1024, stream);
     let head = format!(
-        "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
-        body.len()
+        "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
     );
-    stream.write_all(head.as_bytes()).is_ok() && stream.write_all(body.as_bytes()).is_ok()
+    let mut parts = std::iter::once(head.as_str()).chain(body.iter().copied());
+    parts.all(|part| buffered.write_all(part.as_bytes()).is_ok()) && buffered.flush().is_ok()
 }
 
 /// The target of a request, and its body.
