@@ -394,9 +394,12 @@ impl Model {
 
     /// Lets `known` share memory with what is desired, for the virtual servers of a plan that was applied. O(plan).
     pub fn share(&self, plan: &Plan, known: &mut Known) {
-        let mut keys: Vec<ServiceKey> = plan.operations.iter().filter_map(added_to).collect();
-        keys.dedup();
-        known.share(&self.desired, keys.into_iter());
+        let mut last = None;
+        let keys = plan.operations.iter().filter_map(added_to);
+        known.share(
+            &self.desired,
+            keys.filter(|key| last.replace(*key) != Some(*key)),
+        );
     }
 
     fn facts(&self) -> Facts<'_> {

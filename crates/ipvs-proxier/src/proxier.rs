@@ -504,8 +504,10 @@ impl<P: DataPlane> Proxier<P> {
                 }
             }
         }
-        // The longer one stays where it is.
-        operations.splice(0..0, std::mem::take(&mut report.plan.operations));
+        let before = std::mem::take(&mut report.plan.operations);
+        // The longer one stays where it is, and does not double its room.
+        operations.reserve_exact(before.len());
+        operations.splice(0..0, before);
         report.plan = Plan { operations };
     }
 
