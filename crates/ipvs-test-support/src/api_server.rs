@@ -1,11 +1,16 @@
+mod http;
+
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader, BufWriter, Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::{BufReader, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
+
+use self::http::{number_in, read_request, write_answer, write_event};
 
 /// An API server that holds objects in memory, lists and watches them, and fails when it is told to. It takes
 /// Events, and knows no selectors, no other writing and no users.
@@ -15,10 +20,34 @@ pub struct ApiServer {
     state: Arc<Mutex<State>>,
 }
 
+/// What goes wrong, until it is set back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    /// Requests are refused with this status, 429 or 500 for example.
+    Refused(u16),
+    /// Answers end after so many bytes, and their connections with them.
+    Cut(usize),
+    /// Each answer takes so long.
+    Slow(Duration),
+    /// Answers are no JSON.
+    Garbled,
+    /// Every watch begins too long ago (410).
+    Expired,
+    /// Lists of any version come from a cache that learns nothing any more.
+    Stale,
+}
+
+/// By kind and name.
+type Objects = BTreeMap<(String, String), Object>;
+
 #[derive(Debug, Default)]
 struct State {
-    /// By kind and name.
-    objects: BTreeMap<(String, String), Object>,
+    objects: Objects,
+    /// Those that went, and those who watched were told.
+    deleted: Objects,
+    trouble: Option<Trouble>,
+    /// As everything was when lists became stale.
+    cache: Objects,
     version: u64,
     /// Watches from before it are refused.
     oldest: u64,
@@ -29,7 +58,7 @@ struct State {
 }
 
 /// Kept as text: lists of thousands cost no more than what is sent.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Object {
     /// The last one.
     version: u64,
@@ -98,6 +127,7 @@ impl ApiServer {
         };
         let event = object.event(if is_new { "ADDED" } else { "MODIFIED" });
         state.tell(&key.0, &event);
+        state.deleted.remove(&key);
         state.objects.insert(key, object);
         Ok(())
     }
@@ -106,9 +136,11 @@ impl ApiServer {
     pub fn delete(&self, kind: &str, name: &str, told: bool) {
         let mut state = self.state();
         state.version += 1;
-        let removed = state.objects.remove(&(kind.to_owned(), name.to_owned()));
-        if let (Some(object), true) = (removed, told) {
+        let key = (kind.to_owned(), name.to_owned());
+        if let (Some(mut object), true) = (state.objects.remove(&key), told) {
+            object.version = state.version;
             state.tell(kind, &object.event("DELETED"));
+            state.deleted.insert(key, object);
         }
     }
 
@@ -128,6 +160,17 @@ impl ApiServer {
     pub fn set_away(&self, away: bool) {
         let mut state = self.state();
         state.away = away;
+        state.hang_up();
+    }
+
+    /// Something goes wrong from now on, or nothing any more. Every watch is closed.
+    pub fn set_trouble(&self, trouble: Option<Trouble>) {
+        let mut state = self.state();
+        state.cache = match trouble {
+            Some(Trouble::Stale) => state.objects.clone(),
+            _ => Objects::new(),
+        };
+        state.trouble = trouble;
         state.hang_up();
     }
 
@@ -153,10 +196,36 @@ impl ApiServer {
             Some("endpointslices") => "EndpointSlice",
             _ => "Node",
         };
+        let trouble = self.state().trouble;
+        if let Some(Trouble::Slow(time)) = trouble {
+            thread::sleep(time);
+        }
         let mut state = self.state();
         state.requests.push(target.to_owned());
         if state.away {
             return false;
+        }
+        match trouble {
+            Some(Trouble::Refused(status)) => {
+                let refusal = status_of(status, "InternalError").to_string();
+                return write_answer(stream, &format!("{status} Refused"), &[&refusal]);
+            }
+            Some(Trouble::Garbled) => {
+                return write_answer(stream, "200 OK", &[r#"{"kind": "#]);
+            }
+            Some(Trouble::Cut(bytes)) => {
+                let mut whole = Vec::new();
+                if query.contains("watch=true") {
+                    state.write_watch(&mut whole, kind, query);
+                } else {
+                    state.write_list(&mut whole, kind, query);
+                }
+                whole.truncate(bytes);
+                // It is cut off anyway.
+                let _ = stream.write_all(&whole);
+                return false;
+            }
+            _ => {}
         }
         if path.ends_with("/events") {
             let event: Value = serde_json::from_slice(body).unwrap_or_default();
@@ -165,25 +234,13 @@ impl ApiServer {
             return write_answer(stream, "201 Created", &[&answer]);
         }
         if !query.contains("watch=true") {
-            return write_list(stream, &state, kind, query);
+            return state.write_list(stream, kind, query);
         }
-        let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
-        if stream.write_all(head.as_bytes()).is_err() {
-            return false;
-        }
-        // What happened between list and watch.
-        let since = number_in(query, "resourceVersion=").unwrap_or(0);
-        if since < state.oldest {
-            write_event(stream, &expired());
-            return false;
-        }
-        let objects = state.objects.iter();
-        let missed = objects.filter(|((of, _), object)| of == kind && object.version > since);
-        let missed: Vec<String> = missed.map(|(_, object)| object.event("MODIFIED")).collect();
-        if let Ok(copy) = stream.try_clone() {
+        let goes_on = state.write_watch(stream, kind, query);
+        if let (true, Ok(copy)) = (goes_on, stream.try_clone()) {
             state.watches.push((kind.to_owned(), copy));
         }
-        missed.iter().all(|event| write_event(stream, event))
+        goes_on
     }
 }
 
@@ -196,83 +253,79 @@ impl State {
     fn hang_up(&mut self) {
         for (_, stream) in self.watches.drain(..) {
             // It may be closed already.
-            let _ = stream.shutdown(std::net::Shutdown::Both);
+            let _ = stream.shutdown(Shutdown::Both);
         }
     }
-}
 
-/// A page of a list.
-fn write_list(stream: &TcpStream, state: &State, kind: &str, query: &str) -> bool {
-    let of_kind = state.objects.iter().filter(|((of, _), _)| of == kind);
-    let number = |name| usize::try_from(number_in(query, name)?).ok();
-    let from = number("continue=").unwrap_or(0);
-    let most = number("limit=").unwrap_or(usize::MAX);
-    let mut rest = of_kind.map(|(_, object)| object.json.as_str()).skip(from);
-    let items: Vec<&str> = rest.by_ref().take(most).collect();
-    let mut metadata = json!({"resourceVersion": state.version.to_string()});
-    if rest.next().is_some() {
-        metadata["continue"] = json!((from + most).to_string());
+    /// A page of a list.
+    fn write_list(&self, to: impl Write, kind: &str, query: &str) -> bool {
+        let any_version =
+            query.contains("resourceVersion=0&") || query.ends_with("resourceVersion=0");
+        let objects = match self.trouble {
+            Some(Trouble::Stale) if any_version => &self.cache,
+            _ => &self.objects,
+        };
+        let of_kind = objects.iter().filter(|((of, _), _)| of == kind);
+        let newest = of_kind.clone().map(|(_, object)| object.version).max();
+        let version = match self.trouble {
+            Some(Trouble::Stale) if any_version => newest.unwrap_or(0),
+            _ => self.version,
+        };
+        let number = |name| usize::try_from(number_in(query, name)?).ok();
+        let from = number("continue=").unwrap_or(0);
+        let most = number("limit=").unwrap_or(usize::MAX);
+        let mut rest = of_kind.map(|(_, object)| object.json.as_str()).skip(from);
+        let items: Vec<&str> = rest.by_ref().take(most).collect();
+        let mut metadata = json!({"resourceVersion": version.to_string()});
+        if rest.next().is_some() {
+            metadata["continue"] = json!((from + most).to_string());
+        }
+        let head =
+            format!(r#"{{"kind":"{kind}List","apiVersion":"v1","metadata":{metadata},"items":["#);
+        // Through a buffer that stays: one for the whole list would be megabytes of new memory.
+        let mut parts = vec![head.as_str()];
+        for item in &items {
+            parts.extend([*item, ","]);
+        }
+        parts.pop_if(|last| *last == ",");
+        parts.push("]}");
+        write_answer(to, "200 OK", &parts)
     }
-    let head =
-        format!(r#"{{"kind":"{kind}List","apiVersion":"v1","metadata":{metadata},"items":["#);
-    // Through a buffer that stays: one for the whole list would be megabytes of new memory.
-    let mut parts = vec![head.as_str()];
-    for item in &items {
-        parts.extend([*item, ","]);
+
+    /// The beginning of a watch: what happened since its version. Whether it goes on.
+    fn write_watch(&self, mut to: impl Write, kind: &str, query: &str) -> bool {
+        let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
+        if to.write_all(head.as_bytes()).is_err() {
+            return false;
+        }
+        let since = number_in(query, "resourceVersion=").unwrap_or(0);
+        if since < self.oldest || self.trouble == Some(Trouble::Expired) {
+            write_event(to, &expired());
+            return false;
+        }
+        for (objects, what) in [(&self.objects, "MODIFIED"), (&self.deleted, "DELETED")] {
+            let of_kind = objects.iter().filter(|((of, _), _)| of == kind);
+            for (_, object) in of_kind.filter(|(_, object)| object.version > since) {
+                if !write_event(&mut to, &object.event(what)) {
+                    return false;
+                }
+            }
+        }
+        true
     }
-    parts.pop_if(|last| *last == ",");
-    parts.push("]}");
-    write_answer(stream, "200 OK", &parts)
 }
 
 fn expired() -> String {
-    let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Expired",
-        "message": "too old resource version", "code": 410});
-    json!({"type": "ERROR", "object": status}).to_string()
+    json!({"type": "ERROR", "object": status_of(410, "Expired")}).to_string()
 }
 
-fn write_event(mut stream: &TcpStream, event: &str) -> bool {
-    let line = format!("{event}\n");
-    let chunk = format!("{:x}\r\n{line}\r\n", line.len());
-    stream.write_all(chunk.as_bytes()).is_ok()
+fn status_of(code: u16, reason: &str) -> Value {
+    json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": reason,
+        "message": "as the test wants it", "code": code})
 }
 
 fn key_of(object: &Value) -> Option<(String, String)> {
     let kind = object["kind"].as_str()?;
     let name = object["metadata"]["name"].as_str()?;
     Some((kind.to_owned(), name.to_owned()))
-}
-
-fn number_in(query: &str, name: &str) -> Option<u64> {
-    let mut words = query.split('&');
-    words.find_map(|word| word.strip_prefix(name)?.parse().ok())
-}
-
-fn write_answer(stream: &TcpStream, status: &str, body: &[&str]) -> bool {
-    let length: usize = body.iter().map(|part| part.len()).sum();
-    let mut buffered = BufWriter::with_capacity(64 * 1024, stream);
-    let head = format!(
-        "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
-    );
-    let mut parts = std::iter::once(head.as_str()).chain(body.iter().copied());
-    parts.all(|part| buffered.write_all(part.as_bytes()).is_ok()) && buffered.flush().is_ok()
-}
-
-/// The target of a request, and its body.
-fn read_request(reader: &mut BufReader<TcpStream>) -> Option<(String, Vec<u8>)> {
-    let mut first = String::new();
-    reader.read_line(&mut first).ok()?;
-    let target = first.split(' ').nth(1)?.to_owned();
-    let mut length = 0;
-    let mut line = String::new();
-    while reader.read_line(&mut line).ok()? > 2 {
-        let header = line.to_ascii_lowercase();
-        if let Some(value) = header.strip_prefix("content-length:") {
-            length = value.trim().parse().ok()?;
-        }
-        line.clear();
-    }
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body).ok()?;
-    Some((target, body))
 }

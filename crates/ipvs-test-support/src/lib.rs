@@ -11,7 +11,7 @@ mod pod;
 mod proxier;
 mod rack;
 
-pub use api_server::ApiServer;
+pub use api_server::{ApiServer, Trouble};
 pub use chance::seed;
 pub use cluster::{Cluster, Pod, TCP_PORTS, UDP_PORT};
 pub use netns::NetNs;

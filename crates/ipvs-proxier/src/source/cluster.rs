@@ -261,13 +261,14 @@ async fn watch(
         Ok(builder) => builder.with_layer(&answers(&reporter)).build(),
         Err(error) => return reporter.say(Said::Problem(with_causes(&error))),
     };
-    let any = || watcher::Config::default().any_semantic();
+    // In pages, and of the newest version: one from a cache could lead back in time, and take away what lives.
+    let newest = watcher::Config::default;
     let own = match nodes {
-        Nodes::Only(name) => any().fields(&format!("metadata.name={name}")),
-        Nodes::All => any(),
+        Nodes::Only(name) => newest().fields(&format!("metadata.name={name}")),
+        Nodes::All => newest(),
     };
-    let services = any().labels(NOT_OURS).fields("spec.clusterIP!=None");
-    let slices = any().labels(NOT_HEADLESS);
+    let services = newest().labels(NOT_OURS).fields("spec.clusterIP!=None");
+    let slices = newest().labels(NOT_HEADLESS);
     join4(
         follow::<core::Service>(&client, services, &reporter),
         follow::<discovery::EndpointSlice>(&client, slices, &reporter),
