@@ -7,11 +7,21 @@ use crate::pod::{serve_tcp, serve_udp};
 #[derive(Debug)]
 pub struct Pod {
     /// Its name, by which it answers.
-    pub name: &'static str,
+    pub name: String,
     /// Where it runs.
     pub namespace: NetNs,
     /// The last number of its addresses: 10.244.1.N and fd00:10:244:1::N.
     number: u8,
+}
+
+impl Pod {
+    fn new(prefix: &str, name: &str, number: u8) -> Result<Self> {
+        Ok(Self {
+            name: name.to_owned(),
+            namespace: NetNs::new(&format!("{prefix}-{name}"))?,
+            number,
+        })
+    }
 }
 
 /// A node with two pods and an outside client, each a network namespace, joined by veth and routed:
@@ -31,6 +41,7 @@ pub struct Cluster {
     pub pods: [Pod; 2],
     /// The outside client.
     pub client: NetNs,
+    prefix: String,
 }
 
 /// TCP ports that every pod of a [`Cluster`] answers on.
@@ -45,28 +56,37 @@ impl Cluster {
     /// With what `ip` says: it needs root, and the module `veth`.
     pub fn new(prefix: &str) -> Result<Self> {
         let namespace = |name: &str| NetNs::new(&format!("{prefix}-{name}"));
-        let pod = |name, number| {
-            anyhow::Ok(Pod {
-                name,
-                namespace: namespace(name)?,
-                number,
-            })
-        };
         let cluster = Self {
             node: namespace("node")?,
-            pods: [pod("pod-a", 11)?, pod("pod-b", 12)?],
+            pods: [
+                Pod::new(prefix, "pod-a", 11)?,
+                Pod::new(prefix, "pod-b", 12)?,
+            ],
             client: namespace("client")?,
+            prefix: prefix.to_owned(),
         };
         cluster.join_client()?;
         for pod in &cluster.pods {
             cluster.join_pod(pod)?;
             for port in TCP_PORTS {
-                serve_tcp(&pod.namespace, pod.name, port)?;
+                serve_tcp(&pod.namespace, &pod.name, port)?;
             }
             // One socket for each family, so that answers come from the address that was asked.
-            serve_udp(&pod.namespace, pod.name, [0, 0, 0, 0].into(), UDP_PORT)?;
+            serve_udp(&pod.namespace, &pod.name, [0, 0, 0, 0].into(), UDP_PORT)?;
         }
         Ok(cluster)
+    }
+
+    /// One more pod, `pod-NUMBER` with the address 10.244.1.NUMBER, that answers on the first of [`TCP_PORTS`] until it is
+    /// dropped, and its link with it.
+    ///
+    /// # Errors
+    /// With what `ip` says.
+    pub fn add_pod(&self, number: u8) -> Result<Pod> {
+        let pod = Pod::new(&self.prefix, &format!("pod-{number}"), number)?;
+        self.join_pod(&pod)?;
+        serve_tcp(&pod.namespace, &pod.name, TCP_PORTS[0])?;
+        Ok(pod)
     }
 
     fn join_client(&self) -> Result<()> {

@@ -1,10 +1,13 @@
 //! Clients that must not notice.
 
+use std::collections::{BTreeSet, VecDeque};
 use std::net::{TcpStream, UdpSocket};
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use ipvs_test_support::{Cluster, RunningProxier, UDP_PORT, ask_tcp, eventually};
+use ipvs_test_support::{Cluster, Pod, RunningProxier, UDP_PORT, ask_tcp, eventually};
 
 use crate::changes::{POD_A, POD_B, web};
 use crate::packets::{CIDR, addr};
@@ -50,7 +53,7 @@ fn a_rolling_update_loses_no_connection() {
     let ask = || ask_tcp(&followed.cluster.client, addr("10.96.0.10:80"));
     eventually(Duration::from_secs(60), || ask().map(drop)).unwrap();
     let (asked, stop) = (AtomicU32::new(0), AtomicBool::new(false));
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         let asking = scope.spawn(|| {
             while !stop.load(Ordering::Relaxed) {
                 ask()?;
@@ -70,7 +73,7 @@ fn a_rolling_update_loses_no_connection() {
                 new.to_owned(),
             ] {
                 followed.change(&web(&endpoints));
-                std::thread::sleep(Duration::from_millis(400));
+                thread::sleep(Duration::from_millis(400));
             }
         }
         stop.store(true, Ordering::Relaxed);
@@ -82,6 +85,73 @@ fn a_rolling_update_loses_no_connection() {
         asked.load(Ordering::Relaxed)
     );
     assert!(asked.load(Ordering::Relaxed) > 100);
+}
+
+/// Connections a second, of all clients.
+const RATE: u32 = 200;
+const CLIENTS: u32 = 4;
+
+/// As a Deployment does it: a new pod is ready, then an old one ends, which serves for a while, and is gone with its link.
+#[test]
+fn a_rolling_update_of_ten_pods_loses_no_connection() {
+    let endpoint = |number: u8, conditions: &str| {
+        format!(
+            "- {{addresses: [10.244.1.{number}], conditions: {{{conditions}}}, nodeName: node-0}}\n"
+        )
+    };
+    let ready = |numbers: Range<u8>| -> String {
+        numbers
+            .map(|number| endpoint(number, "ready: true"))
+            .collect()
+    };
+    let followed = Followed::start("cl-ten", &web(&ready(21..31)));
+    let cluster = &followed.cluster;
+    let mut pods: VecDeque<Pod> = (21..41)
+        .map(|number| cluster.add_pod(number).unwrap())
+        .collect();
+    let ask = || ask_tcp(&cluster.client, addr("10.96.0.10:80"));
+    eventually(Duration::from_secs(60), || ask().map(drop)).unwrap();
+    let stop = AtomicBool::new(false);
+    let client = || {
+        let (start, mut took) = (Instant::now(), Vec::new());
+        while !stop.load(Ordering::Relaxed) {
+            let due = start + Duration::from_secs(1) * u32::try_from(took.len())? * CLIENTS / RATE;
+            thread::sleep(due.saturating_duration_since(Instant::now()));
+            let asked = Instant::now();
+            let answer = ask()?;
+            took.push((asked.elapsed(), answer.pod));
+        }
+        anyhow::Ok(took)
+    };
+    let start = Instant::now();
+    let mut took = thread::scope(|scope| {
+        let mut clients = Vec::new();
+        clients.resize_with(CLIENTS as usize, || scope.spawn(client));
+        for old in 21..31 {
+            let new = old + 10;
+            followed.change(&web(&ready(old..new + 1)));
+            thread::sleep(Duration::from_millis(400));
+            let ending = endpoint(old, "ready: false, serving: true, terminating: true");
+            followed.change(&web(&format!("{ending}{}", ready(old + 1..new + 1))));
+            thread::sleep(Duration::from_millis(400));
+            followed.change(&web(&ready(old + 1..new + 1)));
+            thread::sleep(Duration::from_millis(200));
+            drop(pods.pop_front());
+        }
+        stop.store(true, Ordering::Relaxed);
+        let clients = clients.into_iter().map(|client| client.join().unwrap());
+        clients.flat_map(Result::unwrap).collect::<Vec<_>>()
+    });
+    let time = start.elapsed();
+    took.sort();
+    let names: BTreeSet<&String> = took.iter().map(|(_, pod)| pod).collect();
+    assert_eq!(names.len(), 20, "{names:?}");
+    println!(
+        "10 pods of 10 replaced in {time:?}, {} connections, none failed, half within {:?}, all within {:?}",
+        took.len(),
+        took[took.len() / 2].0,
+        took[took.len() - 1].0
+    );
 }
 
 /// A service of UDP.
@@ -117,14 +187,14 @@ fn a_udp_client_with_one_port_goes_over_to_the_new_endpoint() {
         let start = Instant::now();
         while ask().as_deref() != pod {
             assert!(start.elapsed() < patience, "{pod:?} does not come");
-            std::thread::sleep(Duration::from_millis(10));
+            thread::sleep(Duration::from_millis(10));
         }
         start.elapsed()
     };
     until(Some("pod-a"), Duration::from_secs(60));
     followed.change(&dns("").replace("endpoints:\n", "endpoints: []\n"));
     let gone = until(None, Duration::from_secs(10));
-    std::thread::sleep(Duration::from_millis(300));
+    thread::sleep(Duration::from_millis(300));
     followed.change(&dns(POD_B));
     let back = until(Some("pod-b"), Duration::from_secs(10));
     println!("gone after {gone:?}, by the new one after {back:?}");
@@ -145,7 +215,7 @@ fn a_silent_connection_stays_while_others_come_and_go() {
     let listener = listener.unwrap().unwrap();
     pod.serve(listener, |listener| {
         for mut stream in listener.incoming().flatten() {
-            std::thread::spawn(move || {
+            thread::spawn(move || {
                 let mut byte = [0];
                 while stream.read_exact(&mut byte).is_ok() {
                     stream.write_all(&byte).unwrap();
@@ -163,7 +233,7 @@ fn a_silent_connection_stays_while_others_come_and_go() {
     let both = format!("{POD_A}{POD_B}");
     for endpoints in [both.as_str(), POD_A].repeat(3) {
         followed.change(&web(endpoints).replace("port: 8080}", "port: 7777}"));
-        std::thread::sleep(Duration::from_millis(400));
+        thread::sleep(Duration::from_millis(400));
         stream.write_all(&[1]).unwrap();
         let mut byte = [0];
         stream.read_exact(&mut byte).unwrap();
