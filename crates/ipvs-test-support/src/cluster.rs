@@ -77,15 +77,13 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// One more pod, `pod-NUMBER` with the address 10.244.1.NUMBER, that answers on the first of [`TCP_PORTS`] until it is
-    /// dropped, and its link with it.
+    /// One more pod, `pod-NUMBER` with the address 10.244.1.NUMBER, that answers nobody yet. Its link goes when it is dropped.
     ///
     /// # Errors
     /// With what `ip` says.
     pub fn add_pod(&self, number: u8) -> Result<Pod> {
         let pod = Pod::new(&self.prefix, &format!("pod-{number}"), number)?;
         self.join_pod(&pod)?;
-        serve_tcp(&pod.namespace, &pod.name, TCP_PORTS[0])?;
         Ok(pod)
     }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ipvs_test_support::{Cluster, Pod, RunningProxier, UDP_PORT, ask_tcp, eventually};
+use ipvs_test_support::{Cluster, Pod, RunningProxier, UDP_PORT, ask_tcp, eventually, serve_tcp};
 
 use crate::changes::{POD_A, POD_B, web};
 use crate::packets::{CIDR, addr};
@@ -108,6 +108,7 @@ fn a_rolling_update_of_ten_pods_loses_no_connection() {
     let cluster = &followed.cluster;
     let mut pods: VecDeque<Pod> = (21..41)
         .map(|number| cluster.add_pod(number).unwrap())
+        .inspect(|pod| serve_tcp(&pod.namespace, &pod.name, 8080).unwrap())
         .collect();
     let ask = || ask_tcp(&cluster.client, addr("10.96.0.10:80"));
     eventually(Duration::from_secs(60), || ask().map(drop)).unwrap();

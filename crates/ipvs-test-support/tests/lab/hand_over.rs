@@ -1,10 +1,16 @@
 //! In the place of the real kube-proxy: on the state that it left, and from the API that it reads.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::thread;
+use std::time::Duration;
 
-use ipvs_test_support::{ApiServer, NetNs, run_kube_proxy};
+use anyhow::{Context as _, Result, ensure};
+use ipvs_test_support::{ApiServer, Cluster, NetNs, RunningProxier, eventually, run_kube_proxy};
 
 use crate::golden::{FILES, capture, folder, recorded_namespace};
 
@@ -40,7 +46,6 @@ fn assert_same(namespace: &NetNs, recorded: &Path) {
 
 /// Gives a program its input.
 fn feed(namespace: &NetNs, program: &str, arguments: &[&str], input: &str) {
-    use std::io::Write as _;
     let status = namespace.run(|| {
         let mut child = Command::new(program)
             .args(arguments)
@@ -99,6 +104,111 @@ fn on_the_state_of_the_real_kube_proxy_nothing_is_left_to_do() {
         assert!(!log.contains("synced"), "{name}: {log}");
         assert_same(&namespace, &recorded);
     }
+}
+
+/// Gives back what it gets, on port 8080.
+fn serve_echo(pod: &NetNs) {
+    let listener = pod.run(|| TcpListener::bind("0.0.0.0:8080"));
+    pod.serve(listener.unwrap().unwrap(), |listener| {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            thread::spawn(move || {
+                let mut byte = [0];
+                while let Ok(1..) = stream.read(&mut byte) {
+                    stream.write_all(&byte)?;
+                }
+                std::io::Result::Ok(())
+            });
+        }
+    });
+}
+
+fn connect(client: &NetNs) -> Result<TcpStream> {
+    let stream = client.run(|| TcpStream::connect("10.96.1.1:80"))??;
+    stream.set_read_timeout(Some(Duration::from_secs(3)))?;
+    Ok(stream)
+}
+
+fn echo(stream: &mut TcpStream) -> Result<()> {
+    stream.write_all(&[7])?;
+    Ok(stream.read_exact(&mut [0])?)
+}
+
+/// Ours starts on the state of kube-proxy, is stopped, and another node is cleaned up; who is connected, or connects, does
+/// not notice.
+#[test]
+fn taking_over_and_stopping_is_not_noticed_by_anybody() {
+    let cluster = Cluster::new("over-live").unwrap();
+    let pods = [81, 82, 83].map(|number| cluster.add_pod(number).unwrap());
+    pods.iter().for_each(|pod| serve_echo(&pod.namespace));
+    // The pods of the recorded Service, under addresses that this node has.
+    let moved = tempfile::tempdir().unwrap();
+    let case = folder().join("01-clusterip-tcp");
+    let files = FILES.map(|file| case.join("default").join(file));
+    for path in files.iter().chain([&case.join("input.yaml")]) {
+        let mut text = fs::read_to_string(path).unwrap();
+        for (from, to) in [("1.11", "1.81"), ("2.11", "1.82"), ("2.61", "1.83")] {
+            text = text.replace(&format!("10.244.{from}"), &format!("10.244.{to}"));
+        }
+        fs::write(moved.path().join(path.file_name().unwrap()), text).unwrap();
+    }
+    restore(&cluster.node, moved.path());
+    let sysctls = ["net/ipv4/ip_forward", "net/ipv4/vs/conntrack"];
+    for name in sysctls {
+        let path = format!("/proc/sys/{name}");
+        cluster.node.run(|| fs::write(path, "1")).unwrap().unwrap();
+    }
+    let other = recorded_namespace("over-other");
+    restore(&other, moved.path());
+
+    let mut arguments = arguments(&case.join("default"));
+    arguments.push(format!(
+        "--manifests={}",
+        moved.path().join("input.yaml").display()
+    ));
+    arguments.extend(["--ipvs-min-sync-period=0s", "--ipvs-sync-period=500ms"].map(str::to_owned));
+    let log = moved.path().join("log");
+    let said = || fs::read_to_string(&log).unwrap_or_default();
+    let mut long = [(); 3].map(|()| connect(&cluster.client).unwrap());
+    let (asked, stop) = (AtomicU32::new(0), AtomicBool::new(false));
+    thread::scope(|scope| {
+        let short = scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                echo(&mut connect(&cluster.client)?)?;
+                asked.fetch_add(1, Ordering::Relaxed);
+            }
+            anyhow::Ok(())
+        });
+        let mut wait = || -> Result<()> {
+            for _ in 0..20 {
+                thread::sleep(Duration::from_millis(100));
+                long.iter_mut().try_for_each(echo)?;
+            }
+            Ok(())
+        };
+        let mut all = || {
+            wait().context("before")?;
+            let proxier = RunningProxier::start(&cluster.node, &arguments, &log)?;
+            eventually(Duration::from_secs(60), || {
+                wait().context("taking over")?;
+                ensure!(said().contains("every object is known"), "it does not know");
+                Ok(())
+            })?;
+            wait().context("taken over")?;
+            ensure!(proxier.stop()?.success(), "not stopped");
+            wait().context("stopped")?;
+            let cleaned = run_kube_proxy(&other, &["--cleanup"])?;
+            ensure!(cleaned.status.success(), "{cleaned:?}");
+            wait().context("another node cleaned up")
+        };
+        let done = all();
+        stop.store(true, Ordering::Relaxed);
+        done.unwrap_or_else(|error| panic!("{error:#}: {}", said()));
+        short.join().unwrap().unwrap();
+    });
+    assert_eq!(other.output("ipvsadm", &["-S", "-n"]).unwrap(), "");
+    assert!(!said().contains("synced"), "something to do: {}", said());
+    println!("3 long connections and {asked:?} short ones, none failed");
+    assert!(asked.into_inner() > 100);
 }
 
 #[test]
