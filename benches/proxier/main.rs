@@ -13,8 +13,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use benches::Size;
 use clap::{Parser, ValueEnum};
-use ipvs_codec::{Protocol, ServiceKey};
+use ipvs_codec::{Family, Protocol, ServiceKey};
 use ipvs_netlink::Ipvs;
+use ipvs_proxier::{DataPlane as _, IptablesBackend, Linux};
 use ipvs_test_support::{ApiServer, NetNs};
 
 use crate::process::Process;
@@ -118,6 +119,7 @@ fn measure(options: &Options) -> Result<serde_json::Value> {
     let one_endpoint = changes.get(changes.len() / 2).context("no change")?;
     let slowest = changes.last().context("no change")?;
     let resync = process.next_verification(PATIENCE)?;
+    let bare_read = bare_read()?;
     let peak = process.peak_bytes()?;
     let cpu = process.cpu()?;
     process.stop()?;
@@ -126,9 +128,18 @@ fn measure(options: &Options) -> Result<serde_json::Value> {
         "listed_s": listed.as_secs_f64(),
         "first_usable_s": first_usable.as_secs_f64(), "complete_s": complete.as_secs_f64(),
         "one_endpoint_ms": one_endpoint.as_secs_f64() * 1e3,
-        "slowest_endpoint_ms": slowest.as_secs_f64() * 1e3, "resync_s": resync.as_secs_f64(),
+        "slowest_endpoint_ms": slowest.as_secs_f64() * 1e3, "resync_s": resync.as_secs_f64(), "bare_read_s": bare_read.as_secs_f64(),
         "cpu_start_s": cpu_after_start.as_secs_f64(), "cpu_s": cpu.as_secs_f64(), "peak_bytes": peak,
     }))
+}
+
+/// How long it takes to read the whole state once, without comparing it: the second time, when the memory is there.
+fn bare_read() -> Result<Duration> {
+    let mut plane = Linux::open(IptablesBackend::Auto)?;
+    plane.observe(&Family::ALL)?;
+    let start = Instant::now();
+    plane.observe(&Family::ALL)?;
+    Ok(start.elapsed())
 }
 
 fn key(address: [u8; 4], port: u16) -> ServiceKey {
