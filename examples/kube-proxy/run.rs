@@ -201,22 +201,22 @@ impl<P: DataPlane> Loop<'_, P> {
             _ => Duration::ZERO,
         };
         let now = SystemTime::now();
-        let succeeded = match report {
+        let (succeeded, sound) = match report {
             Ok(report) => {
                 let took = before + start.elapsed();
                 self.metrics
                     .synced(due, now, took, &report, &mut self.triggers);
-                report.failures.is_empty()
+                (report.failures.is_empty(), report.is_sound())
             }
             Err(problem) => {
                 error!("{problem}; trying again");
-                false
+                (false, false)
             }
         };
         self.server.follow(self.proxier.model());
         self.metrics
             .follow(self.proxier.model(), self.proxier.draining());
-        if succeeded {
+        if sound {
             self.server.update(|health| health.synced(Moment::now()));
         }
         let (now, draining) = (Instant::now(), self.proxier.is_draining());

@@ -120,7 +120,7 @@ impl Health {
         self.queued.get_or_insert(now.steady);
     }
 
-    /// A sync succeeded: nothing waits.
+    /// A sync was [sound](crate::Report::is_sound): nothing waits that concerns the whole node.
     pub const fn synced(&mut self, now: Moment) {
         self.queued = None;
         self.synced = Some(now.wall);

@@ -31,6 +31,23 @@ pub struct Report {
     pub failures: Vec<Failure>,
 }
 
+impl Report {
+    /// Whether all is there that every service stands on: link, sets and rules. What failed beside it concerns some, a set
+    /// that is full for example, and makes the node as a whole no worse. As with kube-proxy only the former is a matter of
+    /// its health. O(failures).
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        !self.failures.iter().any(|failure| {
+            matches!(
+                failure.operation,
+                Operation::EnsureLink { .. }
+                    | Operation::CreateSet { .. }
+                    | Operation::WriteRules { .. }
+            )
+        })
+    }
+}
+
 /// What is known of the data plane's state.
 #[derive(Debug, Default)]
 enum Knowledge {

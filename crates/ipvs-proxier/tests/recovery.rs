@@ -1,10 +1,11 @@
 //! Failures, drift and draining on the simulated kernel.
 
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
 use ipvs_codec::{Destination, Family, Protocol, Scheduler, Service, ServiceKey};
-use ipvs_model::input::{Change, Manifest};
+use ipvs_model::input::{Change, Manifest, ObjectName};
 use ipvs_model::{Config, Known, KubeSet, Model, Operation};
 use ipvs_netfilter::conntrack::Flow;
 use ipvs_proxier::{
@@ -343,7 +344,7 @@ fn row_127_a_deleted_service_takes_its_draining_real_servers_along() {
     });
     take(&mut proxier, web("TCP", &[]));
     assert!(proxier.drain(Instant::now()).unwrap().plan.is_empty() && proxier.is_draining());
-    let name = ipvs_model::input::ObjectName::new("default", "web");
+    let name = ObjectName::new("default", "web");
     take(&mut proxier, vec![Change::ServiceGone(name)]);
     assert!(proxier.plane().state().virtual_servers.is_empty());
     assert!(proxier.drain(Instant::now()).unwrap().plan.is_empty());
@@ -353,7 +354,7 @@ fn row_127_a_deleted_service_takes_its_draining_real_servers_along() {
 #[test]
 fn row_034_a_service_that_is_gone_leaves_nothing() {
     let mut proxier = synced("TCP", &["10.0.0.1"]);
-    let name = ipvs_model::input::ObjectName::new("default", "web");
+    let name = ObjectName::new("default", "web");
     let done = take(&mut proxier, vec![Change::ServiceGone(name)]);
     let order: Vec<&str> = done
         .iter()
@@ -433,14 +434,16 @@ fn row_115_rules_that_cannot_be_written_keep_what_is_there() {
     assert!(proxier.sync().unwrap().failures.is_empty());
     let before = proxier.plane().kernel.state().clone();
     proxier.plane().refuses = Some(NO_RULES);
-    let name = ipvs_model::input::ObjectName::new("default", "web");
+    let name = ObjectName::new("default", "web");
     proxier.change(Change::ServiceGone(name));
     let other = r#"{"apiVersion": "v1", "kind": "Service", "metadata": {"name": "new"},
         "spec": {"clusterIP": "10.96.0.11", "externalIPs": ["203.0.113.5"], "ports": [{"port": 81}]}}"#;
     changes(other)
         .into_iter()
         .for_each(|change| proxier.change(change));
-    assert_eq!(proxier.sync().unwrap().failures.len(), 1);
+    let report = proxier.sync().unwrap();
+    assert_eq!(report.failures.len(), 1);
+    assert!(!report.is_sound());
     let state = proxier.plane().kernel.state();
     assert_eq!(state.rules, before.rules);
     for vip in before.vips.keys() {
@@ -491,6 +494,48 @@ fn an_address_that_the_filter_does_not_know_is_not_bound() {
 }
 
 /// What is half read is neither forgotten nor taken for all there is when something else happens in between.
+/// 65,535 entries are there, one of three more has room. What has none waits, and comes as soon as there is some.
+#[test]
+fn what_a_full_set_has_no_room_for_waits_and_all_else_is_served() {
+    let ports = |ports: RangeInclusive<u16>| -> String {
+        let ports =
+            ports.map(|port| format!(r#"{{"name": "p{port}", "port": {port}, "targetPort": 80}}"#));
+        ports.collect::<Vec<_>>().join(",")
+    };
+    let service = |name: &str, ip: &str, ports: &str| {
+        changes(&format!(
+            r#"{{"apiVersion": "v1", "kind": "Service", "metadata": {{"name": "{name}"}},
+                 "spec": {{"clusterIP": "{ip}", "ports": [{ports}]}}}}"#
+        ))
+    };
+    let mut proxier = Proxier::new(Model::new(Config::default()), Simulated::default());
+    take(
+        &mut proxier,
+        service("many", "10.97.0.1", &ports(1..=65_535)),
+    );
+    let few = service("few", "10.96.0.10", &ports(80..=82));
+    few.into_iter().for_each(|change| proxier.change(change));
+    for again in [false, true] {
+        let report = proxier.sync().unwrap();
+        assert_eq!(report.failures.len(), 2, "{:?}", report.failures);
+        assert!(report.is_sound(), "the node itself is well");
+        for failure in report.failures {
+            let text = failure.to_string();
+            assert!(text.contains("KUBE-CLUSTER-IP"), "{text}");
+            assert!(text.contains("the set is full"), "{text}");
+        }
+        let done = report.plan.operations.len();
+        assert!(!again || done == 2, "{}", report.plan);
+        assert_eq!(proxier.plane().state().virtual_servers.len(), 65_536);
+    }
+    let gone = ObjectName::new("default", "many");
+    proxier.change(Change::ServiceGone(gone));
+    // What comes goes before what leaves, so that nothing is without: there is room after it.
+    assert_eq!(proxier.sync().unwrap().failures.len(), 2);
+    take(&mut proxier, vec![]);
+    assert_eq!(proxier.plane().state().virtual_servers.len(), 3);
+}
+
 #[test]
 fn a_look_at_draining_real_servers_leaves_a_first_reading_alone() {
     for parts in 0..50 {
