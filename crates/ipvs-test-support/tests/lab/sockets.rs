@@ -17,23 +17,26 @@ use crate::packets::{CIDR, addr};
 
 /// As `strace` injects them: every so many calls the kernel is not asked, and its last answer, if there is one, stays for
 /// the next call.
-const FAULTS: [&str; 9] = [
+const FAULTS: [&[&str]; 9] = [
     // Answers were lost.
-    "recvfrom:error=ENOBUFS:when=3+11",
+    &["recvfrom:error=ENOBUFS:when=3+11"],
     // A signal.
-    "recvfrom:error=EINTR:when=1+2",
+    &["recvfrom:error=EINTR:when=1+2"],
     // Nothing came in time.
-    "recvfrom:error=EAGAIN:when=2+13",
+    &["recvfrom:error=EAGAIN:when=2+13"],
     // Closed from the other side.
-    "recvfrom:retval=0:when=5+9",
+    &["recvfrom:retval=0:when=5+9"],
     // A datagram larger than what there is room for.
-    "recvfrom:retval=99999:when=4+7",
-    "sendto:error=ENOBUFS:when=2+7",
-    "sendto:error=ENOMEM:when=3+5",
+    &["recvfrom:retval=99999:when=4+7"],
+    &["sendto:error=ENOBUFS:when=2+7"],
+    &["sendto:error=ENOMEM:when=3+5"],
     // A kernel that is slow.
-    "sendto:delay_exit=20000:when=1+3",
+    &["sendto:delay_exit=20000:when=1+3"],
     // No new socket after one that failed.
-    "recvfrom:error=ENOBUFS:when=2+9 -e inject=socket:error=EMFILE:when=1+2",
+    &[
+        "recvfrom:error=ENOBUFS:when=2+9",
+        "socket:error=EMFILE:when=1+2",
+    ],
 ];
 /// For how long each happens.
 const TIME: Duration = Duration::from_secs(3);
@@ -47,15 +50,15 @@ struct Injected {
 
 impl Injected {
     /// The main thread of the process: the others serve health and metrics.
-    fn start(process: u32, fault: &str, log: &Path) -> Result<Self> {
-        let strace = Command::new("strace")
-            .args(["-qq", "-e", "trace=sendto,recvfrom,socket", "-o"])
-            .arg(log)
-            .args(format!("-e inject={fault} -p {process}").split(' '))
-            .stdin(Stdio::null())
-            .spawn();
+    fn start(process: u32, faults: &[&str], log: &Path) -> Result<Self> {
+        let mut strace = Command::new("strace");
+        strace.args(["-qq", "-e", "trace=sendto,recvfrom,socket", "-o"]);
+        strace.arg(log).args(["-p", &process.to_string()]);
+        for fault in faults {
+            strace.args(["-e", &format!("inject={fault}")]);
+        }
         Ok(Self {
-            strace: strace.context("run strace")?,
+            strace: strace.stdin(Stdio::null()).spawn().context("run strace")?,
             log: log.to_owned(),
         })
     }
@@ -108,9 +111,9 @@ fn whatever_sockets_do_two_verifications_later_all_is_as_wanted() {
 
     let (asked, stop) = (AtomicU32::new(0), AtomicBool::new(false));
     let (mut injected, mut longest) = (0, Duration::ZERO);
-    let mut one = |fault: &str| -> Result<()> {
+    let mut one = |faults: &[&str]| -> Result<()> {
         let calls = folder.path().join("calls");
-        let faults = Injected::start(proxier.id(), fault, &calls)?;
+        let injecting = Injected::start(proxier.id(), faults, &calls)?;
         let start = Instant::now();
         for endpoints in [POD_A, both.as_str(), POD_B].iter().cycle() {
             change(endpoints);
@@ -124,7 +127,7 @@ fn whatever_sockets_do_two_verifications_later_all_is_as_wanted() {
             }
         }
         change(&both);
-        let count = faults.stop()?;
+        let count = injecting.stop()?;
         ensure!(count > 0, "nothing failed");
         injected += count;
         let start = Instant::now();
@@ -147,12 +150,12 @@ fn whatever_sockets_do_two_verifications_later_all_is_as_wanted() {
             }
             anyhow::Ok(())
         });
-        for fault in FAULTS {
-            let done = one(fault);
+        for faults in FAULTS {
+            let done = one(faults);
             stop.store(done.is_err(), Ordering::Relaxed);
             done.unwrap_or_else(|error| {
                 let log = fs::read_to_string(&log).unwrap_or_default();
-                panic!("{fault}: {error:#}\n{log}")
+                panic!("{faults:?}: {error:#}\n{log}")
             });
         }
         stop.store(true, Ordering::Relaxed);
