@@ -113,6 +113,7 @@ fn start(flags: &Flags) -> Result<()> {
         metrics,
         triggers: Vec::new(),
         verifying: std::time::Duration::ZERO,
+        failing: 0,
     };
     work.forever(flags)
 }

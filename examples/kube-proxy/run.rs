@@ -26,7 +26,12 @@ const PAUSE: Duration = Duration::from_millis(1);
 /// Syncs once. Fails if a manifest cannot be used or an operation failed.
 pub(crate) fn once<P: DataPlane>(proxier: &mut Proxier<P>, source: &mut dyn Source) -> Result<()> {
     load(proxier, source)?;
-    let mut failures = proxier.sync()?.failures;
+    let start = Instant::now();
+    let report = proxier.sync()?;
+    if !report.plan.is_empty() {
+        tell(&report, start.elapsed());
+    }
+    let mut failures = report.failures;
     if !failures.is_empty() {
         // A scheduler that the kernel lacks is replaced the second time.
         failures = proxier.sync()?.failures;
@@ -61,6 +66,22 @@ pub(crate) fn load<P: DataPlane>(proxier: &mut Proxier<P>, source: &mut dyn Sour
     }
 }
 
+/// One line for a sync that did something.
+fn tell(report: &Report, took: Duration) {
+    let counts = report.counts();
+    let kinds: Vec<String> = counts
+        .iter()
+        .map(|(kind, count)| format!("{count} {kind}"))
+        .collect();
+    info!(
+        operations = report.plan.len(),
+        failures = report.failures.len(),
+        took = ?took,
+        kinds = kinds.join(", "),
+        "synced"
+    );
+}
+
 /// Follows a source, and tells how it goes: health, metrics, events.
 pub(crate) struct Loop<'a, P> {
     pub(crate) proxier: Proxier<P>,
@@ -71,6 +92,8 @@ pub(crate) struct Loop<'a, P> {
     pub(crate) triggers: Vec<Trigger>,
     /// What a verification that is going on has taken so far.
     pub(crate) verifying: Duration,
+    /// How many operations failed last.
+    pub(crate) failing: usize,
 }
 
 impl<P: DataPlane> Loop<'_, P> {
@@ -206,6 +229,11 @@ impl<P: DataPlane> Loop<'_, P> {
                 let took = before + start.elapsed();
                 self.metrics
                     .synced(due, now, took, &report, &mut self.triggers);
+                // What fails as it did before is no news.
+                let failing = std::mem::replace(&mut self.failing, report.failures.len());
+                if report.plan.len() > report.failures.len() || failing != self.failing {
+                    tell(&report, took);
+                }
                 (report.failures.is_empty(), report.is_sound())
             }
             Err(problem) => {
@@ -227,7 +255,7 @@ impl<P: DataPlane> Loop<'_, P> {
             _ => schedule.done(now, succeeded, draining),
         }
         if due == Due::Verify {
-            schedule.verified(now);
+            schedule.verified(now, succeeded);
         }
         if let Some(deadline) = self.proxier.next_deadline() {
             schedule.drain_by(deadline);

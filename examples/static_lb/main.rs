@@ -281,13 +281,16 @@ fn follow<P: DataPlane>(proxier: &mut Proxier<P>, source: &mut Watched) -> Resul
                 continue;
             }
         };
+        if !report.plan.is_empty() {
+            tracing::info!("synced: {:?}", report.counts());
+        }
         let succeeded = report.failures.is_empty();
         match due {
             Due::Drain => schedule.drained(now, proxier.is_draining()),
             _ => schedule.done(Instant::now(), succeeded, proxier.is_draining()),
         }
         if due == Due::Verify {
-            schedule.verified(Instant::now());
+            schedule.verified(Instant::now(), succeeded);
         }
         if let Some(deadline) = proxier.next_deadline() {
             schedule.drain_by(deadline);

@@ -367,6 +367,11 @@ impl Model {
         self.diff(known).repair(keys)
     }
 
+    /// The next plan looks at these again: operations on them failed, or were not tried. O(keys).
+    pub fn touch(&mut self, keys: impl IntoIterator<Item = Key>) {
+        self.touched.extend(keys);
+    }
+
     /// The plan that removes what this model's node would have made, as far as `known` has it.
     #[must_use]
     pub fn plan_clean_up(&self, known: &Known) -> Plan {

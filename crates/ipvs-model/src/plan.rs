@@ -8,6 +8,7 @@ use ipvs_netfilter::ipset::SetSpec;
 use ipvs_netfilter::iptables::Ruleset;
 use serde::Serialize;
 
+use crate::desired::Key;
 use crate::sets::{KubeSet, Member};
 use crate::state::Vip;
 
@@ -220,6 +221,31 @@ impl Operation {
             Self::DestroySet { .. } => "destroy-set",
             Self::DeleteLink => "delete-link",
         }
+    }
+
+    /// What it concerns, as it is planned; none for link and sets, which every plan looks at.
+    #[must_use]
+    pub const fn key(&self) -> Option<Key> {
+        Some(match self {
+            Self::EnsureLink { .. }
+            | Self::DeleteLink
+            | Self::FlushVirtualServers
+            | Self::CreateSet { .. }
+            | Self::DestroySet { .. } => return None,
+            Self::WriteRules { family, .. } | Self::RemoveRules { family, .. } => {
+                Key::Rules(*family)
+            }
+            Self::AddMember { member } | Self::RemoveMember { member } => Key::Member(*member),
+            Self::AddVirtualServer { service } | Self::SetVirtualServer { service } => {
+                Key::VirtualServer(service.key)
+            }
+            Self::AddRealServer { virtual_server, .. }
+            | Self::SetRealServer { virtual_server, .. }
+            | Self::DrainRealServer { virtual_server, .. }
+            | Self::RemoveRealServer { virtual_server, .. }
+            | Self::RemoveVirtualServer { virtual_server } => Key::VirtualServer(*virtual_server),
+            Self::BindVip { vip } | Self::UnbindVip { vip } => Key::Vip(vip.address()),
+        })
     }
 
     /// The family of what an operation concerns; none for the link, which serves both.

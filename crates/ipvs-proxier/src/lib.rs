@@ -14,6 +14,7 @@ mod proxier;
 mod schedule;
 mod simulated;
 mod source;
+mod told;
 
 pub use dataplane::{Connections, DataPlane, Outcome, Part, Progress};
 pub use error::{Failure, PlaneError};

@@ -1,10 +1,10 @@
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Instant;
 
 use ipvs_codec::{Family, Protocol, Scheduler, ServiceKey};
-use ipvs_model::input::{Change, ObjectName};
-use ipvs_model::{Desired, Key, Known, Model, Operation, Phase, Plan, Problem};
+use ipvs_model::input::Change;
+use ipvs_model::{Desired, Key, Known, Model, Operation, Phase, Plan};
 use ipvs_netfilter::conntrack::Flow;
 use tracing::{debug, info, warn};
 
@@ -12,6 +12,7 @@ use crate::dataplane::{DataPlane, Progress};
 use crate::error::{Failure, PlaneError};
 use crate::held_back::HeldBack;
 use crate::observation::{Observation, PAUSE};
+use crate::told::Told;
 
 const ENOENT: i32 = 2;
 
@@ -32,6 +33,16 @@ pub struct Report {
 }
 
 impl Report {
+    /// How many operations of each kind were tried, by their names. O(operations).
+    #[must_use]
+    pub fn counts(&self) -> BTreeMap<&'static str, usize> {
+        let mut counts = BTreeMap::new();
+        for operation in &self.plan.operations {
+            *counts.entry(operation.kind()).or_default() += 1_usize;
+        }
+        counts
+    }
+
     /// Whether all is there that every service stands on: link, sets and rules. What failed beside it concerns some, a set
     /// that is full for example, and makes the node as a whole no worse. As with kube-proxy only the former is a matter of
     /// its health. O(failures).
@@ -89,10 +100,11 @@ pub struct Proxier<P> {
     undrained: Vec<ServiceKey>,
     /// Families with endpoints of UDP that changed: their tracked flows are looked through after a whole sync.
     flows_due: BTreeSet<Family>,
-    /// Problems that the log has.
-    told: HashSet<(ObjectName, Problem)>,
+    told: Told,
     /// Whether the model has the node's addresses, which every service depends on.
     prepared: bool,
+    /// What operations concerned that failed, or were held back by others.
+    undone: Vec<Key>,
 }
 
 impl<P: DataPlane> Proxier<P> {
@@ -106,8 +118,9 @@ impl<P: DataPlane> Proxier<P> {
             draining: BTreeMap::new(),
             undrained: Vec::new(),
             flows_due: BTreeSet::new(),
-            told: HashSet::new(),
+            told: Told::default(),
             prepared: false,
+            undone: Vec::new(),
         }
     }
 
@@ -174,7 +187,8 @@ impl<P: DataPlane> Proxier<P> {
         match self.take_known() {
             Some(known) => {
                 let plan = self.model.plan(&known);
-                Ok(self.apply(plan, known))
+                let report = self.apply(plan, known);
+                Ok(self.look_back(report))
             }
             None => self.verify(),
         }
@@ -227,7 +241,7 @@ impl<P: DataPlane> Proxier<P> {
             } else {
                 self.repair(observation.into_differing(), known)
             };
-            return Ok(Progress::Done(report));
+            return Ok(Progress::Done(self.look_back(report)));
         }
         self.observation = Some(observation);
         self.known = if is_first {
@@ -239,6 +253,14 @@ impl<P: DataPlane> Proxier<P> {
             Progress::Waiting => Progress::Waiting,
             _ => Progress::More,
         })
+    }
+
+    /// Of all that there was to do: after a success failures are new again.
+    fn look_back(&mut self, report: Report) -> Report {
+        if report.failures.is_empty() {
+            self.told.succeeded();
+        }
+        report
     }
 
     /// What the node itself has that services depend on.
@@ -457,18 +479,6 @@ impl<P: DataPlane> Proxier<P> {
         }
     }
 
-    /// Each problem once, until it is gone. O(problems).
-    fn tell_problems(&mut self) {
-        let problems = self.model.desired().problems();
-        let problems: Vec<_> = problems
-            .map(|(service, problem)| (service.clone(), problem))
-            .collect();
-        for (service, problem) in problems.iter().filter(|new| !self.told.contains(*new)) {
-            warn!("Service {service}: {problem}");
-        }
-        self.told = problems.into_iter().collect();
-    }
-
     /// Carries out a plan, which is all that there is to do.
     fn apply(&mut self, plan: Plan, mut known: Known) -> Report {
         let mut report = Report::default();
@@ -489,7 +499,11 @@ impl<P: DataPlane> Proxier<P> {
                 let mut at = 0_usize;
                 operations.retain(|operation| {
                     at = at.saturating_add(1);
-                    at <= start || !is_before(operation) || !held.covers(operation)
+                    let stays = at <= start || !is_before(operation) || !held.covers(operation);
+                    if !stays {
+                        self.undone.extend(operation.key());
+                    }
+                    stays
                 });
             }
             let end = operations.partition_point(is_before);
@@ -513,7 +527,7 @@ impl<P: DataPlane> Proxier<P> {
                     self.flows_due.extend(changed_udp(operation));
                 }
                 Err(error) => {
-                    warn!("{operation}: {error}");
+                    self.undone.extend(operation.key());
                     report.failures.push(Failure {
                         operation: operation.clone(),
                         error,
@@ -531,22 +545,23 @@ impl<P: DataPlane> Proxier<P> {
     /// Keeps what was learned for the next sync.
     fn finish(&mut self, report: Report, mut known: Known) -> Report {
         let Report { plan, failures } = &report;
-        self.tell_problems();
+        self.told.problems(self.model.desired());
         // The node's own scheduler was probed at start; others come from annotations.
         let own = self.model.config().scheduler;
         let missing = failures.iter().filter_map(missing_scheduler);
         for scheduler in missing.filter(|missing| *missing != own) {
             self.model.change(Change::NoScheduler(scheduler));
         }
-        if !plan.is_empty() {
-            info!(operations = plan.len(), failures = failures.len(), "synced");
-        }
+        self.told.failures(failures);
         self.model.share(plan, &mut known);
         if !failures.is_empty() {
             self.observation = None;
         }
-        // What a failed operation left behind is not known.
-        self.known = if failures.is_empty() {
+        // What the kernel refuses it does not do. What any other failure left behind is not known.
+        let is_refusal = |failure: &Failure| failure.error.errno().is_some();
+        let undone = std::mem::take(&mut self.undone);
+        self.known = if report.is_sound() && failures.iter().all(is_refusal) {
+            self.model.touch(undone);
             Knowledge::All(known)
         } else {
             Knowledge::None

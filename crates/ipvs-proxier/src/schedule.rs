@@ -110,22 +110,20 @@ impl Schedule {
     }
 
     /// A sync or verification ended: whether all of it succeeded, and whether real servers are draining. After a failure
-    /// the next verification comes soon, then later and later.
+    /// the next verification comes soon, and while those fail, too, later and later.
     pub fn done(&mut self, now: Instant, succeeded: bool, draining: bool) {
         self.changed = false;
         self.last_sync = Some(now);
         let wait = if succeeded {
-            self.failures = 0;
             self.pace.sync
         } else {
             let wait = FIRST_RETRY.saturating_mul(1 << self.failures.min(16));
-            self.failures = self.failures.saturating_add(1);
             wait.min(self.pace.sync)
         };
         // Changes must not put off the verification, nor one that is going on.
         let next = now + wait;
         self.next_verify = Some(match self.next_verify {
-            Some(before) if succeeded => before,
+            Some(before) if succeeded || before > now => before.min(next),
             _ => next,
         });
         self.drain_again |= draining && self.next_drain.is_some_and(|at| at <= now);
@@ -140,10 +138,13 @@ impl Schedule {
         self.next_drain = self.next_drain.map(|next| next.min(at));
     }
 
-    /// A verification was among what ended: the next one is a whole period away.
-    pub fn verified(&mut self, now: Instant) {
-        if self.failures == 0 {
+    /// What ended was a verification: after one that succeeded the next is a whole period away.
+    pub fn verified(&mut self, now: Instant, succeeded: bool) {
+        if succeeded {
+            self.failures = 0;
             self.next_verify = Some(now + self.pace.sync);
+        } else {
+            self.failures = self.failures.saturating_add(1);
         }
     }
 
@@ -215,7 +216,7 @@ mod tests {
         }
         assert_eq!(schedule.due(after(start, 30)), Due::Verify);
         schedule.done(after(start, 30), true, false);
-        schedule.verified(after(start, 30));
+        schedule.verified(after(start, 30), true);
         assert_eq!(schedule.due(after(start, 30)), Due::Wait(after(start, 60)));
     }
 
@@ -240,6 +241,7 @@ mod tests {
         let mut waits = Vec::new();
         for _ in 0..7 {
             schedule.done(now, false, false);
+            schedule.verified(now, false);
             let Due::Wait(next) = schedule.due(now) else {
                 panic!("due at once")
             };

@@ -144,7 +144,7 @@ impl DataPlane for Faulty {
                 (true, _) => {
                     // Done, and the answer is lost.
                     let _ = self.kernel.apply(std::slice::from_ref(operation));
-                    Err(Box::new(error(ENOBUFS)))
+                    Err(Box::new(Cause::Lost.into()))
                 }
                 (false, _) => self.kernel.apply(std::slice::from_ref(operation)).remove(0),
             });

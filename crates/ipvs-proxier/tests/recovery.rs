@@ -527,7 +527,17 @@ fn what_a_full_set_has_no_room_for_waits_and_all_else_is_served() {
         let done = report.plan.operations.len();
         assert!(!again || done == 2, "{}", report.plan);
         assert_eq!(proxier.plane().state().virtual_servers.len(), 65_536);
+        assert!(proxier.known().is_some(), "a refusal leaves it as it was");
     }
+    // Others go on meanwhile, and nothing is read for them.
+    let slice = r#"{"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+        "metadata": {"name": "many-1", "labels": {"kubernetes.io/service-name": "many"}},
+        "ports": [{"name": "p1", "port": 80}], "endpoints": [{"addresses": ["10.0.0.1"]}]}"#;
+    let slice = changes(slice);
+    slice.into_iter().for_each(|change| proxier.change(change));
+    let report = proxier.sync().unwrap();
+    assert_eq!(report.failures.len(), 2);
+    assert_eq!(report.plan.len(), 3, "{}", report.plan);
     let gone = ObjectName::new("default", "many");
     proxier.change(Change::ServiceGone(gone));
     // What comes goes before what leaves, so that nothing is without: there is room after it.

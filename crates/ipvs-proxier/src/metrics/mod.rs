@@ -6,7 +6,7 @@ mod traffic;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ipvs_codec::Family;
@@ -143,6 +143,8 @@ pub struct Metrics {
     set_members: Labelled<BySet, Gauge>,
     observed_at: Seconds,
     virtual_servers: Gauge,
+    /// Operations failed, and are tried again: no drift.
+    undone: Arc<AtomicBool>,
 }
 
 const fn by(family: Family) -> ByFamily {
@@ -195,6 +197,7 @@ impl Metrics {
             set_members: Labelled::default(),
             observed_at: Seconds::default(),
             virtual_servers: Gauge::default(),
+            undone: Arc::default(),
         };
         metrics.registry = Arc::new(metrics.registered());
         for family in families {
@@ -311,9 +314,14 @@ impl Metrics {
             .iter()
             .map(|failure| failure.operation.family())
             .collect();
-        if due == Due::Verify
-            && self.endpoint_changes_pending.get() + self.service_changes_pending.get() == 0
-        {
+        let pending = self.endpoint_changes_pending.get() + self.service_changes_pending.get();
+        let retried = match due {
+            Due::Drain => false,
+            _ => self
+                .undone
+                .swap(!report.failures.is_empty(), Ordering::Relaxed),
+        };
+        if due == Due::Verify && pending == 0 && !retried {
             for operation in &report.plan.operations {
                 let operation = operation.kind();
                 self.drift.get_or_create(&ByKind { operation }).inc();
