@@ -106,6 +106,7 @@ pub trait DataPlane {
     fn gateways(&mut self) -> Result<Vec<IpAddr>, PlaneError>;
 
     /// Applies operations in order and returns one outcome for each. A failed one neither stops nor undoes others.
+    /// An error with a number ([`PlaneError::errno`]) says that it was not done; any other leaves that open.
     fn apply(&mut self, operations: &[Operation]) -> Vec<Outcome>;
 
     /// The tracked flows of a family.

@@ -6,7 +6,7 @@ use ipvs_netfilter::ipset::Entry;
 
 use crate::dataplane::Outcome;
 
-/// What must not be done after rules or members failed. It is planned again in the next sync, which reads everything.
+/// What must not be done after rules or members failed. It is planned again in the next sync.
 #[derive(Debug, Default)]
 pub(crate) struct HeldBack {
     /// Families whose rules could not be written: as in kube-proxy, nothing of them leaves.

@@ -73,7 +73,8 @@ enum Knowledge {
 /// Keeps a data plane equal to a model.
 ///
 /// A sync after a change writes what the change needs and reads nothing. The state is read at the start, by
-/// [`verify`](Self::verify), and again after an operation failed, since what it left is unknown.
+/// [`verify`](Self::verify), and again after a failure that leaves unknown what was done: one without an error number, or of
+/// link, sets or rules.
 ///
 /// ```
 /// use ipvs_model::input::Manifest;
@@ -178,8 +179,8 @@ impl<P: DataPlane> Proxier<P> {
         Ok(())
     }
 
-    /// Applies what changed since the last sync. O(change); everything is read and compared the first time, and after
-    /// a sync with failures.
+    /// Applies what changed since the last sync, and tries again what was refused. O(change); everything is read and
+    /// compared the first time, and where it is not known what a failure left.
     ///
     /// # Errors
     /// [`PlaneError`] when the state must be read and cannot be. What was applied stays.
@@ -214,7 +215,7 @@ impl<P: DataPlane> Proxier<P> {
 
     /// Goes on with a verification, or begins one: reads a part of the state and compares it with what is known of it.
     /// After the last one it repairs what differs, and returns what it did. Changes can be synced in between. O(part), and
-    /// O(differences) at the end; O(everything) the first time and after a sync with failures, when nothing is known.
+    /// O(differences) at the end; O(everything) where nothing is known.
     ///
     /// # Errors
     /// [`PlaneError`] when the state cannot be read; nothing is then changed, and the next call begins anew.
