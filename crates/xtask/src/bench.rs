@@ -23,26 +23,53 @@ pub(crate) enum Bench {
     Churn(ChurnOptions),
 }
 
+struct Churn {
+    services: u32,
+    endpoints: u32,
+    rate: u32,
+    seconds: u32,
+}
+
+const CHURN: Churn = Churn {
+    services: 10_000,
+    endpoints: 10,
+    rate: 1000,
+    seconds: 600,
+};
+
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ChurnOptions {
     /// Numbers of services.
-    #[arg(long, value_delimiter = ',', default_value = "10000")]
+    #[arg(long, value_delimiter = ',', default_values_t = [CHURN.services])]
     services: Vec<u32>,
 
     /// Endpoints of each service.
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, default_value_t = CHURN.endpoints)]
     endpoints: u32,
 
     /// Changes a second.
-    #[arg(long, default_value_t = 1000)]
+    #[arg(long, default_value_t = CHURN.rate)]
     rate: u32,
 
     /// How long.
-    #[arg(long, default_value_t = 600)]
+    #[arg(long, default_value_t = CHURN.seconds)]
     seconds: u32,
 
     #[command(flatten)]
     lab: LabOptions,
+}
+
+impl ChurnOptions {
+    /// What is promised: ten minutes of a large cluster.
+    pub(crate) fn promised(lab: &LabOptions) -> Self {
+        Self {
+            services: vec![CHURN.services],
+            endpoints: CHURN.endpoints,
+            rate: CHURN.rate,
+            seconds: CHURN.seconds,
+            lab: lab.clone(),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Args)]
@@ -103,7 +130,8 @@ pub(crate) fn run(bench: &Bench) -> Result<u8> {
     Ok(0)
 }
 
-fn churn(options: &ChurnOptions) -> Result<u8> {
+/// Fails unless a proxier that starts anew has nothing to do at the end.
+pub(crate) fn churn(options: &ChurnOptions) -> Result<u8> {
     lab::require(&options.lab)?;
     let program = build("bench-proxier")?;
     build_kube_proxy()?;

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use clap::Args;
 
+use crate::bench::{self, ChurnOptions};
 use crate::big_endian;
 use crate::fuzz;
 use crate::lab::LabOptions;
@@ -151,6 +152,12 @@ pub(crate) fn run(options: &TestOptions) -> Result<u8> {
     } else {
         step("lab and packets", &|| {
             in_lab(&options.lab, &environment, &words)
+        });
+    }
+    if options.nightly && !options.quick && filter.is_none() {
+        step("churn", &|| {
+            let options = ChurnOptions::promised(&options.lab);
+            bench::churn(&options).map(|_| Outcome::Passed)
         });
     }
     Ok(summary(&steps))
