@@ -555,9 +555,6 @@ impl<P: DataPlane> Proxier<P> {
         }
         self.told.failures(failures);
         self.model.share(plan, &mut known);
-        if !failures.is_empty() {
-            self.observation = None;
-        }
         // What the kernel refuses it does not do. What any other failure left behind is not known.
         let is_refusal = |failure: &Failure| failure.error.errno().is_some();
         let undone = std::mem::take(&mut self.undone);
@@ -565,6 +562,7 @@ impl<P: DataPlane> Proxier<P> {
             self.model.touch(undone);
             Knowledge::All(known)
         } else {
+            self.observation = None;
             Knowledge::None
         };
         if self.known().is_some() {

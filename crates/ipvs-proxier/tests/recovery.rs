@@ -8,9 +8,12 @@ use ipvs_codec::{Destination, Family, Protocol, Scheduler, Service, ServiceKey};
 use ipvs_model::input::{Change, Manifest, ObjectName};
 use ipvs_model::{Config, Known, KubeSet, Model, Operation};
 use ipvs_netfilter::conntrack::Flow;
+use ipvs_netlink::{Cause, KernelError};
 use ipvs_proxier::{
     Connections, DataPlane, Outcome, Part, PlaneError, Progress, Proxier, Simulated,
 };
+
+const EBUSY: i32 = 16;
 
 fn changes(json: &str) -> Vec<Change> {
     serde_json::from_str::<Manifest>(json)
@@ -228,8 +231,7 @@ fn a_failed_operation_hides_no_other_and_is_tried_again() {
     let report = proxier.sync().unwrap();
     assert_eq!(report.failures.len(), 1);
     let text = report.failures[0].to_string();
-    let wanted =
-        "add real server 10.96.0.10:80/TCP -> 10.0.0.1:8080 weight 1 Masq: iptables-restore";
+    let wanted = "add real server 10.96.0.10:80/TCP -> 10.0.0.1:8080 weight 1 Masq: Device";
     assert!(text.starts_with(wanted), "{text}");
     let state = proxier.plane().kernel.state().clone();
     assert!(
@@ -247,6 +249,30 @@ fn a_failed_operation_hides_no_other_and_is_tried_again() {
         .into_iter()
         .for_each(|change| proxier.change(change));
     assert!(proxier.sync().unwrap().plan.is_empty());
+}
+
+/// Each change is tried with what was refused before, in the middle of a verification.
+#[test]
+fn what_is_refused_again_and_again_keeps_no_verification_from_its_end() {
+    let mut proxier = Proxier::new(Model::new(Config::default()), Refusing::default());
+    let change = |proxier: &mut Proxier<Refusing>, endpoints: &[&str]| {
+        let changes = web("TCP", endpoints).into_iter();
+        changes.for_each(|change| proxier.change(change));
+        proxier.sync().unwrap()
+    };
+    assert!(change(&mut proxier, &["10.0.0.2"]).failures.is_empty());
+    proxier.plane().refuses = Some(|operation| match operation {
+        Operation::AddRealServer { real_server, .. } => real_server.addr == addr("10.0.0.1:8080"),
+        _ => false,
+    });
+    let mut done = 0;
+    for step in 0..1_000 {
+        let other = ["10.0.0.3", "10.0.0.4"][step % 2];
+        let report = change(&mut proxier, &["10.0.0.1", "10.0.0.2", other]);
+        assert_eq!(report.failures.len(), 1, "{}", report.plan);
+        done += usize::from(matches!(proxier.verify_some(), Ok(Progress::Done(_))));
+    }
+    assert!(done > 1, "no verification came to its end");
 }
 
 #[test]
@@ -378,6 +404,8 @@ fn row_034_a_service_that_is_gone_leaves_nothing() {
 struct Refusing {
     kernel: Simulated,
     refuses: Option<fn(&Operation) -> bool>,
+    /// Instead of refusing it says nothing.
+    is_silent: bool,
 }
 
 impl DataPlane for Refusing {
@@ -408,9 +436,17 @@ impl DataPlane for Refusing {
 
     fn apply(&mut self, operations: &[Operation]) -> Vec<Outcome> {
         let one = |operation: &Operation| match self.refuses {
-            Some(refuses) if refuses(operation) => Err(Box::new(PlaneError::Program {
-                program: "iptables-restore".into(),
-                reason: "exit status: 2".into(),
+            Some(refuses) if refuses(operation) => Err(Box::new(match operation {
+                Operation::WriteRules { .. } => PlaneError::Program {
+                    program: "iptables-restore".into(),
+                    reason: "exit status: 2".into(),
+                },
+                _ if self.is_silent => Cause::Lost.into(),
+                _ => Cause::Kernel(KernelError {
+                    errno: EBUSY,
+                    text: None,
+                })
+                .into(),
             })),
             _ => self.kernel.apply(std::slice::from_ref(operation)).remove(0),
         };
@@ -550,6 +586,7 @@ fn what_a_full_set_has_no_room_for_waits_and_all_else_is_served() {
 fn a_look_at_draining_real_servers_leaves_a_first_reading_alone() {
     for parts in 0..50 {
         let mut proxier = Proxier::new(Model::new(Config::default()), Refusing::default());
+        proxier.plane().is_silent = true;
         let endpoints: [&[&str]; 3] = [&["10.0.0.1", "10.0.0.2"], &["10.0.0.1"], &["10.0.0.3"]];
         for some in endpoints {
             web("TCP", some)
