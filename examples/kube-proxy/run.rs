@@ -229,10 +229,14 @@ impl<P: DataPlane> Loop<'_, P> {
                 let took = before + start.elapsed();
                 self.metrics
                     .synced(due, now, took, &report, &mut self.triggers);
-                // What fails as it did before is no news.
-                let failing = std::mem::replace(&mut self.failing, report.failures.len());
-                if report.plan.len() > report.failures.len() || failing != self.failing {
+                // What fails as it did before is no news. A look at draining ones says nothing of the rest.
+                let failing = report.failures.len();
+                let other = due != Due::Drain && failing != self.failing && failing > 0;
+                if report.plan.len() > failing || other {
                     tell(&report, took);
+                }
+                if due != Due::Drain {
+                    self.failing = failing;
                 }
                 (report.failures.is_empty(), report.is_sound())
             }
@@ -251,13 +255,19 @@ impl<P: DataPlane> Loop<'_, P> {
         match due {
             // The rest is due still.
             Due::Drain if succeeded && self.proxier.drain_goes_on() => {}
-            Due::Drain if succeeded => schedule.drained(now, draining),
+            Due::Drain => {
+                schedule.drained(now, draining);
+                if !succeeded {
+                    schedule.done(now, false, draining);
+                }
+            }
             _ => schedule.done(now, succeeded, draining),
         }
         if due == Due::Verify {
             schedule.verified(now, succeeded);
         }
-        if let Some(deadline) = self.proxier.next_deadline() {
+        // One that has passed and could not be kept must not come again at once.
+        if let Some(deadline) = self.proxier.next_deadline().filter(|_| succeeded) {
             schedule.drain_by(deadline);
         }
         Duration::ZERO

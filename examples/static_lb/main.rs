@@ -292,7 +292,7 @@ fn follow<P: DataPlane>(proxier: &mut Proxier<P>, source: &mut Watched) -> Resul
         if due == Due::Verify {
             schedule.verified(Instant::now(), succeeded);
         }
-        if let Some(deadline) = proxier.next_deadline() {
+        if let Some(deadline) = proxier.next_deadline().filter(|_| succeeded) {
             schedule.drain_by(deadline);
         }
     }

@@ -133,7 +133,8 @@ impl Schedule {
         });
     }
 
-    /// Draining real servers are to be looked at again no later than then.
+    /// Draining real servers are to be looked at again no later than then. After a failure a time that has passed would make
+    /// them due at once, again and again: leave it out.
     pub fn drain_by(&mut self, at: Instant) {
         self.next_drain = self.next_drain.map(|next| next.min(at));
     }
@@ -268,6 +269,21 @@ mod tests {
             schedule.due(after(start, 900)),
             Due::Wait(after(start, 1000))
         );
+    }
+
+    #[test]
+    fn a_look_at_draining_that_failed_comes_again_not_at_once() {
+        let start = Instant::now();
+        let mut schedule = Schedule::new(Pace {
+            sync: Duration::from_secs(1000),
+            ..Pace::default()
+        });
+        schedule.done(start, true, true);
+        let now = after(start, 1);
+        assert_eq!(schedule.due(now), Due::Drain);
+        schedule.drained(now, true);
+        schedule.done(now, false, true);
+        assert_eq!(schedule.due(now), Due::Wait(after(start, 2)));
     }
 
     #[test]
