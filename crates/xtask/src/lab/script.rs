@@ -23,12 +23,16 @@ pub(super) fn join(words: &[OsString]) -> OsString {
     quoted.join(OsStr::new(" "))
 }
 
+/// Set by Cargo for programs that link the compiler's libraries. Others would look for each of theirs in a dozen folders.
+const NOT_INSIDE: &str = "LD_LIBRARY_PATH";
+
 /// `export` lines for this process's environment.
 pub(super) fn exports() -> OsString {
     let mut script = OsString::new();
     for (name, value) in std::env::vars_os() {
         let valid = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
-        if name.as_bytes().iter().all(valid)
+        if name != NOT_INSIDE
+            && name.as_bytes().iter().all(valid)
             && !name.as_bytes().first().is_some_and(u8::is_ascii_digit)
         {
             script.push("export ");
