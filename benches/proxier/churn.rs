@@ -68,7 +68,7 @@ impl Churn<'_> {
         let mut linux = Linux::open(IptablesBackend::Auto)?;
         let mut model = Model::new(Config {
             node_name: "node-0".into(),
-            families: linux.families(),
+            families: linux.families().to_vec(),
             random_fully: linux.random_fully(),
             vip_binding: match self.options.vip_binding {
                 Binding::Address => VipBinding::Address,

@@ -93,7 +93,7 @@ fn start(flags: &Flags) -> Result<()> {
     nftables::remove_leftovers(false);
     let mut source = flags.source(wake())?;
     let config = Config {
-        families: linux.families(),
+        families: linux.families().to_vec(),
         random_fully: linux.random_fully(),
         ..config
     };
@@ -127,7 +127,7 @@ fn wake() -> impl Fn() + Send + Sync + 'static {
 fn clean_up(flags: &Flags, config: Config) -> Result<()> {
     nftables::remove_leftovers(flags.dry_run);
     let linux = Linux::open(flags.iptables())?;
-    let families = linux.families();
+    let families = linux.families().to_vec();
     let mut proxier = Proxier::new(
         Model::new(Config {
             families: families.clone(),

@@ -233,7 +233,7 @@ fn main() -> Result<()> {
         tracing::info!("{step}: {reason}");
     }
     let config = Config {
-        families: plane.families(),
+        families: plane.families().to_vec(),
         random_fully: plane.random_fully(),
         ..config
     };

@@ -23,41 +23,75 @@ pub enum IptablesBackend {
 
 /// The programs of one back end, for both families.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Iptables {
+struct Programs {
     /// What follows `iptables` and `ip6tables` in the programs' names.
     suffix: &'static str,
+}
+
+impl Programs {
+    fn name(self, family: Family, action: &str) -> String {
+        let name = match family {
+            Family::Ipv4 => "iptables",
+            Family::Ipv6 => "ip6tables",
+        };
+        format!("{name}{}{action}", self.suffix)
+    }
+
+    fn restore(self, family: Family, text: &str) -> Result<(), PlaneError> {
+        let program = self.name(family, "-restore");
+        run(&program, &["-w", "5", "--noflush"], text).map(|_| ())
+    }
+
+    fn has_kube_chains(self) -> bool {
+        let text = run(&self.name(Family::Ipv4, "-save"), &[], "");
+        text.is_ok_and(|text| text.contains("\n:KUBE-"))
+    }
+}
+
+/// The back end of this node.
+#[derive(Debug)]
+pub(super) struct Iptables {
+    programs: Programs,
+    families: Vec<Family>,
+    random_fully: bool,
 }
 
 /// Makes and removes a chain in one transaction: leaves nothing, and shows that the kernel can do it.
 const PROBE: &str = "*nat\n:KUBE-IPVS-PROBE - [0:0]\n-X KUBE-IPVS-PROBE\nCOMMIT\n";
 
 impl Iptables {
-    /// Finds the back end.
-    pub(super) fn detect(backend: IptablesBackend) -> Result<Self, PlaneError> {
-        let candidates: &[Self] = match backend {
-            IptablesBackend::Auto => &[
-                Self { suffix: "" },
-                Self { suffix: "-legacy" },
-                Self { suffix: "-nft" },
-            ],
-            IptablesBackend::Legacy => &[Self { suffix: "-legacy" }],
-            IptablesBackend::Nft => &[Self { suffix: "-nft" }],
-        };
-        let has_kube_chains = |candidate: &&Self| {
-            let text = run(&candidate.program(Family::Ipv4, "save"), &[], "");
-            text.is_ok_and(|text| text.contains("\n:KUBE-"))
-        };
-        if let Some(used) = candidates.iter().find(has_kube_chains) {
-            return Ok(*used);
+    /// Finds the back end, and which of the families it can program. Every look is a process.
+    pub(super) fn detect(
+        backend: IptablesBackend,
+        families: &[Family],
+    ) -> Result<Self, PlaneError> {
+        let first = candidates(backend, "")
+            .first()
+            .map_or("", |programs| programs.suffix);
+        let version = run(&format!("iptables{first}"), &["--version"], "").unwrap_or_default();
+        let mut candidates = candidates(backend, &version);
+        // Rules in two back ends would both be followed.
+        if candidates.len() > 1
+            && let Some(used) = candidates
+                .iter()
+                .find(|programs| programs.has_kube_chains())
+        {
+            candidates = vec![*used];
         }
         let mut tried = Vec::new();
-        for candidate in candidates {
-            let works = Family::ALL
-                .into_iter()
-                .map(|family| candidate.restore(family, PROBE));
-            match works.reduce(Result::or) {
-                Some(Err(error)) => tried.push(error.to_string()),
-                _ => return Ok(*candidate),
+        for (index, family) in families.iter().enumerate() {
+            for programs in &candidates {
+                if let Err(error) = programs.restore(*family, PROBE) {
+                    tried.push(error.to_string());
+                    continue;
+                }
+                let others = families.iter().skip(index + 1).copied();
+                let others = others.filter(|other| programs.restore(*other, PROBE).is_ok());
+                return Ok(Self {
+                    programs: *programs,
+                    families: std::iter::once(*family).chain(others).collect(),
+                    random_fully: takes_random_fully(&version),
+                });
             }
         }
         Err(PlaneError::NoIptables {
@@ -65,30 +99,19 @@ impl Iptables {
         })
     }
 
-    /// Whether the rules of a family can be programmed.
-    pub(super) fn supports(self, family: Family) -> bool {
-        self.restore(family, PROBE).is_ok()
+    /// The families whose rules can be programmed.
+    pub(super) fn families(&self) -> &[Family] {
+        &self.families
     }
 
-    /// Whether `MASQUERADE` knows `--random-fully`: since 1.6.2. A version that cannot be read is a new one.
-    pub(super) fn random_fully(self) -> bool {
-        let text = run(&format!("iptables{}", self.suffix), &["--version"], "");
-        text.map_or(true, |text| {
-            version(&text).is_none_or(|version| version >= [1, 6, 2])
-        })
-    }
-
-    fn program(self, family: Family, action: &str) -> String {
-        let name = match family {
-            Family::Ipv4 => "iptables",
-            Family::Ipv6 => "ip6tables",
-        };
-        format!("{name}{}-{action}", self.suffix)
+    /// Whether `MASQUERADE` knows `--random-fully`.
+    pub(super) const fn random_fully(&self) -> bool {
+        self.random_fully
     }
 
     /// Starts to read the rules of a family. The process runs beside whatever else is done.
-    pub(super) fn start_save(self, family: Family) -> Result<Saving, PlaneError> {
-        let program = self.program(family, "save");
+    pub(super) fn start_save(&self, family: Family) -> Result<Saving, PlaneError> {
+        let program = self.programs.name(family, "-save");
         let failed = |error: std::io::Error| failed(&program, error.to_string());
         let name = program.clone();
         let save = move || run(&name, &[], "").map(|text| SavedRules::parse(&text));
@@ -96,14 +119,27 @@ impl Iptables {
         Ok(Saving { program, thread })
     }
 
-    pub(super) fn restore(self, family: Family, text: &str) -> Result<(), PlaneError> {
-        run(
-            &self.program(family, "restore"),
-            &["-w", "5", "--noflush"],
-            text,
-        )
-        .map(|_| ())
+    pub(super) fn restore(&self, family: Family, text: &str) -> Result<(), PlaneError> {
+        self.programs.restore(family, text)
     }
+}
+
+/// The programs to look at, in order. `iptables` is one of the other two where its version says which.
+fn candidates(backend: IptablesBackend, version: &str) -> Vec<Programs> {
+    let suffixes: &[&'static str] = match backend {
+        IptablesBackend::Auto if version.contains("(legacy)") => &["", "-nft"],
+        IptablesBackend::Auto if version.contains("(nf_tables)") => &["", "-legacy"],
+        IptablesBackend::Auto => &["", "-legacy", "-nft"],
+        IptablesBackend::Legacy => &["-legacy"],
+        IptablesBackend::Nft => &["-nft"],
+    };
+    let programs = suffixes.iter().map(|suffix| Programs { suffix });
+    programs.collect()
+}
+
+/// `--random-fully` is there since 1.6.2. A version that cannot be read is a new one.
+fn takes_random_fully(version: &str) -> bool {
+    numbers(version).is_none_or(|numbers| numbers >= [1, 6, 2])
 }
 
 /// Rules that are being read.
@@ -126,7 +162,7 @@ impl Saving {
 }
 
 /// `iptables v1.8.9 (legacy)`.
-fn version(text: &str) -> Option<[u32; 3]> {
+fn numbers(text: &str) -> Option<[u32; 3]> {
     let words = text.split_whitespace();
     let mut numbers = words
         .filter_map(|word| word.strip_prefix('v'))
@@ -138,13 +174,29 @@ fn version(text: &str) -> Option<[u32; 3]> {
 
 #[cfg(test)]
 mod tests {
-    use super::version;
+    use super::*;
 
     #[test]
     fn row_109_the_version_is_read_of_either_back_end() {
-        assert_eq!(version("iptables v1.8.9 (legacy)\n"), Some([1, 8, 9]));
-        assert_eq!(version("iptables v1.8.11 (nf_tables)\n"), Some([1, 8, 11]));
-        assert_eq!(version("iptables v1.6.1"), Some([1, 6, 1]));
-        assert_eq!(version("iptables"), None);
+        assert_eq!(numbers("iptables v1.8.9 (legacy)\n"), Some([1, 8, 9]));
+        assert_eq!(numbers("iptables v1.8.11 (nf_tables)\n"), Some([1, 8, 11]));
+        assert_eq!(numbers("iptables"), None);
+        assert!(!takes_random_fully("iptables v1.6.1"));
+        assert!(takes_random_fully("iptables v1.6.2") && takes_random_fully(""));
+    }
+
+    #[test]
+    fn no_back_end_is_looked_at_twice() {
+        let suffixes = |version| {
+            let candidates = candidates(IptablesBackend::Auto, version).into_iter();
+            candidates
+                .map(|programs| programs.suffix)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(suffixes("iptables v1.8.9 (legacy)"), ["", "-nft"]);
+        assert_eq!(suffixes("iptables v1.8.9 (nf_tables)"), ["", "-legacy"]);
+        // Before 1.8 there was one; without any, those of a back end may be there.
+        assert_eq!(suffixes("iptables v1.6.1"), ["", "-legacy", "-nft"]);
+        assert_eq!(suffixes(""), ["", "-legacy", "-nft"]);
     }
 }

@@ -59,29 +59,22 @@ impl Linux {
             links: Links::open()?,
             sets: IpSets::open()?,
             flows: Conntrack::open()?,
-            iptables: Iptables::detect(backend)?,
+            iptables: Iptables::detect(backend, enabled_families())?,
             lister: IpvsReader::open()?,
             saving: BTreeMap::new(),
         })
     }
 
-    /// The families that can be programmed: those whose iptables works; IPv6 only where the kernel has it enabled.
+    /// The families that could be programmed when it was opened: those whose iptables works; IPv6 only where the kernel has
+    /// it enabled.
     #[must_use]
-    pub fn families(&self) -> Vec<Family> {
-        let disabled = std::fs::read_to_string("/proc/sys/net/ipv6/conf/all/disable_ipv6");
-        let ipv6 = Path::new("/proc/net/if_inet6").exists()
-            && disabled.is_ok_and(|value| value.trim() != "1");
-        let enabled = |family: &Family| *family == Family::Ipv4 || ipv6;
-        Family::ALL
-            .into_iter()
-            .filter(enabled)
-            .filter(|family| self.iptables.supports(*family))
-            .collect()
+    pub fn families(&self) -> &[Family] {
+        self.iptables.families()
     }
 
-    /// Whether this iptables can take ports at random for traffic that is masqueraded. Starts a process.
+    /// Whether this iptables can take ports at random for traffic that is masqueraded.
     #[must_use]
-    pub fn random_fully(&self) -> bool {
+    pub const fn random_fully(&self) -> bool {
         self.iptables.random_fully()
     }
 
@@ -311,4 +304,12 @@ impl DataPlane for Linux {
         }
         Ok(connections)
     }
+}
+
+/// IPv6 can be missing or switched off.
+fn enabled_families() -> &'static [Family] {
+    let disabled = std::fs::read_to_string("/proc/sys/net/ipv6/conf/all/disable_ipv6");
+    let ipv6 =
+        Path::new("/proc/net/if_inet6").exists() && disabled.is_ok_and(|value| value.trim() != "1");
+    if ipv6 { &Family::ALL } else { &[Family::Ipv4] }
 }
