@@ -1,3 +1,5 @@
+use std::fmt::Display;
+
 /// A Kubernetes object with a value that is impossible.
 ///
 /// Displays as `spec.ports[0].port: 70000: a port is 1 to 65535`.
@@ -13,13 +15,9 @@ pub struct InputError {
 }
 
 impl InputError {
-    pub(crate) fn new(
-        field: impl Into<String>,
-        value: impl ToString,
-        reason: &'static str,
-    ) -> Self {
+    pub(crate) fn new(field: impl Display, value: impl ToString, reason: &'static str) -> Self {
         Self {
-            field: field.into(),
+            field: field.to_string(),
             value: value.to_string(),
             reason,
         }

@@ -22,6 +22,7 @@ impl From<ObjectMeta> for Metadata {
             labels: meta.labels,
             deletion_timestamp: meta.deletion_timestamp.map(|time| time.0.to_string()),
             creation_timestamp: meta.creation_timestamp.map(|time| time.0.to_string()),
+            resource_version: meta.resource_version,
         }
     }
 }

@@ -25,6 +25,8 @@ pub struct Metadata {
     pub deletion_timestamp: Option<String>,
     /// RFC 3339 time of the object's creation.
     pub creation_timestamp: Option<String>,
+    /// The version of the object, by which a watch goes on.
+    pub resource_version: Option<String>,
 }
 
 impl Metadata {
@@ -53,6 +55,30 @@ impl Metadata {
 pub(crate) struct Status {
     pub(crate) addresses: Option<Vec<RawAddress>>,
     pub(crate) load_balancer: Option<RawLoadBalancer>,
+}
+
+/// A kind of objects that decides what a node programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ObjectKind {
+    /// `v1` Service.
+    Service,
+    /// `discovery.k8s.io` EndpointSlice.
+    EndpointSlice,
+    /// `v1` Node.
+    Node,
+}
+
+impl ObjectKind {
+    fn of(api_version: &str, kind: &str) -> Option<Self> {
+        match kind {
+            "Service" if api_version == "v1" => Some(Self::Service),
+            "Node" if api_version == "v1" => Some(Self::Node),
+            "EndpointSlice" if api_version.starts_with("discovery.k8s.io/") => {
+                Some(Self::EndpointSlice)
+            }
+            _ => None,
+        }
+    }
 }
 
 /// An object as it is written: a Service, EndpointSlice, Node, a List of them, or anything else (which is ignored).
@@ -84,11 +110,19 @@ impl Manifest {
     /// Whether objects of this kind decide what a node programs, or may hold such objects.
     #[must_use]
     pub fn is_relevant(api_version: &str, kind: &str) -> bool {
-        match kind {
-            "Service" | "Node" => api_version == "v1",
-            "EndpointSlice" => api_version.starts_with("discovery.k8s.io/"),
-            _ => kind.ends_with("List"),
-        }
+        ObjectKind::of(api_version, kind).is_some() || kind.ends_with("List")
+    }
+
+    /// Its metadata.
+    #[must_use]
+    pub const fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    /// The type of the addresses of an EndpointSlice (`addressType`).
+    #[must_use]
+    pub fn address_type(&self) -> Option<&str> {
+        self.address_type.as_deref()
     }
 
     /// The changes that bring the object, or a list's objects, into the model.
@@ -101,6 +135,39 @@ impl Manifest {
         Ok(changes)
     }
 
+    /// The change that brings an object of a known kind into the model. The items of a list by the API do not say theirs.
+    ///
+    /// # Errors
+    /// [`InputError`] when it holds an impossible value.
+    ///
+    /// ```
+    /// use ipvs_model::input::{Change, Manifest, ObjectKind};
+    ///
+    /// let item: Manifest = serde_json::from_str(r#"{"metadata": {"name": "node-0"}}"#).unwrap();
+    /// assert!(matches!(item.into_change(ObjectKind::Node), Ok(Change::Node(_))));
+    /// ```
+    pub fn into_change(self, kind: ObjectKind) -> Result<Change, InputError> {
+        let (spec, status) = (
+            self.spec.unwrap_or_default(),
+            self.status.unwrap_or_default(),
+        );
+        match kind {
+            ObjectKind::Service => {
+                Service::from_manifest(&self.metadata, &spec, &status).map(Change::Service)
+            }
+            ObjectKind::EndpointSlice => EndpointSlice::from_manifest(
+                &self.metadata,
+                self.address_type.as_deref(),
+                self.ports.unwrap_or_default(),
+                self.endpoints.unwrap_or_default(),
+            )
+            .map(Change::EndpointSlice),
+            ObjectKind::Node => {
+                Node::from_manifest(&self.metadata, &spec, status).map(Change::Node)
+            }
+        }
+    }
+
     fn push_changes(self, changes: &mut Vec<Change>) -> Result<(), InputError> {
         let required = "a Kubernetes object has apiVersion and kind";
         let missing = |field| InputError::new(field, "(missing)", required);
@@ -109,40 +176,15 @@ impl Manifest {
             .as_deref()
             .ok_or_else(|| missing("apiVersion"))?;
         let kind = self.kind.as_deref().ok_or_else(|| missing("kind"))?;
-        if !Self::is_relevant(api_version, kind) {
-            return Ok(());
-        }
-        match kind {
-            "Service" => {
-                let (spec, status) = (
-                    self.spec.unwrap_or_default(),
-                    self.status.unwrap_or_default(),
-                );
-                changes.push(Change::Service(Service::from_manifest(
-                    &self.metadata,
-                    &spec,
-                    &status,
-                )?));
-            }
-            "EndpointSlice" => changes.push(Change::EndpointSlice(EndpointSlice::from_manifest(
-                &self.metadata,
-                self.address_type.as_deref(),
-                self.ports.unwrap_or_default(),
-                self.endpoints.unwrap_or_default(),
-            )?)),
-            "Node" => changes.push(Change::Node(Node::from_manifest(
-                &self.metadata,
-                &self.spec.unwrap_or_default(),
-                self.status.unwrap_or_default(),
-            )?)),
-            _ => {
-                for (index, item) in self.items.unwrap_or_default().into_iter().enumerate() {
-                    let within = |error: InputError| InputError {
-                        field: format!("items[{index}].{}", error.field),
-                        ..error
-                    };
-                    item.push_changes(changes).map_err(within)?;
-                }
+        if let Some(kind) = ObjectKind::of(api_version, kind) {
+            changes.push(self.into_change(kind)?);
+        } else if kind.ends_with("List") {
+            for (index, item) in self.items.unwrap_or_default().into_iter().enumerate() {
+                let within = |error: InputError| InputError {
+                    field: format!("items[{index}].{}", error.field),
+                    ..error
+                };
+                item.push_changes(changes).map_err(within)?;
             }
         }
         Ok(())

@@ -11,7 +11,7 @@ mod service;
 mod slice;
 mod tuning;
 
-pub use manifest::{Manifest, Metadata};
+pub use manifest::{Manifest, Metadata, ObjectKind};
 pub use node::Node;
 pub use service::{Service, ServicePort};
 pub use slice::{Endpoint, EndpointSlice, SlicePort};
@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use ipvs_codec::{Protocol, Scheduler};
-use serde::Serialize;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::error::InputError;
 
@@ -89,10 +89,17 @@ pub enum Change {
     NodeAddresses(Vec<IpAddr>),
 }
 
+/// Absent and `null` are the same: Go writes a list without room as `null`.
+fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
+}
+
 /// An address of a Service or an endpoint. The API server refuses the same for endpoints and external IPs; manifests come
 /// without it, and a VIP of 127.0.0.1 would take over what the host says to itself.
-fn parse_served_ip(field: &str, text: &str) -> Result<IpAddr, InputError> {
-    let ip = parse_ip(field, text)?;
+fn parse_served_ip(field: impl fmt::Display, text: &str) -> Result<IpAddr, InputError> {
+    let ip = parse_ip(&field, text)?;
     let is_link_local = match ip {
         IpAddr::V4(v4) => v4.is_link_local() || v4.is_broadcast(),
         IpAddr::V6(v6) => v6.is_unicast_link_local(),
@@ -104,28 +111,28 @@ fn parse_served_ip(field: &str, text: &str) -> Result<IpAddr, InputError> {
     Ok(ip)
 }
 
-fn parse_ip(field: &str, text: &str) -> Result<IpAddr, InputError> {
+fn parse_ip(field: impl fmt::Display, text: &str) -> Result<IpAddr, InputError> {
     match text.parse() {
         Ok(ip) => Ok(ip),
         Err(_) => Err(InputError::new(field, text, "not an IP address")),
     }
 }
 
-fn parse_network(field: impl Into<String>, text: &str) -> Result<IpNet, InputError> {
+fn parse_network(field: impl fmt::Display, text: &str) -> Result<IpNet, InputError> {
     match text.trim().parse() {
         Ok(network) => Ok(network),
         Err(_) => Err(InputError::new(field, text, "not a network as 10.0.0.0/8")),
     }
 }
 
-fn parse_port(field: impl Into<String>, number: i64) -> Result<u16, InputError> {
+fn parse_port(field: impl fmt::Display, number: i64) -> Result<u16, InputError> {
     match u16::try_from(number) {
         Ok(port) if port > 0 => Ok(port),
         _ => Err(InputError::new(field, number, "a port is 1 to 65535")),
     }
 }
 
-fn parse_protocol(field: impl Into<String>, text: Option<&str>) -> Result<Protocol, InputError> {
+fn parse_protocol(field: impl fmt::Display, text: Option<&str>) -> Result<Protocol, InputError> {
     match text {
         None | Some("TCP") => Ok(Protocol::TCP),
         Some("UDP") => Ok(Protocol::UDP),

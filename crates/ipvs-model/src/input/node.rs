@@ -54,7 +54,7 @@ impl Node {
                 .filter(|(_, raw)| raw.address_type == wanted)
             {
                 addresses.push(parse_ip(
-                    &format!("status.addresses[{index}].address"),
+                    format_args!("status.addresses[{index}].address"),
                     &raw.address,
                 )?);
             }

@@ -222,12 +222,12 @@ fn ports(spec: &Spec) -> Result<Vec<ServicePort>, InputError> {
         Ok(ServicePort {
             name: raw.name.clone().unwrap_or_default(),
             protocol: parse_protocol(
-                format!("spec.ports[{index}].protocol"),
+                format_args!("spec.ports[{index}].protocol"),
                 raw.protocol.as_deref(),
             )?,
-            port: parse_port(format!("spec.ports[{index}].port"), raw.port)?,
+            port: parse_port(format_args!("spec.ports[{index}].port"), raw.port)?,
             node_port: node_port
-                .map(|port| parse_port(format!("spec.ports[{index}].nodePort"), port))
+                .map(|port| parse_port(format_args!("spec.ports[{index}].nodePort"), port))
                 .transpose()?,
         })
     };
@@ -243,7 +243,7 @@ fn external_ips(spec: &Spec) -> Result<Vec<IpAddr>, InputError> {
         .enumerate();
     let given = raw.filter(|(_, ip)| !ip.trim().is_empty());
     given
-        .map(|(index, ip)| parse_served_ip(&format!("spec.externalIPs[{index}]"), ip.trim()))
+        .map(|(index, ip)| parse_served_ip(format_args!("spec.externalIPs[{index}]"), ip.trim()))
         .collect()
 }
 
@@ -262,7 +262,7 @@ fn load_balancer_ips(status: &Status) -> Result<Vec<IpAddr>, InputError> {
             .filter(|ip| !ip.is_empty() && keeps_address)
         {
             ips.push(parse_served_ip(
-                &format!("status.loadBalancer.ingress[{index}].ip"),
+                format_args!("status.loadBalancer.ingress[{index}].ip"),
                 ip,
             )?);
         }
@@ -276,7 +276,10 @@ fn source_ranges(spec: &Spec) -> Result<Vec<IpNet>, InputError> {
         .as_deref()
         .unwrap_or_default();
     let parse = |(index, range): (usize, &String)| {
-        parse_network(format!("spec.loadBalancerSourceRanges[{index}]"), range)
+        parse_network(
+            format_args!("spec.loadBalancerSourceRanges[{index}]"),
+            range,
+        )
     };
     raw.iter().enumerate().map(parse).collect()
 }
@@ -294,21 +297,16 @@ fn is_local(field: &str, policy: Option<&str>) -> Result<bool, InputError> {
 }
 
 fn cluster_ips(spec: &Spec) -> Result<Vec<IpAddr>, InputError> {
-    let single = spec
-        .cluster_ip
-        .as_deref()
-        .map(|ip| ("spec.clusterIP".to_owned(), ip));
-    let many = spec.cluster_ips.as_deref().unwrap_or_default();
-    let many = many
-        .iter()
-        .enumerate()
-        .map(|(index, ip)| (format!("spec.clusterIPs[{index}]"), ip.as_str()));
+    let is_address = |text: &&str| !text.is_empty() && *text != "None";
     let mut ips = Vec::new();
-    for (field, text) in single.into_iter().chain(many) {
-        if text.is_empty() || text == "None" {
+    if let Some(text) = spec.cluster_ip.as_deref().filter(is_address) {
+        ips.push(parse_served_ip("spec.clusterIP", text)?);
+    }
+    for (index, text) in spec.cluster_ips.iter().flatten().enumerate() {
+        if !is_address(&text.as_str()) {
             continue;
         }
-        let ip = parse_served_ip(&field, text)?;
+        let ip = parse_served_ip(format_args!("spec.clusterIPs[{index}]"), text)?;
         if !ips.contains(&ip) {
             ips.push(ip);
         }

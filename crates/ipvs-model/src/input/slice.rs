@@ -4,7 +4,7 @@ use std::sync::Arc;
 use ipvs_codec::{Family, Protocol};
 use serde::Deserialize;
 
-use super::{Metadata, ObjectName, parse_port, parse_protocol, parse_served_ip};
+use super::{Metadata, ObjectName, or_default, parse_port, parse_protocol, parse_served_ip};
 use crate::error::InputError;
 
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
@@ -21,6 +21,7 @@ pub(crate) struct RawSlicePort {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct RawEndpoint {
+    #[serde(deserialize_with = "or_default")]
     pub(super) addresses: Vec<String>,
     pub(super) conditions: Option<RawConditions>,
     pub(super) node_name: Option<Arc<str>>,
@@ -30,7 +31,9 @@ pub(crate) struct RawEndpoint {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct RawHints {
+    #[serde(deserialize_with = "or_default")]
     pub(super) for_zones: Vec<RawHint>,
+    #[serde(deserialize_with = "or_default")]
     pub(super) for_nodes: Vec<RawHint>,
 }
 
@@ -146,8 +149,11 @@ fn slice_ports(raw: Vec<RawSlicePort>) -> Result<Vec<SlicePort>, InputError> {
         };
         ports.push(SlicePort {
             name: raw.name.unwrap_or_default(),
-            protocol: parse_protocol(format!("ports[{index}].protocol"), raw.protocol.as_deref())?,
-            port: parse_port(format!("ports[{index}].port"), number)?,
+            protocol: parse_protocol(
+                format_args!("ports[{index}].protocol"),
+                raw.protocol.as_deref(),
+            )?,
+            port: parse_port(format_args!("ports[{index}].port"), number)?,
         });
     }
     Ok(ports)
@@ -159,14 +165,11 @@ fn slice_endpoints(family: Family, raw: Vec<RawEndpoint>) -> Result<Vec<Endpoint
         let Some(address) = raw.addresses.first() else {
             continue;
         };
-        let field = format!("endpoints[{index}].addresses[0]");
-        let ip = parse_served_ip(&field, address)?;
+        let field = format_args!("endpoints[{index}].addresses[0]");
+        let ip = parse_served_ip(field, address)?;
         if Family::of(ip) != family {
-            return Err(InputError::new(
-                field,
-                address,
-                "not of the slice's addressType",
-            ));
+            let reason = "not of the slice's addressType";
+            return Err(InputError::new(field, address, reason));
         }
         let conditions = raw.conditions.unwrap_or_default();
         let hints = raw.hints.unwrap_or_default();

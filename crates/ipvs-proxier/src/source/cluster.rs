@@ -1,31 +1,27 @@
 //! The Kubernetes API as a source of changes. The client runs on a thread of its own; what it learns waits in a channel.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Debug;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::SystemTime;
 
 use futures_util::StreamExt as _;
 use futures_util::future::join4;
-use ipvs_codec::Family;
-use ipvs_model::InputError;
-use ipvs_model::input::{Change, EndpointSlice, Node, ObjectName, Service};
+use ipvs_model::input::Change;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1 as discovery;
 use kube::client::ClientBuilder;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::runtime::WatchStreamExt as _;
-use kube::runtime::watcher::{self, Event, watcher};
-use kube::{Api, Client, Config, Resource, ResourceExt as _};
-use serde::de::DeserializeOwned;
+use kube::runtime::watcher::{self, watcher};
+use kube::{Api, Client, Config};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tower::util::MapResponseLayer;
 use tracing::{info, warn};
 
 use super::events::publish;
+use super::objects::{Object, Objects, Watched};
 use super::{Notice, Polled, Source, Trigger};
 
 /// How to reach the API server.
@@ -92,11 +88,11 @@ pub struct Cluster {
 /// The kinds of objects that are watched.
 const KINDS: usize = 3;
 const NOT_OURS: &str = "!service.kubernetes.io/service-proxy-name";
-const TRIGGER_TIME: &str = "endpoints.kubernetes.io/last-change-trigger-time";
 const NOT_HEADLESS: &str = "!service.kubernetes.io/headless";
 
+/// What the client's thread says.
 #[derive(Debug)]
-enum Said {
+pub(super) enum Said {
     Change(Box<Change>, Option<Trigger>),
     /// A list of a kind is complete.
     Listed(&'static str),
@@ -234,7 +230,7 @@ fn with_causes(error: &dyn std::error::Error) -> String {
 
 /// Where the watches tell what they learn.
 #[derive(Clone)]
-struct Reporter {
+pub(super) struct Reporter {
     sender: Sender<Said>,
     wake: Arc<dyn Fn() + Send + Sync>,
     connected: Arc<AtomicBool>,
@@ -242,14 +238,14 @@ struct Reporter {
 
 impl Reporter {
     /// Nobody listens any more once the source is dropped: the watches end with the process.
-    fn say(&self, said: Said) {
+    pub(super) fn say(&self, said: Said) {
         if self.sender.send(said).is_ok() {
             (self.wake)();
         }
     }
 
     /// Says it without waking anybody: more is coming.
-    fn mention(&self, said: Said) {
+    pub(super) fn mention(&self, said: Said) {
         // As above.
         let _ = self.sender.send(said);
     }
@@ -295,128 +291,17 @@ fn answers<T>(
     })
 }
 
-/// A kind of objects that is watched.
-trait Watched: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static {
-    const KIND: &'static str;
-    fn into_change(self) -> Result<Change, InputError>;
-    fn gone(name: ObjectName) -> Change;
-    /// When the endpoints that it tells of changed.
-    fn trigger(&self) -> Option<Trigger> {
-        None
-    }
-}
-
-impl Watched for core::Service {
-    const KIND: &'static str = "Service";
-    fn into_change(self) -> Result<Change, InputError> {
-        Service::try_from(self).map(Change::Service)
-    }
-    fn gone(name: ObjectName) -> Change {
-        Change::ServiceGone(name)
-    }
-}
-
-impl Watched for discovery::EndpointSlice {
-    const KIND: &'static str = "EndpointSlice";
-    fn into_change(self) -> Result<Change, InputError> {
-        EndpointSlice::try_from(self).map(Change::EndpointSlice)
-    }
-    fn gone(name: ObjectName) -> Change {
-        Change::EndpointSliceGone(name)
-    }
-    fn trigger(&self) -> Option<Trigger> {
-        let time = self.annotations().get(TRIGGER_TIME)?;
-        Some(Trigger {
-            family: match self.address_type.as_str() {
-                "IPv6" => Family::Ipv6,
-                _ => Family::Ipv4,
-            },
-            at: humantime::parse_rfc3339(time).ok()?,
-        })
-    }
-}
-
-impl Watched for core::Node {
-    const KIND: &'static str = "Node";
-    fn into_change(self) -> Result<Change, InputError> {
-        Node::try_from(self).map(Change::Node)
-    }
-    fn gone(name: ObjectName) -> Change {
-        Change::NodeGone(name.name.as_ref().to_owned())
-    }
-}
-
 async fn follow<K: Watched>(client: &Client, config: watcher::Config, reporter: &Reporter) {
-    let mut stream = Box::pin(watcher(Api::<K>::all(client.clone()), config).default_backoff());
+    let mut stream =
+        Box::pin(watcher(Api::<Object<K>>::all(client.clone()), config).default_backoff());
     let mut objects = Objects::default();
     while let Some(event) = stream.next().await {
         match event {
             Ok(event) => objects.take(event, reporter),
             Err(error) => {
                 reporter.connected.store(false, Ordering::Relaxed);
-                warn!("{}s: {}; trying again", K::KIND, with_causes(&error));
+                warn!("{}s: {}; trying again", K::NAME, with_causes(&error));
             }
         }
     }
-}
-
-/// The names of the objects of a kind that are there, and when what they tell of happened.
-#[derive(Debug, Default)]
-struct Objects {
-    present: BTreeMap<ObjectName, Option<SystemTime>>,
-    /// Those of the list that is coming in.
-    listed: BTreeSet<ObjectName>,
-}
-
-impl Objects {
-    fn take<K: Watched>(&mut self, event: Event<K>, reporter: &Reporter) {
-        match event {
-            Event::Init => self.listed.clear(),
-            Event::InitApply(object) => {
-                let (name, said) = self.put(object);
-                // A list can have thousands of objects; its end wakes.
-                reporter.mention(said);
-                self.listed.insert(name);
-            }
-            Event::InitDone => {
-                let listed = std::mem::take(&mut self.listed);
-                self.present.retain(|name, _| {
-                    let stays = listed.contains(name);
-                    if !stays {
-                        reporter.mention(Said::Change(Box::new(K::gone(name.clone())), None));
-                    }
-                    stays
-                });
-                reporter.say(Said::Listed(K::KIND));
-            }
-            Event::Apply(object) => {
-                let (_, said) = self.put(object);
-                reporter.say(said);
-            }
-            Event::Delete(object) => {
-                let name = name_of(&object);
-                self.present.remove(&name);
-                reporter.say(Said::Change(Box::new(K::gone(name)), None));
-            }
-        }
-    }
-
-    /// An object that cannot be used changes nothing: what it was before stays in force. A trigger counts once, however
-    /// often its object comes.
-    fn put<K: Watched>(&mut self, object: K) -> (ObjectName, Said) {
-        let name = name_of(&object);
-        let trigger = object.trigger();
-        let at = trigger.map(|trigger| trigger.at);
-        let before = self.present.insert(name.clone(), at).flatten();
-        let said = match object.into_change() {
-            Ok(change) => Said::Change(Box::new(change), trigger.filter(|_| before != at)),
-            Err(error) => Said::Problem(format!("{} {name}: {error}", K::KIND)),
-        };
-        (name, said)
-    }
-}
-
-fn name_of<K: Watched>(object: &K) -> ObjectName {
-    let namespace = object.namespace().unwrap_or_default();
-    ObjectName::new(&namespace, &object.name_any())
 }

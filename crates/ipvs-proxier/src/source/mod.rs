@@ -6,6 +6,8 @@ mod document;
 #[cfg(feature = "kube")]
 mod events;
 mod manifests;
+#[cfg(feature = "kube")]
+mod objects;
 
 use std::time::SystemTime;
 
