@@ -150,6 +150,91 @@ impl IpSets {
     }
 }
 
+/// Some entries of a set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SetChunk {
+    /// The set; `None` if there is no such set.
+    pub set: Option<SetSpec>,
+    /// The entries.
+    pub entries: Vec<Entry>,
+    /// Whether they are the last.
+    pub is_last: bool,
+}
+
+/// Reads sets in small steps on a socket of its own, so that entries are added meanwhile. An entry that comes or goes
+/// while its set is read may be among them or not. Until a set is read to its end the kernel refuses to destroy it
+/// (`EBUSY`).
+///
+/// ```no_run
+/// let mut reader = ipvs_netlink::IpSetReader::open()?;
+/// while !reader.next_chunk("VIPS".parse()?)?.is_last {}
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct IpSetReader {
+    connection: Connection,
+    /// What is read, and what it says of itself, which comes first.
+    reading: Option<(SetName, Listing)>,
+}
+
+impl IpSetReader {
+    /// Opens a socket in this thread's network namespace.
+    ///
+    /// # Errors
+    /// As [`IpSets::open`].
+    pub fn open() -> Result<Self, Error> {
+        Ok(Self {
+            connection: IpSets::open()?.connection,
+            reading: None,
+        })
+    }
+
+    /// Reads the next chunk of a set, or the first one.
+    ///
+    /// # Errors
+    /// As [`IpSets::list`]. The next call starts over.
+    pub fn next_chunk(&mut self, name: SetName) -> Result<SetChunk, Error> {
+        let failed = |cause| Error::new(format!("list set {name}"), cause);
+        let mut listing = match self.reading.take() {
+            Some((reading, listing)) if reading == name => listing,
+            other => {
+                self.reading = other;
+                self.restart()?;
+                let request = Request::List(name);
+                let begun = self.connection.begin_dump(|out| write(&request, out));
+                begun.map_err(failed)?;
+                Listing::default()
+            }
+        };
+        let read = |message: &[u8]| listing.read(message).map_err(malformed);
+        let is_last = match self.connection.next_chunk(read) {
+            Err(cause) if cause.is_not_found() => true,
+            done => done.map_err(failed)?,
+        };
+        let chunk = SetChunk {
+            set: listing.set,
+            entries: std::mem::take(&mut listing.entries),
+            is_last,
+        };
+        if !is_last {
+            self.reading = Some((name, listing));
+        }
+        Ok(chunk)
+    }
+
+    /// Starts over: a set that was begun is read to its end, since a socket has but one at a time.
+    ///
+    /// # Errors
+    /// Whatever the kernel refuses.
+    pub fn restart(&mut self) -> Result<(), Error> {
+        if let Some((name, _)) = self.reading.take() {
+            let ended = |cause| Error::new(format!("list set {name}"), cause);
+            while !self.connection.next_chunk(|_| Ok(())).map_err(ended)? {}
+        }
+        Ok(())
+    }
+}
+
 fn write(request: &Request<'_>, out: &mut Vec<u8>) -> Head {
     request.emit(out);
     let flags = if matches!(request, Request::Create(..)) {

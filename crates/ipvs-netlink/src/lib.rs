@@ -10,6 +10,7 @@
     )
 )]
 
+mod bindings;
 mod connection;
 mod conntrack;
 mod error;
@@ -23,10 +24,11 @@ mod on_thread;
 mod reader;
 mod transport;
 
+pub use bindings::BindingReader;
 pub use connection::Outcome;
 pub use conntrack::Conntrack;
 pub use error::{Cause, Error, KernelError};
-pub use ipsets::IpSets;
+pub use ipsets::{IpSetReader, IpSets, SetChunk};
 pub use ipvs::Ipvs;
 pub use links::{Binding, Link, LinkIndex, Links};
 pub use namespace::NetworkNamespace;

@@ -1,29 +1,24 @@
 use std::net::IpAddr;
 
-use netlink_packet_core::{
-    Emitable as _, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, NlasIterator, Parseable as _,
-};
+use netlink_packet_core::{Emitable as _, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, Parseable as _};
 use netlink_packet_route::address::{
     AddressAttribute, AddressFlags, AddressHeader, AddressMessage,
 };
 use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
 use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
+    RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::protocols::NETLINK_ROUTE;
 
+use crate::bindings::{Table, local_address};
 use crate::connection::{Connection, Head, Outcome};
 use crate::error::{Cause, Error};
 use crate::ipvs::malformed;
 use crate::namespace::NetworkNamespace;
 
-/// `struct ifaddrmsg`.
-const ADDRESS_HEADER: usize = 8;
-const IFA_ADDRESS: u16 = 1;
-const IFA_LOCAL: u16 = 2;
 /// `RT_TABLE_LOCAL`.
-const TABLE_LOCAL: u8 = 255;
+pub(crate) const TABLE_LOCAL: u8 = 255;
 /// `RT_TABLE_MAIN`.
 const TABLE_MAIN: u8 = 254;
 
@@ -64,7 +59,7 @@ pub enum Binding {
 /// ```
 #[derive(Debug)]
 pub struct Links {
-    connection: Connection,
+    pub(crate) connection: Connection,
 }
 
 impl Links {
@@ -189,12 +184,13 @@ impl Links {
     /// Whatever the kernel refuses.
     pub fn bindings(&mut self, link: LinkIndex) -> Result<Vec<Binding>, Error> {
         let mut bindings = Vec::new();
-        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
-            let take = |address| bindings.push(Binding::Address(address));
-            self.addresses(Some(link), family, |index| index == link, take)
-                .map_err(|cause| Error::new("list addresses", cause))?;
-            self.routes(link, family, &mut bindings)
-                .map_err(|cause| Error::new("list local routes", cause))?;
+        for table in Table::ALL {
+            let request = table.request(Some(link));
+            let dumped = self.connection.dump(
+                |out| write(&request, 0, out),
+                |bytes| table.take(bytes, link, &mut bindings),
+            );
+            dumped.map_err(|cause| table.failed(cause))?;
         }
         Ok(bindings)
     }
@@ -206,13 +202,19 @@ impl Links {
     pub fn addresses_except(&mut self, except: Option<LinkIndex>) -> Result<Vec<IpAddr>, Error> {
         let mut found = Vec::new();
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {
-            let take = |address: IpAddr| {
-                if !address.is_loopback() {
-                    found.push(address);
+            let table = Table::Addresses(family);
+            let request = table.request(None);
+            // Others are not parsed: there may be thousands.
+            let read = |bytes: &[u8]| {
+                let header = AddressHeader::parse(bytes).map_err(malformed)?;
+                if Some(LinkIndex(header.index)) != except {
+                    let address = local_address(bytes)?;
+                    found.extend(address.filter(|address| !address.is_loopback()));
                 }
+                Ok(())
             };
-            self.addresses(None, family, |index| Some(index) != except, take)
-                .map_err(|cause| Error::new("list addresses", cause))?;
+            let dumped = self.connection.dump(|out| write(&request, 0, out), read);
+            dumped.map_err(|cause| table.failed(cause))?;
         }
         Ok(found)
     }
@@ -251,56 +253,6 @@ impl Links {
         Ok(found)
     }
 
-    /// Gives each address of the links that are wanted to `take`. Others are not parsed: there may be thousands.
-    fn addresses(
-        &mut self,
-        link: Option<LinkIndex>,
-        family: AddressFamily,
-        is_wanted: impl Fn(LinkIndex) -> bool,
-        mut take: impl FnMut(IpAddr),
-    ) -> Result<(), Cause> {
-        let mut message = AddressMessage::default();
-        message.header.family = family;
-        // Kernels that check strictly (5.0) leave out the other links.
-        message.header.index = link.map_or(0, |link| link.0);
-        let request = RouteNetlinkMessage::GetAddress(message);
-        let read = |bytes: &[u8]| {
-            let header = AddressHeader::parse(bytes).map_err(malformed)?;
-            if is_wanted(LinkIndex(header.index)) {
-                local_address(bytes)?.into_iter().for_each(&mut take);
-            }
-            Ok(())
-        };
-        self.connection
-            .dump(|out| write(&request, 0, out), read)
-            .map(|_| ())
-    }
-
-    fn routes(
-        &mut self,
-        link: LinkIndex,
-        family: AddressFamily,
-        found: &mut Vec<Binding>,
-    ) -> Result<(), Cause> {
-        let mut message = RouteMessage::default();
-        message.header.address_family = family;
-        message.header.table = TABLE_LOCAL;
-        message.attributes.push(RouteAttribute::Oif(link.0));
-        let request = RouteNetlinkMessage::GetRoute(message);
-        let read = |bytes: &[u8]| {
-            let header = RouteHeader::parse(bytes).map_err(malformed)?;
-            // Each address has one of the kernel's own.
-            if header.kind == RouteType::Local && header.protocol != RouteProtocol::Kernel {
-                let message = RouteMessage::parse(bytes).map_err(malformed)?;
-                found.extend(local_route(&message, link));
-            }
-            Ok(())
-        };
-        self.connection
-            .dump(|out| write(&request, 0, out), read)
-            .map(|_| ())
-    }
-
     /// Binds addresses to a link: one outcome for each, in order.
     pub fn bind(&mut self, link: LinkIndex, bindings: &[Binding]) -> Vec<Outcome> {
         self.connection.batch(bindings, |binding, out| {
@@ -334,7 +286,7 @@ impl Links {
     }
 }
 
-fn write(message: &RouteNetlinkMessage, flags: u16, out: &mut Vec<u8>) -> Head {
+pub(crate) fn write(message: &RouteNetlinkMessage, flags: u16, out: &mut Vec<u8>) -> Head {
     let start = out.len();
     out.resize(start.saturating_add(message.buffer_len()), 0);
     message.emit(out.get_mut(start..).unwrap_or_default());
@@ -344,7 +296,7 @@ fn write(message: &RouteNetlinkMessage, flags: u16, out: &mut Vec<u8>) -> Head {
     }
 }
 
-const fn family_of(address: IpAddr) -> (AddressFamily, u8) {
+pub(crate) const fn family_of(address: IpAddr) -> (AddressFamily, u8) {
     match address {
         IpAddr::V4(_) => (AddressFamily::Inet, 32),
         IpAddr::V6(_) => (AddressFamily::Inet6, 128),
@@ -388,45 +340,6 @@ fn route_message(link: LinkIndex, address: IpAddr, source: Option<IpAddr>) -> Ro
     message
 }
 
-/// Only what is asked for of an address message: a node may have thousands of them.
-fn local_address(message: &[u8]) -> Result<Option<IpAddr>, Cause> {
-    let attributes = message.get(ADDRESS_HEADER..).unwrap_or_default();
-    let (mut local, mut other) = (None, None);
-    for attribute in NlasIterator::new(attributes) {
-        let attribute = attribute.map_err(malformed)?;
-        match attribute.kind() {
-            IFA_LOCAL => local = address(attribute.value()),
-            IFA_ADDRESS => other = address(attribute.value()),
-            _ => {}
-        }
-    }
-    let link_local =
-        |address: &IpAddr| matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
-    Ok(local.or(other).filter(|address| !link_local(address)))
-}
-
-fn address(bytes: &[u8]) -> Option<IpAddr> {
-    let ipv4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
-    ipv4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from))
-        .ok()
-}
-
-fn local_route(message: &RouteMessage, link: LinkIndex) -> Option<Binding> {
-    let header = &message.header;
-    let (mut destination, mut source, mut by_link) = (None, None, false);
-    for attr in &message.attributes {
-        match attr {
-            RouteAttribute::Destination(address) => destination = ip(address),
-            RouteAttribute::PrefSource(address) => source = ip(address),
-            RouteAttribute::Oif(index) => by_link = *index == link.0,
-            _ => {}
-        }
-    }
-    let destination = destination
-        .filter(|address| by_link && header.destination_prefix_length == family_of(*address).1)?;
-    Some(Binding::Route(destination, source))
-}
-
 /// Of one route, or of each of its next hops.
 fn gateways_of(attributes: &[RouteAttribute], found: &mut Vec<IpAddr>) {
     for attribute in attributes {
@@ -441,7 +354,7 @@ fn gateways_of(attributes: &[RouteAttribute], found: &mut Vec<IpAddr>) {
     }
 }
 
-const fn ip(address: &RouteAddress) -> Option<IpAddr> {
+pub(crate) const fn ip(address: &RouteAddress) -> Option<IpAddr> {
     match address {
         RouteAddress::Inet(v4) => Some(IpAddr::V4(*v4)),
         RouteAddress::Inet6(v6) => Some(IpAddr::V6(*v6)),

@@ -23,7 +23,8 @@ pub struct Connections {
 pub enum Part<'a> {
     /// Nothing yet: what was read halfway is forgotten, and what takes long can be begun.
     Start,
-    /// The dummy link, and what is bound to it.
+    /// The dummy link, and some of what is bound to it. Where it takes several calls, what changes meanwhile may be among it
+    /// or not.
     Link,
     /// The next chunk of the list of virtual servers, without real servers. Where it takes several, some may be missing
     /// or outdated.
@@ -32,7 +33,7 @@ pub enum Part<'a> {
     VirtualServers(&'a [ServiceKey]),
     /// The real servers of some of them.
     RealServers(&'a [ServiceKey]),
-    /// A set, if it is there, and its members.
+    /// A set, if it is there, and some of its members, as above.
     Set(KubeSet, Family),
     /// The rules of a family.
     Rules(Family),
@@ -65,8 +66,9 @@ pub type Outcome = Result<(), Box<PlaneError>>;
 /// What programs the kernel: Linux itself ([`Linux`](crate::Linux)) or a simulation of it
 /// ([`Simulated`](crate::Simulated)), which obeys the same rules.
 pub trait DataPlane {
-    /// Reads a part of the state of some families into `found`, which has nothing of it; for real servers it has their
-    /// virtual servers. [`Part::List`] and [`Part::Rules`] may take several calls, in between which other parts may be read.
+    /// Reads a part of the state of some families into `found`, which has nothing of it, or what the calls before gave of
+    /// it; for real servers it has their virtual servers. What [takes several calls](Progress::More) leaves time for changes
+    /// in between.
     ///
     /// # Errors
     /// [`PlaneError`] when it cannot be read; nothing may then be concluded about any part.

@@ -10,7 +10,7 @@ use crate::dataplane::{DataPlane, Part, Progress};
 use crate::error::PlaneError;
 
 /// Virtual servers that are read at once: a request each.
-const AT_ONCE: usize = 16;
+const AT_ONCE: usize = 8;
 /// So many that a list of virtual servers and what is known disagree on are asked for by name; with more it is read again.
 const FEW: usize = 64;
 /// A list of virtual servers that never agrees with the one before is read so often.
@@ -25,11 +25,13 @@ pub(crate) const PAUSE: Duration = Duration::from_millis(1);
 pub(crate) struct Observation {
     families: Vec<Family>,
     steps: VecDeque<Step>,
-    /// The list of virtual servers as it comes in, which takes several chunks.
-    listed: HashMap<ServiceKey, Service>,
+    /// What came of a part so far that takes several chunks.
+    found: Known,
     chunks: usize,
-    /// Whether it has something that was not known.
-    news: bool,
+    /// The list of virtual servers as it comes in.
+    listed: Vec<ServiceKey>,
+    /// Those of it that were not known as they are.
+    news: HashMap<ServiceKey, Service>,
     lists: usize,
     /// Virtual servers that are left to be read.
     unread: Vec<ServiceKey>,
@@ -53,9 +55,10 @@ impl Observation {
         let mut observation = Self {
             families: families.to_vec(),
             steps: VecDeque::new(),
-            listed: HashMap::new(),
+            found: Known::default(),
             chunks: 0,
-            news: false,
+            listed: Vec::new(),
+            news: HashMap::new(),
             lists: 0,
             unread: Vec::new(),
             differing: Vec::new(),
@@ -83,9 +86,11 @@ impl Observation {
         // They are the last, as they take the longest to come.
         let rules = self.families.iter().copied().map(Step::Rules);
         self.steps = first.into_iter().chain(sets).chain(rules).collect();
+        self.found = Known::default();
         self.listed.clear();
+        self.news.clear();
         self.unread.clear();
-        (self.chunks, self.news, self.lists) = (0, false, 0);
+        (self.chunks, self.lists) = (0, 0);
     }
 
     /// Whether nothing was read yet.
@@ -126,20 +131,32 @@ impl Observation {
                     Step::Rules(family) => Part::Rules(family),
                     _ => Part::Link,
                 };
-                match plane.read(part, &self.families, &mut found)? {
-                    Progress::Done(()) => self.compare(step, found, known),
-                    progress => {
-                        self.steps.push_front(step);
-                        return Ok(progress);
-                    }
+                let progress = plane.read(part, &self.families, &mut self.found)?;
+                if progress.done().is_none() {
+                    self.chunks = self.chunks.saturating_add(1);
+                    self.steps.push_front(step);
+                    return Ok(progress);
                 }
+                found = std::mem::take(&mut self.found);
+                if std::mem::take(&mut self.chunks) > 0 && !is_as_known(step, &found, known) {
+                    // What changed between its chunks may be among it or not.
+                    found = Known::default();
+                    while plane
+                        .read(part, &self.families, &mut found)?
+                        .done()
+                        .is_none()
+                    {}
+                }
+                self.compare(step, found, known);
             }
             Step::List => {
                 let progress = plane.read(Part::List, &self.families, &mut found)?;
                 self.chunks = self.chunks.saturating_add(1);
                 for (key, server) in found.virtual_servers {
-                    self.news |= !has(known, &key, &server.service);
-                    self.listed.insert(key, server.service);
+                    if !has(known, &key, &server.service) {
+                        self.news.insert(key, server.service);
+                    }
+                    self.listed.push(key);
                 }
                 match progress {
                     Progress::Done(()) => self.compare_list(known),
@@ -244,19 +261,22 @@ impl Observation {
     /// IPVS resumes a list by index and does not say when the table changed meanwhile, so one that took several chunks may
     /// pass over some and be late with others: what it says otherwise than known is not believed, but asked for.
     fn compare_list(&mut self, known: &mut Known) {
-        let listed = std::mem::take(&mut self.listed);
+        let mut listed = std::mem::take(&mut self.listed);
         let chunks = std::mem::take(&mut self.chunks);
         let news = std::mem::take(&mut self.news);
         self.lists = self.lists.saturating_add(1);
-        if !news && listed.len() == known.virtual_servers.len() {
+        listed.sort_unstable();
+        listed.dedup();
+        if news.is_empty() && listed.len() == known.virtual_servers.len() {
             return;
         }
-        let found = listed
+        let found = news
             .iter()
             .filter(|(key, service)| !has(known, key, service))
             .map(|(key, _)| *key);
         let missing = known.virtual_servers.keys();
-        let missing = missing.filter(|key| !listed.contains_key(*key)).copied();
+        let missing = missing.filter(|key| listed.binary_search(key).is_err());
+        let missing = missing.copied();
         let differing: Vec<ServiceKey> = found.chain(missing).collect();
         // Of what is neither listed nor known nothing is heard: the first time two lists must agree.
         let few = differing.len() <= FEW && !known.virtual_servers.is_empty();
@@ -268,7 +288,7 @@ impl Observation {
             self.steps.push_front(Step::List);
         }
         for key in differing {
-            self.put_service(key, listed.get(&key).copied(), known);
+            self.put_service(key, news.get(&key).copied(), known);
         }
     }
 
@@ -308,6 +328,18 @@ impl Observation {
             *before = found;
             self.differing.push(Key::VirtualServer(key));
         }
+    }
+}
+
+/// Whether a part that took several chunks is what is known, or nothing was known of it that could have changed.
+fn is_as_known(step: Step, found: &Known, known: &Known) -> bool {
+    match step {
+        Step::Set(set, family) => {
+            let before = known.sets.get(&(set, family));
+            before.is_none_or(|before| found.sets.get(&(set, family)) == Some(before))
+        }
+        Step::Link => known.link.is_none() || found.vips == known.vips,
+        _ => true,
     }
 }
 

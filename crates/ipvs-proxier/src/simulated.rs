@@ -24,6 +24,8 @@ const EADDRNOTAVAIL: i32 = 99;
 const ENETDOWN: i32 = 100;
 const HASH_FULL: i32 = 4352;
 const IPSET_BUSY: i32 = 4100;
+/// Entries that are read at once.
+const CHUNK: usize = 8;
 
 /// A kernel in memory: for tests, for dry runs, and for programs that want to know what would happen.
 ///
@@ -44,6 +46,8 @@ pub struct Simulated {
     node_addresses: Vec<IpAddr>,
     gateways: Vec<IpAddr>,
     flows: Vec<Flow>,
+    /// How much of the part that is being read was given already.
+    given: usize,
     messages: u64,
     reads: u64,
     processes: u64,
@@ -101,6 +105,17 @@ impl Simulated {
                 != (connections.virtual_server, connections.real_server)
         });
         self.connections.push(connections);
+    }
+
+    /// After a chunk of a part that has so many entries in all. As with Linux, what changes before the next one may be passed
+    /// over, or come twice.
+    const fn go_on(&mut self, all: usize) -> Progress {
+        self.given = self.given.saturating_add(CHUNK);
+        if self.given < all {
+            return Progress::More;
+        }
+        self.given = 0;
+        Progress::Done(())
     }
 
     fn try_one(&self, operation: &Operation) -> Result<(), i32> {
@@ -185,10 +200,16 @@ impl DataPlane for Simulated {
             (*key, Arc::new(server))
         };
         match part {
-            Part::Start => self.reads += 1,
+            Part::Start => {
+                self.reads += 1;
+                self.given = 0;
+            }
             Part::Link => {
                 found.link = state.link;
-                found.vips.clone_from(&state.vips);
+                let some = state.vips.iter().skip(self.given).take(CHUNK);
+                let some = some.map(|(address, bound)| (*address, bound.clone()));
+                found.vips.extend(some);
+                return Ok(self.go_on(state.vips.len()));
             }
             Part::List => found
                 .virtual_servers
@@ -208,9 +229,12 @@ impl DataPlane for Simulated {
                 }
             }
             Part::Set(set, family) => {
-                let set = state.sets.get_key_value(&(set, family));
-                let set = set.map(|(set, entries)| (*set, entries.clone()));
-                found.sets.extend(set);
+                let Some(entries) = state.sets.get(&(set, family)) else {
+                    return Ok(self.go_on(0));
+                };
+                let some = entries.iter().skip(self.given).take(CHUNK);
+                found.sets.entry((set, family)).or_default().extend(some);
+                return Ok(self.go_on(entries.len()));
             }
             Part::Rules(family) => {
                 let rules = state.rules.get_key_value(&family);

@@ -10,7 +10,10 @@ use ipvs_codec::{Family, Request, ServiceKey};
 use ipvs_model::{Known, Operation, Vip};
 use ipvs_netfilter::conntrack::Flow;
 use ipvs_netfilter::ipset;
-use ipvs_netlink::{Binding, Cause, Conntrack, IpSets, Ipvs, IpvsReader, KernelError, Links};
+use ipvs_netlink::{
+    Binding, BindingReader, Cause, Conntrack, IpSetReader, IpSets, Ipvs, IpvsReader, KernelError,
+    Links,
+};
 
 pub use self::iptables::IptablesBackend;
 use self::iptables::{Iptables, Saving};
@@ -32,8 +35,10 @@ pub struct Linux {
     sets: IpSets,
     flows: Conntrack,
     iptables: Iptables,
-    /// A socket of its own: a list takes several calls.
+    /// Sockets of their own: what they read takes several calls.
     lister: IpvsReader,
+    set_reader: IpSetReader,
+    binding_reader: BindingReader,
     /// Rules that are on their way.
     saving: BTreeMap<Family, Saving>,
 }
@@ -61,6 +66,8 @@ impl Linux {
             flows: Conntrack::open()?,
             iptables: Iptables::detect(backend, enabled_families())?,
             lister: IpvsReader::open()?,
+            set_reader: IpSetReader::open()?,
+            binding_reader: BindingReader::open()?,
             saving: BTreeMap::new(),
         })
     }

@@ -22,13 +22,15 @@ impl Linux {
         match part {
             Part::Start => {
                 self.lister.restart()?;
+                self.set_reader.restart()?;
+                self.binding_reader.restart()?;
                 self.saving.clear();
                 for family in families {
                     self.saving
                         .insert(*family, self.iptables.start_save(*family)?);
                 }
             }
-            Part::Link => self.read_link(families, found)?,
+            Part::Link => return self.read_link(families, found),
             Part::List => return self.read_list(families, found),
             Part::VirtualServers(keys) => {
                 for key in keys {
@@ -41,18 +43,26 @@ impl Linux {
                     self.read_real_servers(key, found)?;
                 }
             }
-            Part::Set(set, family) => self.read_set(set, family, found)?,
+            Part::Set(set, family) => return self.read_set(set, family, found),
             Part::Rules(family) => return self.read_rules(family, found),
         }
         Ok(Progress::Done(()))
     }
 
-    fn read_link(&mut self, families: &[Family], known: &mut Known) -> Result<(), PlaneError> {
+    fn read_link(
+        &mut self,
+        families: &[Family],
+        known: &mut Known,
+    ) -> Result<Progress, PlaneError> {
         let Some(link) = self.links.find(LINK)? else {
-            return Ok(());
+            *known = Known::default();
+            self.binding_reader.restart()?;
+            return Ok(Progress::Done(()));
         };
         known.link = Some(link.up);
-        for binding in self.links.bindings(link.index)? {
+        let mut bindings = Vec::new();
+        let done = self.binding_reader.next_chunk(link.index, &mut bindings)?;
+        for binding in bindings {
             let vip = match binding {
                 Binding::Address(address) => Vip::Address { address },
                 Binding::Route(address, source) => Vip::Route { address, source },
@@ -61,7 +71,7 @@ impl Linux {
                 known.vips.entry(vip.address()).or_default().push(vip);
             }
         }
-        Ok(())
+        Ok(progress(done))
     }
 
     fn read_list(
@@ -78,11 +88,7 @@ impl Linux {
         };
         let of_ours = services.into_iter().filter(of_ours);
         found.virtual_servers.extend(of_ours.map(bare));
-        Ok(if done {
-            Progress::Done(())
-        } else {
-            Progress::More
-        })
+        Ok(progress(done))
     }
 
     /// A process that was started before the rules were written is of no use any more.
@@ -113,10 +119,11 @@ impl Linux {
         set: KubeSet,
         family: Family,
         known: &mut Known,
-    ) -> Result<(), PlaneError> {
+    ) -> Result<Progress, PlaneError> {
         let wanted = set.spec(family);
-        let Some((found, entries)) = self.sets.list(wanted.name)? else {
-            return Ok(());
+        let chunk = self.set_reader.next_chunk(wanted.name)?;
+        let Some(found) = chunk.set else {
+            return Ok(progress(chunk.is_last));
         };
         if (found.set_type, found.family) != (wanted.set_type, wanted.family) {
             return Err(PlaneError::SetType {
@@ -125,10 +132,17 @@ impl Linux {
                 wanted: wanted.set_type.to_string(),
             });
         }
-        known
-            .sets
-            .insert((set, family), entries.into_iter().collect());
-        Ok(())
+        let entries = known.sets.entry((set, family)).or_default();
+        entries.extend(chunk.entries);
+        Ok(progress(chunk.is_last))
+    }
+}
+
+const fn progress(done: bool) -> Progress {
+    if done {
+        Progress::Done(())
+    } else {
+        Progress::More
     }
 }
 

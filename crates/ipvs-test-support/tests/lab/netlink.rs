@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use ipvs_codec::{Destination, Protocol, Request, Scheduler, Service, ServiceKey, Timeouts};
 use ipvs_netfilter::ipset::{self, Entry, SetFamily, SetSpec, SetType};
-use ipvs_netlink::{Binding, IpSets, Ipvs, Links};
+use ipvs_netlink::{Binding, BindingReader, IpSetReader, IpSets, Ipvs, Links};
 use ipvs_test_support::NetNs;
 
 fn tcp(number: u32) -> ServiceKey {
@@ -249,6 +249,91 @@ fn addresses_and_routes_are_bound_read_and_unbound() {
             );
             assert!(links.bindings(link.index).unwrap().is_empty());
             links.delete(link.index).unwrap();
+        })
+        .unwrap();
+}
+
+#[test]
+fn a_set_is_read_in_chunks_between_which_it_changes() {
+    let namespace = NetNs::new("nl-chunks").unwrap();
+    namespace
+        .run(|| {
+            let mut sets = IpSets::open().unwrap();
+            let set = SetSpec {
+                name: "many".parse().unwrap(),
+                set_type: SetType::HashIp,
+                family: SetFamily::Inet,
+            };
+            let mut reader = IpSetReader::open().unwrap();
+            let none = reader.next_chunk(set.name).unwrap();
+            assert!(none.set.is_none() && none.is_last);
+            sets.create(&set).unwrap();
+            let entry = |n: u32| Entry::Ip(Ipv4Addr::from_bits(0x0b00_0000 + n).into());
+            let add = |sets: &mut IpSets, range: std::ops::Range<u32>| {
+                let requests: Vec<ipset::Request<'_>> = range
+                    .map(|n| ipset::Request::Add(set.name, entry(n)))
+                    .collect();
+                assert!(sets.batch(&requests).iter().all(Result::is_ok));
+            };
+            add(&mut sets, 0..10_000);
+            let (mut found, mut chunks) = (Vec::new(), 0);
+            loop {
+                let chunk = reader.next_chunk(set.name).unwrap();
+                assert_eq!(chunk.set, Some(set));
+                found.extend(chunk.entries);
+                chunks += 1;
+                if chunk.is_last {
+                    break;
+                }
+                add(&mut sets, 20_000 + chunks..20_001 + chunks);
+            }
+            assert!(chunks > 5, "{chunks}");
+            let all = (0..10_000).map(entry);
+            let found: std::collections::BTreeSet<Entry> = found.into_iter().collect();
+            assert_eq!(all.filter(|entry| !found.contains(entry)).count(), 0);
+            // Halfway the kernel does not let the set go; begun again, or of another name, it gives all.
+            assert!(!reader.next_chunk(set.name).unwrap().is_last);
+            let destroy = [ipset::Request::Destroy(set.name)];
+            assert!(sets.batch(&destroy).iter().all(Result::is_err));
+            let other = reader.next_chunk("other".parse().unwrap()).unwrap();
+            assert!(other.set.is_none() && other.is_last);
+            assert!(!reader.next_chunk(set.name).unwrap().is_last);
+            reader.restart().unwrap();
+            assert!(sets.batch(&destroy).iter().all(Result::is_ok));
+        })
+        .unwrap();
+}
+
+#[test]
+fn what_is_bound_is_read_in_chunks() {
+    let namespace = NetNs::new("nl-bound").unwrap();
+    namespace
+        .run(|| {
+            let mut links = Links::open().unwrap();
+            let link = links.ensure_dummy("kube-ipvs0").unwrap().index;
+            links.set_up(link).unwrap();
+            let binding = |n: u32| {
+                let address = Ipv4Addr::from_bits(0x0a60_0000 + n).into();
+                if n.is_multiple_of(2) {
+                    Binding::Address(address)
+                } else {
+                    Binding::Route(address, None)
+                }
+            };
+            let bindings: Vec<Binding> = (1..=4000).map(binding).collect();
+            assert!(links.bind(link, &bindings).iter().all(Result::is_ok));
+            let mut reader = BindingReader::open().unwrap();
+            let mut found = Vec::new();
+            assert!(!reader.next_chunk(link, &mut found).unwrap());
+            reader.restart().unwrap();
+            found.clear();
+            let mut chunks = 1;
+            while !reader.next_chunk(link, &mut found).unwrap() {
+                chunks += 1;
+            }
+            assert!(chunks > 5, "{chunks}");
+            assert_eq!(found, links.bindings(link).unwrap());
+            assert_eq!(found.len(), bindings.len());
         })
         .unwrap();
 }

@@ -1,0 +1,205 @@
+//! What is bound to a link, and how it is listed.
+
+use std::net::IpAddr;
+
+use netlink_packet_core::{NlasIterator, Parseable as _};
+use netlink_packet_route::address::{AddressHeader, AddressMessage};
+use netlink_packet_route::route::{
+    RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteType,
+};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+
+use crate::error::{Cause, Error};
+use crate::ipvs::malformed;
+use crate::links::{Binding, LinkIndex, Links, TABLE_LOCAL, family_of, ip, write};
+
+/// `struct ifaddrmsg`.
+const ADDRESS_HEADER: usize = 8;
+const IFA_ADDRESS: u16 = 1;
+const IFA_LOCAL: u16 = 2;
+
+/// Where the kernel keeps what is bound to a link.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Table {
+    Addresses(AddressFamily),
+    Routes(AddressFamily),
+}
+
+impl Table {
+    pub(crate) const ALL: [Self; 4] = [
+        Self::Addresses(AddressFamily::Inet),
+        Self::Routes(AddressFamily::Inet),
+        Self::Addresses(AddressFamily::Inet6),
+        Self::Routes(AddressFamily::Inet6),
+    ];
+
+    pub(crate) fn request(self, link: Option<LinkIndex>) -> RouteNetlinkMessage {
+        match self {
+            Self::Addresses(family) => {
+                let mut message = AddressMessage::default();
+                message.header.family = family;
+                // Kernels that check strictly (5.0) leave out the other links.
+                message.header.index = link.map_or(0, |link| link.0);
+                RouteNetlinkMessage::GetAddress(message)
+            }
+            Self::Routes(family) => {
+                let mut message = RouteMessage::default();
+                message.header.address_family = family;
+                message.header.table = TABLE_LOCAL;
+                let link = link.map(|link| RouteAttribute::Oif(link.0));
+                message.attributes.extend(link);
+                RouteNetlinkMessage::GetRoute(message)
+            }
+        }
+    }
+
+    pub(crate) fn take(
+        self,
+        bytes: &[u8],
+        link: LinkIndex,
+        found: &mut Vec<Binding>,
+    ) -> Result<(), Cause> {
+        match self {
+            Self::Addresses(_) => {
+                let header = AddressHeader::parse(bytes).map_err(malformed)?;
+                if header.index == link.0 {
+                    found.extend(local_address(bytes)?.map(Binding::Address));
+                }
+            }
+            Self::Routes(_) => {
+                let header = RouteHeader::parse(bytes).map_err(malformed)?;
+                // Each address has one of the kernel's own.
+                if header.kind == RouteType::Local && header.protocol != RouteProtocol::Kernel {
+                    let message = RouteMessage::parse(bytes).map_err(malformed)?;
+                    found.extend(local_route(&message, link));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn failed(self, cause: Cause) -> Error {
+        let operation = match self {
+            Self::Addresses(_) => "list addresses",
+            Self::Routes(_) => "list local routes",
+        };
+        Error::new(operation, cause)
+    }
+}
+
+/// Reads what is bound to a link as [`Links::bindings`] does, in small steps on a socket of its own, so that others are
+/// bound meanwhile. What comes or goes while it reads may be among them or not.
+///
+/// ```no_run
+/// use ipvs_netlink::{BindingReader, Links};
+///
+/// let link = Links::open()?.find("kube-ipvs0")?.expect("a dummy link");
+/// let (mut reader, mut bindings) = (BindingReader::open()?, Vec::new());
+/// while !reader.next_chunk(link.index, &mut bindings)? {}
+/// # Ok::<(), ipvs_netlink::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct BindingReader {
+    links: Links,
+    /// The table that is being read, and those behind it.
+    left: &'static [Table],
+    begun: bool,
+}
+
+impl BindingReader {
+    /// Opens a socket in this thread's network namespace.
+    ///
+    /// # Errors
+    /// As [`Links::open`].
+    pub fn open() -> Result<Self, Error> {
+        Ok(Self {
+            links: Links::open()?,
+            left: &Table::ALL,
+            begun: false,
+        })
+    }
+
+    /// Reads the next chunk of the bindings of a link; whether it was the last. The next call starts over then.
+    ///
+    /// # Errors
+    /// Whatever the kernel refuses. The next call starts over.
+    pub fn next_chunk(&mut self, link: LinkIndex, found: &mut Vec<Binding>) -> Result<bool, Error> {
+        let Some((table, behind)) = self.left.split_first() else {
+            self.left = &Table::ALL;
+            return Ok(true);
+        };
+        let connection = &mut self.links.connection;
+        if !std::mem::replace(&mut self.begun, true) {
+            let request = table.request(Some(link));
+            let begun = connection.begin_dump(|out| write(&request, 0, out));
+            self.begun = begun.is_ok();
+            begun.map_err(|cause| table.failed(cause))?;
+        }
+        match connection.next_chunk(|bytes| table.take(bytes, link, found)) {
+            Ok(false) => {}
+            Ok(true) => (self.left, self.begun) = (behind, false),
+            Err(cause) => {
+                (self.left, self.begun) = (&Table::ALL, false);
+                return Err(table.failed(cause));
+            }
+        }
+        Ok(false)
+    }
+
+    /// Starts over: a table that was begun is read to its end, since a socket has but one at a time.
+    ///
+    /// # Errors
+    /// Whatever the kernel refuses.
+    pub fn restart(&mut self) -> Result<(), Error> {
+        let table = std::mem::replace(&mut self.left, &Table::ALL).first();
+        if let (Some(table), true) = (table, std::mem::take(&mut self.begun)) {
+            let ended = |cause| table.failed(cause);
+            while !self
+                .links
+                .connection
+                .next_chunk(|_| Ok(()))
+                .map_err(ended)?
+            {}
+        }
+        Ok(())
+    }
+}
+
+/// Only what is asked for of an address message: a node may have thousands of them.
+pub(crate) fn local_address(message: &[u8]) -> Result<Option<IpAddr>, Cause> {
+    let attributes = message.get(ADDRESS_HEADER..).unwrap_or_default();
+    let (mut local, mut other) = (None, None);
+    for attribute in NlasIterator::new(attributes) {
+        let attribute = attribute.map_err(malformed)?;
+        match attribute.kind() {
+            IFA_LOCAL => local = address(attribute.value()),
+            IFA_ADDRESS => other = address(attribute.value()),
+            _ => {}
+        }
+    }
+    let link_local =
+        |address: &IpAddr| matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
+    Ok(local.or(other).filter(|address| !link_local(address)))
+}
+
+fn address(bytes: &[u8]) -> Option<IpAddr> {
+    let ipv4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+    ipv4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from))
+        .ok()
+}
+
+fn local_route(message: &RouteMessage, link: LinkIndex) -> Option<Binding> {
+    let header = &message.header;
+    let (mut destination, mut source, mut by_link) = (None, None, false);
+    for attr in &message.attributes {
+        match attr {
+            RouteAttribute::Destination(address) => destination = ip(address),
+            RouteAttribute::PrefSource(address) => source = ip(address),
+            RouteAttribute::Oif(index) => by_link = *index == link.0,
+            _ => {}
+        }
+    }
+    let destination = destination
+        .filter(|address| by_link && header.destination_prefix_length == family_of(*address).1)?;
+    Some(Binding::Route(destination, source))
+}
