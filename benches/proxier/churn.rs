@@ -4,15 +4,11 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use ipvs_codec::Family;
-use ipvs_model::input::{Change, Manifest};
-use ipvs_model::{Config, Model, Operation, VipBinding};
 use ipvs_netlink::Ipvs;
-use ipvs_proxier::{DataPlane as _, IptablesBackend, Linux};
 use ipvs_test_support::ApiServer;
 
 use crate::process::Process;
-use crate::{Binding, Options, PATIENCE, SELDOM, cluster, key, until};
+use crate::{Options, PATIENCE, SELDOM, cluster, key, until, verify};
 
 /// Between two handfuls of changes.
 const TICK: Duration = Duration::from_millis(10);
@@ -61,31 +57,6 @@ impl Churn<'_> {
             .destinations(&key(cluster::address_of(probe.service), 80))?;
         let serving = found.iter().filter(|found| found.destination.weight > 0);
         Ok(serving.count() == probe.wanted as usize)
-    }
-
-    /// What a proxier that starts now would do, but for what drains.
-    fn left(&self) -> Result<Vec<Operation>> {
-        let mut linux = Linux::open(IptablesBackend::Auto)?;
-        let mut model = Model::new(Config {
-            node_name: "node-0".into(),
-            families: linux.families().to_vec(),
-            random_fully: linux.random_fully(),
-            vip_binding: match self.options.vip_binding {
-                Binding::Address => VipBinding::Address,
-                Binding::Route => VipBinding::Route,
-            },
-            ..Config::default()
-        });
-        model.change(Change::NodeAddresses(linux.node_addresses()?));
-        for object in cluster::objects(&self.counts, self.options.size.endpoints) {
-            let manifest: Manifest = serde_json::from_str(&object)?;
-            manifest
-                .into_changes()?
-                .into_iter()
-                .for_each(|change| model.change(change));
-        }
-        let known = linux.observe(&Family::ALL)?;
-        Ok(model.plan_everything(&known).operations)
     }
 }
 
@@ -147,10 +118,10 @@ pub(crate) fn measure(options: &Options, rate: u32, time: Duration) -> Result<se
         until(end, SELDOM, || churn.is_there(&probe))?;
         took.push(probe.since.elapsed());
     }
-    let mut left = churn.left()?;
+    let mut left = verify::left(options, &churn.counts)?;
     while !left.is_empty() && end.elapsed() < PATIENCE / 10 {
         std::thread::sleep(Duration::from_secs(1));
-        left = churn.left()?;
+        left = verify::left(options, &churn.counts)?;
     }
     ensure!(
         left.is_empty(),

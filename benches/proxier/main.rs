@@ -6,6 +6,7 @@
 mod churn;
 mod cluster;
 mod process;
+mod verify;
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -123,12 +124,18 @@ fn measure(options: &Options) -> Result<serde_json::Value> {
     let peak = process.peak_bytes()?;
     let cpu = process.cpu()?;
     process.stop()?;
+    let parts = verify::parts(options)?;
+    let part = |index: usize| {
+        let part = parts.get(index).context("so many parts")?;
+        anyhow::Ok(part.as_secs_f64() * 1e3)
+    };
     Ok(serde_json::json!({
         "bench": "proxier", "services": services, "endpoints": endpoints, "vip_binding": binding,
         "listed_s": listed.as_secs_f64(),
         "first_usable_s": first_usable.as_secs_f64(), "complete_s": complete.as_secs_f64(),
         "one_endpoint_ms": one_endpoint.as_secs_f64() * 1e3,
         "slowest_endpoint_ms": slowest.as_secs_f64() * 1e3, "resync_s": resync.as_secs_f64(), "bare_read_s": bare_read.as_secs_f64(),
+        "longest_parts_ms": [part(0)?, part(1)?, part(2)?], "p99_part_ms": part(parts.len() / 100)?,
         "cpu_start_s": cpu_after_start.as_secs_f64(), "cpu_s": cpu.as_secs_f64(), "peak_bytes": peak,
     }))
 }
