@@ -20,7 +20,7 @@ pub(crate) const PAUSE: Duration = Duration::from_millis(1);
 
 /// Reads the kernel's state part after part, compares each with what is known of it, puts it in its place where they
 /// differ, and remembers where. In between others may change what is known together with the kernel: a part is compared
-/// at once, so it never meets later knowledge.
+/// at once, so it never meets later knowledge, and one that took several calls is believed where it is as known.
 #[derive(Debug)]
 pub(crate) struct Observation {
     families: Vec<Family>,

@@ -55,6 +55,7 @@ impl Linux {
         known: &mut Known,
     ) -> Result<Progress, PlaneError> {
         let Some(link) = self.links.find(LINK)? else {
+            // If it went halfway, so did what was bound to it.
             *known = Known::default();
             self.binding_reader.restart()?;
             return Ok(Progress::Done(()));
