@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use foldhash::HashMap;
+use foldhash::{HashMap, HashSet};
 use ipnet::IpNet;
 use ipvs_codec::{Family, ServiceKey};
 use ipvs_netfilter::iptables::Ruleset;
@@ -50,6 +50,8 @@ pub struct Model {
     services: HashMap<ObjectName, Box<Tracked>>,
     /// Which service a slice belongs to.
     slices: HashMap<ObjectName, ObjectName>,
+    /// Names of the nodes of endpoints, each once.
+    nodes: HashSet<Arc<str>>,
     desired: Desired,
     /// Services to compile before the next plan.
     stale: Vec<ObjectName>,
@@ -100,6 +102,7 @@ impl Model {
             pod_cidrs: Vec::new(),
             services: HashMap::default(),
             slices: HashMap::default(),
+            nodes: HashSet::default(),
             desired: Desired::default(),
             stale: Vec::new(),
             touched: Vec::new(),
@@ -216,7 +219,26 @@ impl Model {
         }
     }
 
-    fn put_slice(&mut self, slice: EndpointSlice) {
+    /// Endpoints of a node share its name, of which there would be as many as endpoints.
+    fn share_nodes(&mut self, slice: &mut EndpointSlice) {
+        for node in slice
+            .endpoints
+            .iter_mut()
+            .filter_map(|endpoint| endpoint.node.as_mut())
+        {
+            if let Some(known) = self.nodes.get(node) {
+                *node = Arc::clone(known);
+                continue;
+            }
+            if self.nodes.len() == self.nodes.capacity() {
+                self.nodes.retain(|known| Arc::strong_count(known) > 1);
+            }
+            self.nodes.insert(Arc::clone(node));
+        }
+    }
+
+    fn put_slice(&mut self, mut slice: EndpointSlice) {
+        self.share_nodes(&mut slice);
         let belonged = self.slices.get(&slice.name);
         if belonged != slice.service.as_ref() {
             self.remove_slice(&slice.name);

@@ -72,3 +72,26 @@ fn comparing_everything_with_itself_asks_for_no_memory() {
     });
     assert_eq!(compared.count_total, 0);
 }
+
+#[test]
+fn names_of_nodes_that_are_gone_do_not_pile_up() {
+    let slice = |node: u32| {
+        changes(&format!(
+            r#"{{"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+                 "metadata": {{"name": "e", "labels": {{"kubernetes.io/service-name": "s"}}}},
+                 "endpoints": [{{"addresses": ["10.128.0.1"], "nodeName": "node-with-a-long-name-{node}"}}]}}"#
+        ))
+    };
+    let mut model = Model::new(Config::default());
+    let mut pass = |nodes: std::ops::Range<u32>| {
+        let measured = allocation_counter::measure(|| {
+            nodes
+                .flat_map(slice)
+                .for_each(|change| model.change(change));
+        });
+        measured.bytes_current
+    };
+    pass(0..100);
+    let held = pass(100..10_000);
+    assert!(held < 10_000, "{held} bytes");
+}

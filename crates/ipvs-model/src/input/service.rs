@@ -298,7 +298,8 @@ fn is_local(field: &str, policy: Option<&str>) -> Result<bool, InputError> {
 
 fn cluster_ips(spec: &Spec) -> Result<Vec<IpAddr>, InputError> {
     let is_address = |text: &&str| !text.is_empty() && *text != "None";
-    let mut ips = Vec::new();
+    // Two at most, and there are as many lists as services.
+    let mut ips = Vec::with_capacity(spec.cluster_ips.as_ref().map_or(1, Vec::len));
     if let Some(text) = spec.cluster_ip.as_deref().filter(is_address) {
         ips.push(parse_served_ip("spec.clusterIP", text)?);
     }

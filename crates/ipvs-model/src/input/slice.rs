@@ -109,7 +109,10 @@ impl EndpointSlice {
         let service = metadata
             .label(SERVICE_NAME)
             .filter(|service| !service.is_empty());
-        let service = service.map(|service| ObjectName::new(&name.namespace, service));
+        let service = service.map(|service| ObjectName {
+            namespace: Arc::clone(&name.namespace),
+            name: service.into(),
+        });
         let headless = metadata.label(HEADLESS).is_some();
         let family = match address_type {
             Some("IPv4") => Some(Family::Ipv4),

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use ipvs_codec::Family;
 use ipvs_model::InputError;
-use ipvs_model::input::{Change, Manifest, ObjectKind, ObjectName};
+use ipvs_model::input::{Change, EndpointSlice, Manifest, ObjectKind, ObjectName, Service};
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1 as discovery;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -172,7 +172,14 @@ impl Objects {
     /// An object that cannot be used changes nothing: what it was before stays in force. A trigger counts once, however
     /// often its object comes.
     fn put<K: Watched>(&mut self, object: Object<K>) -> (ObjectName, Said) {
-        let name = name_of(&object);
+        let name = match &object.change {
+            // Its own name, which it shares.
+            Ok(
+                Change::Service(Service { name, .. })
+                | Change::EndpointSlice(EndpointSlice { name, .. }),
+            ) => name.clone(),
+            _ => name_of(&object),
+        };
         let at = object.trigger.map(|trigger| trigger.at);
         let before = self.present.insert(name.clone(), at).flatten();
         let said = match object.change {
@@ -184,7 +191,7 @@ impl Objects {
 }
 
 fn name_of<K: Watched>(object: &Object<K>) -> ObjectName {
-    let namespace = object.namespace().unwrap_or_default();
+    let namespace = object.namespace().unwrap_or_else(|| "default".to_owned());
     ObjectName::new(&namespace, &object.name_any())
 }
 
