@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use anyhow::{Result, ensure};
 use ipvs_test_support::{Cluster, Pod, RunningProxier, UDP_PORT, ask_tcp, eventually, serve_tcp};
 
 use crate::changes::{POD_A, POD_B, web};
@@ -136,6 +137,12 @@ fn a_rolling_update_of_ten_pods_loses_no_connection() {
             followed.change(&web(&format!("{ending}{}", ready(old + 1..new + 1))));
             thread::sleep(Duration::from_millis(400));
             followed.change(&web(&ready(old + 1..new + 1)));
+            eventually(Duration::from_secs(20), || {
+                let table = followed.cluster.node.output("ipvsadm", &["-L", "-n"])?;
+                serves_no_more(&table, &format!("10.244.1.{old}:8080"))
+            })
+            .unwrap();
+            // Those that it has accepted last.
             thread::sleep(Duration::from_millis(200));
             drop(pods.pop_front());
         }
@@ -153,6 +160,21 @@ fn a_rolling_update_of_ten_pods_loses_no_connection() {
         took[took.len() / 2].0,
         took[took.len() - 1].0
     );
+}
+
+/// A machine that is busy may see a change a second late: a pod has longer to end, and a test must not be its judge.
+fn serves_no_more(table: &str, real_server: &str) -> Result<()> {
+    for line in table.lines() {
+        if let ["->", address, _, weight, active, _] =
+            line.split_whitespace().collect::<Vec<_>>()[..]
+        {
+            ensure!(
+                address != real_server || (weight, active) == ("0", "0"),
+                "{line}"
+            );
+        }
+    }
+    Ok(())
 }
 
 /// A service of UDP.
