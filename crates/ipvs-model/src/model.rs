@@ -238,7 +238,6 @@ impl Model {
     }
 
     fn put_slice(&mut self, mut slice: EndpointSlice) {
-        self.share_nodes(&mut slice);
         let belonged = self.slices.get(&slice.name);
         if belonged != slice.service.as_ref() {
             self.remove_slice(&slice.name);
@@ -246,6 +245,7 @@ impl Model {
         let Some(service) = slice.service.clone() else {
             return;
         };
+        self.share_nodes(&mut slice);
         let tracked = self.services.entry(service.clone()).or_default();
         match tracked.position(&slice.name) {
             Ok(at) => match tracked.slices.get_mut(at) {

@@ -9,6 +9,7 @@ use netlink_packet_route::route::{
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
+use crate::connection::Connection;
 use crate::error::{Cause, Error};
 use crate::ipvs::malformed;
 use crate::links::{Binding, LinkIndex, Links, TABLE_LOCAL, family_of, ip, write};
@@ -100,7 +101,7 @@ impl Table {
 /// ```
 #[derive(Debug)]
 pub struct BindingReader {
-    links: Links,
+    connection: Connection,
     /// The table that is being read, and those behind it.
     left: &'static [Table],
     begun: bool,
@@ -113,7 +114,7 @@ impl BindingReader {
     /// As [`Links::open`].
     pub fn open() -> Result<Self, Error> {
         Ok(Self {
-            links: Links::open()?,
+            connection: Links::open()?.connection,
             left: &Table::ALL,
             begun: false,
         })
@@ -128,40 +129,32 @@ impl BindingReader {
             self.left = &Table::ALL;
             return Ok(true);
         };
-        let connection = &mut self.links.connection;
-        if !std::mem::replace(&mut self.begun, true) {
+        let left = std::mem::replace(&mut self.left, &Table::ALL);
+        if !std::mem::take(&mut self.begun) {
             let request = table.request(Some(link));
-            let begun = connection.begin_dump(|out| write(&request, 0, out));
-            self.begun = begun.is_ok();
+            let begun = self.connection.begin_dump(|out| write(&request, 0, out));
             begun.map_err(|cause| table.failed(cause))?;
         }
-        match connection.next_chunk(|bytes| table.take(bytes, link, found)) {
-            Ok(false) => {}
-            Ok(true) => (self.left, self.begun) = (behind, false),
-            Err(cause) => {
-                (self.left, self.begun) = (&Table::ALL, false);
-                return Err(table.failed(cause));
-            }
-        }
+        let read = |bytes: &[u8]| table.take(bytes, link, found);
+        let done = self.connection.next_chunk(read);
+        let done = done.map_err(|cause| table.failed(cause))?;
+        (self.left, self.begun) = if done { (behind, false) } else { (left, true) };
         Ok(false)
     }
 
-    /// Starts over: a table that was begun is read to its end, since a socket has but one at a time.
+    /// Starts over, wherever it is.
     ///
     /// # Errors
     /// Whatever the kernel refuses.
     pub fn restart(&mut self) -> Result<(), Error> {
         let table = std::mem::replace(&mut self.left, &Table::ALL).first();
-        if let (Some(table), true) = (table, std::mem::take(&mut self.begun)) {
-            let ended = |cause| table.failed(cause);
-            while !self
-                .links
+        match (table, std::mem::take(&mut self.begun)) {
+            (Some(table), true) => self
                 .connection
-                .next_chunk(|_| Ok(()))
-                .map_err(ended)?
-            {}
+                .end_dump()
+                .map_err(|cause| table.failed(cause)),
+            _ => Ok(()),
         }
-        Ok(())
     }
 }
 

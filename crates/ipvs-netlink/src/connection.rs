@@ -223,6 +223,12 @@ impl<T: Transport> Connection<T> {
         self.reopen_after(chunk)
     }
 
+    /// Reads the dump that was begun to its end: a socket has but one at a time.
+    pub(crate) fn end_dump(&mut self) -> Result<(), Cause> {
+        while !self.next_chunk(|_| Ok(()))? {}
+        Ok(())
+    }
+
     /// Reads one datagram of the dump that was requested last.
     fn read_chunk(
         &mut self,

@@ -222,16 +222,16 @@ impl IpSetReader {
         Ok(chunk)
     }
 
-    /// Starts over: a set that was begun is read to its end, since a socket has but one at a time.
+    /// Starts over, wherever it is.
     ///
     /// # Errors
     /// Whatever the kernel refuses.
     pub fn restart(&mut self) -> Result<(), Error> {
-        if let Some((name, _)) = self.reading.take() {
-            let ended = |cause| Error::new(format!("list set {name}"), cause);
-            while !self.connection.next_chunk(|_| Ok(())).map_err(ended)? {}
-        }
-        Ok(())
+        let Some((name, _)) = self.reading.take() else {
+            return Ok(());
+        };
+        let ended = self.connection.end_dump();
+        ended.map_err(|cause| Error::new(format!("list set {name}"), cause))
     }
 }
 

@@ -165,6 +165,16 @@ mod tests {
         start + Duration::from_secs(seconds)
     }
 
+    /// One that has just synced, after which something drains.
+    fn draining(start: Instant) -> Schedule {
+        let mut schedule = Schedule::new(Pace {
+            sync: Duration::from_secs(1000),
+            ..Pace::default()
+        });
+        schedule.done(start, true, true);
+        schedule
+    }
+
     #[test]
     fn the_first_change_after_quiet_is_applied_at_once_and_the_next_waits() {
         let start = Instant::now();
@@ -256,11 +266,7 @@ mod tests {
     #[test]
     fn draining_is_looked_at_soon_and_then_at_leisure() {
         let start = Instant::now();
-        let mut schedule = Schedule::new(Pace {
-            sync: Duration::from_secs(1000),
-            ..Pace::default()
-        });
-        schedule.done(start, true, true);
+        let mut schedule = draining(start);
         assert_eq!(schedule.due(after(start, 1)), Due::Drain);
         schedule.drained(after(start, 1), true);
         assert_eq!(schedule.due(after(start, 1)), Due::Wait(after(start, 61)));
@@ -274,11 +280,7 @@ mod tests {
     #[test]
     fn a_look_at_draining_that_failed_comes_again_not_at_once() {
         let start = Instant::now();
-        let mut schedule = Schedule::new(Pace {
-            sync: Duration::from_secs(1000),
-            ..Pace::default()
-        });
-        schedule.done(start, true, true);
+        let mut schedule = draining(start);
         let now = after(start, 1);
         assert_eq!(schedule.due(now), Due::Drain);
         schedule.drained(now, true);
@@ -289,11 +291,7 @@ mod tests {
     #[test]
     fn what_begins_to_drain_during_a_look_has_one_of_its_own() {
         let start = Instant::now();
-        let mut schedule = Schedule::new(Pace {
-            sync: Duration::from_secs(1000),
-            ..Pace::default()
-        });
-        schedule.done(start, true, true);
+        let mut schedule = draining(start);
         assert_eq!(schedule.due(after(start, 2)), Due::Drain);
         schedule.done(after(start, 2), true, true);
         assert_eq!(schedule.due(after(start, 2)), Due::Drain, "it goes on");

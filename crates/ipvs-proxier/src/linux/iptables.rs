@@ -21,6 +21,17 @@ pub enum IptablesBackend {
     Nft,
 }
 
+impl IptablesBackend {
+    /// What follows `iptables` and `ip6tables` in the names of the programs that are looked at first.
+    const fn suffix(self) -> &'static str {
+        match self {
+            Self::Auto => "",
+            Self::Legacy => "-legacy",
+            Self::Nft => "-nft",
+        }
+    }
+}
+
 /// The programs of one back end, for both families.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Programs {
@@ -65,10 +76,8 @@ impl Iptables {
         backend: IptablesBackend,
         families: &[Family],
     ) -> Result<Self, PlaneError> {
-        let first = candidates(backend, "")
-            .first()
-            .map_or("", |programs| programs.suffix);
-        let version = run(&format!("iptables{first}"), &["--version"], "").unwrap_or_default();
+        let first = format!("iptables{}", backend.suffix());
+        let version = run(&first, &["--version"], "").unwrap_or_default();
         let mut candidates = candidates(backend, &version);
         // Rules in two back ends would both be followed.
         if candidates.len() > 1
@@ -126,15 +135,14 @@ impl Iptables {
 
 /// The programs to look at, in order. `iptables` is one of the other two where its version says which.
 fn candidates(backend: IptablesBackend, version: &str) -> Vec<Programs> {
-    let suffixes: &[&'static str] = match backend {
-        IptablesBackend::Auto if version.contains("(legacy)") => &["", "-nft"],
-        IptablesBackend::Auto if version.contains("(nf_tables)") => &["", "-legacy"],
-        IptablesBackend::Auto => &["", "-legacy", "-nft"],
-        IptablesBackend::Legacy => &["-legacy"],
-        IptablesBackend::Nft => &["-nft"],
+    let others: &[&'static str] = match backend {
+        IptablesBackend::Auto if version.contains("(legacy)") => &["-nft"],
+        IptablesBackend::Auto if version.contains("(nf_tables)") => &["-legacy"],
+        IptablesBackend::Auto => &["-legacy", "-nft"],
+        IptablesBackend::Legacy | IptablesBackend::Nft => &[],
     };
-    let programs = suffixes.iter().map(|suffix| Programs { suffix });
-    programs.collect()
+    let suffixes = std::iter::once(backend.suffix()).chain(others.iter().copied());
+    suffixes.map(|suffix| Programs { suffix }).collect()
 }
 
 /// `--random-fully` is there since 1.6.2. A version that cannot be read is a new one.
