@@ -1,5 +1,6 @@
 //! Debian packages that the lab needs.
 
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
@@ -73,19 +74,7 @@ pub(crate) fn ensure(needs: &[Need], install: bool) -> Result<()> {
     }
     let apt =
         find_program("apt-get").context("no apt-get here: install the packages above by hand")?;
-    let sudo = if rustix::process::geteuid().is_root() {
-        None
-    } else {
-        Some("sudo")
-    };
-    let command = || match sudo {
-        Some(sudo) => {
-            let mut command = Command::new(sudo);
-            command.arg(&apt);
-            command
-        }
-        None => Command::new(&apt),
-    };
+    let command = || as_root(&apt);
     let install = |quiet: bool| {
         let mut command = command();
         command
@@ -117,4 +106,32 @@ pub(crate) fn ensure(needs: &[Need], install: bool) -> Result<()> {
         install(false)?;
     }
     Ok(())
+}
+
+/// Makes a folder that a need has no package for, saying why; with `install` unset it only says so, as an error.
+pub(crate) fn ensure_folder(folder: &Path, purpose: &str, install: bool) -> Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    let shown = folder.display();
+    println!("{shown} is missing: it {purpose}");
+    if !install {
+        bail!("make it with: sudo mkdir {shown}");
+    }
+    println!("making {shown}");
+    let status = as_root(Path::new("mkdir")).arg(folder).status();
+    if !status.context("cannot run mkdir")?.success() {
+        bail!("cannot make {shown}");
+    }
+    Ok(())
+}
+
+/// The program itself where this is root, by `sudo` elsewhere.
+fn as_root(program: &Path) -> Command {
+    if rustix::process::geteuid().is_root() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("sudo");
+    command.arg(program);
+    command
 }

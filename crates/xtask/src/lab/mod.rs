@@ -72,7 +72,12 @@ pub(crate) fn require(options: &LabOptions) -> Result<()> {
                 bail!("this machine's kernel is no lab: {problem}; use --kernel uml");
             }
         }
-        Kernel::Uml => needs.push(UML),
+        Kernel::Uml => {
+            needs.push(UML);
+            let purpose = "is where user-mode Linux puts its modules";
+            let folder = Path::new(uml::MODULES_PLACE);
+            install::ensure_folder(folder, purpose, !options.no_install)?;
+        }
     }
     install::ensure(&needs, !options.no_install)
 }

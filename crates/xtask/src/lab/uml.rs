@@ -15,6 +15,8 @@ use crate::workspace::target;
 
 /// Where the Debian package has the kernel's modules.
 const MODULES: &str = "/usr/lib/uml/modules";
+/// Where a kernel looks for them: a folder that a machine without a kernel of its own, such as a container, lacks.
+pub(super) const MODULES_PLACE: &str = "/lib/modules";
 
 /// The first process of the guest. Its files are the host's, so it writes to memory only: `/run`, and `$TMPDIR` in it.
 const INIT: &str = r#"#!/bin/sh
@@ -22,7 +24,7 @@ export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:$PATH
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t tmpfs tmpfs /run
-mount --bind MODULES /lib/modules
+mount --bind MODULES PLACE
 mkdir -p /run/tmp /run/netns
 export TMPDIR=/run/tmp
 hostname lab
@@ -41,11 +43,6 @@ const SHELL: &str = "setsid sh -c 'exec bash -i </dev/tty1 >/dev/tty1 2>&1'";
 
 /// What the command says goes to `said`, or where this program's own output goes.
 pub(super) fn run(memory: &str, command: &[OsString], said: Option<File>) -> Result<u8> {
-    if !Path::new("/lib/modules").is_dir() {
-        bail!(
-            "user-mode Linux needs a folder /lib/modules to put its modules: make it with `mkdir /lib/modules`"
-        );
-    }
     let folder = Folder::new()?;
     let status = folder.path.join("status");
     let init = folder.path.join("init");
@@ -106,6 +103,7 @@ fn script(command: &[OsString], status: &Path) -> Result<OsString> {
     script.push("\n");
     script.push(exports());
     let rest = replace(rest.into(), "MODULES", &MODULES.into());
+    let rest = replace(rest, "PLACE", &MODULES_PLACE.into());
     let rest = replace(rest, "DIRECTORY", &quote(directory.as_os_str()));
     let rest = replace(rest, "STATUS", &quote(status.as_os_str()));
     script.push(replace(rest, "RUN", &run));
