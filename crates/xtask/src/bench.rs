@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::{Args, Subcommand};
 
 use crate::lab::{self, LabOptions};
-use crate::workspace::{cargo_command, target};
+use crate::workspace::{cargo_build, target};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Bench {
@@ -182,13 +182,4 @@ fn build(program: &str) -> Result<OsString> {
 
 fn build_kube_proxy() -> Result<()> {
     cargo_build(&["--package", "examples", "--example", "kube-proxy"])
-}
-
-fn cargo_build(what: &[&str]) -> Result<()> {
-    let mut command = cargo_command();
-    command.args(["build", "--quiet", "--release"]).args(what);
-    if !command.status().context("cannot run cargo")?.success() {
-        bail!("{} does not build", what.join(" "));
-    }
-    Ok(())
 }

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use anyhow::{Context as _, Result, bail};
+
 /// The repository.
 pub(crate) fn root() -> &'static Path {
     // crates/xtask is two folders below it.
@@ -22,6 +24,16 @@ pub(crate) fn cargo_command() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root());
     command
+}
+
+/// Builds something of the workspace, optimized.
+pub(crate) fn cargo_build(what: &[&str]) -> Result<()> {
+    let mut command = cargo_command();
+    command.args(["build", "--quiet", "--release"]).args(what);
+    if !command.status().context("cannot run cargo")?.success() {
+        bail!("{} does not build", what.join(" "));
+    }
+    Ok(())
 }
 
 /// Whether a program is on the search path, or in the folders for administrators, which may not be.

@@ -77,6 +77,7 @@ pub(crate) fn require(options: &LabOptions) -> Result<()> {
             let purpose = "is where user-mode Linux puts its modules";
             let folder = Path::new(uml::MODULES_PLACE);
             install::ensure_folder(folder, purpose, !options.no_install)?;
+            uml::prepare()?;
         }
     }
     install::ensure(&needs, !options.no_install)

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use anyhow::{Context as _, Result, bail};
 
 use super::script::{exports, join, quote};
-use crate::workspace::target;
+use crate::workspace::{cargo_build, target};
 
 /// Where the Debian package has the kernel's modules.
 const MODULES: &str = "/usr/lib/uml/modules";
@@ -41,6 +41,14 @@ halt -f >/dev/null 2>&1
 const RUN: &str = "stty -F /dev/tty1 raw -echo; stty -F /dev/tty2 raw -echo\n( exec COMMAND ) >/dev/tty1 2>/dev/tty2 </dev/null";
 const SHELL: &str = "setsid sh -c 'exec bash -i </dev/tty1 >/dev/tty1 2>&1'";
 
+/// Builds what lets the kernel run on processors with more registers than it knows.
+///
+/// # Errors
+/// If it does not build.
+pub(super) fn prepare() -> Result<()> {
+    cargo_build(&["--package", "uml-ptrace"])
+}
+
 /// What the command says goes to `said`, or where this program's own output goes.
 pub(super) fn run(memory: &str, command: &[OsString], said: Option<File>) -> Result<u8> {
     let folder = Folder::new()?;
@@ -51,6 +59,7 @@ pub(super) fn run(memory: &str, command: &[OsString], said: Option<File>) -> Res
 
     let mut kernel = Command::new("linux.uml");
     kernel
+        .env("LD_PRELOAD", target().join("release/libuml_ptrace.so"))
         .args([
             "rootfstype=hostfs",
             "root=/dev/root",
