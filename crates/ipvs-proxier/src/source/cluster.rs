@@ -4,24 +4,14 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, channel};
 
-use futures_util::StreamExt as _;
-use futures_util::future::join4;
 use ipvs_model::input::Change;
-use k8s_openapi::api::core::v1 as core;
-use k8s_openapi::api::discovery::v1 as discovery;
-use kube::client::ClientBuilder;
+use kube::Config;
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::runtime::WatchStreamExt as _;
-use kube::runtime::watcher::{self, watcher};
-use kube::{Api, Client, Config};
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tower::util::MapResponseLayer;
-use tracing::{info, warn};
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
-use super::events::publish;
-use super::objects::{Object, Objects, Watched};
+use super::watch::{Reporter, watch};
 use super::{Notice, Polled, Source, Trigger};
 
 /// How to reach the API server.
@@ -87,8 +77,6 @@ pub struct Cluster {
 
 /// The kinds of objects that are watched.
 const KINDS: usize = 3;
-const NOT_OURS: &str = "!service.kubernetes.io/service-proxy-name";
-const NOT_HEADLESS: &str = "!service.kubernetes.io/headless";
 
 /// What the client's thread says.
 #[derive(Debug)]
@@ -215,7 +203,7 @@ fn invalid_url(master: &str, error: &impl std::error::Error) -> ClusterError {
     }
 }
 
-fn with_causes(error: &dyn std::error::Error) -> String {
+pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
@@ -226,82 +214,4 @@ fn with_causes(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
-}
-
-/// Where the watches tell what they learn.
-#[derive(Clone)]
-pub(super) struct Reporter {
-    sender: Sender<Said>,
-    wake: Arc<dyn Fn() + Send + Sync>,
-    connected: Arc<AtomicBool>,
-}
-
-impl Reporter {
-    /// Nobody listens any more once the source is dropped: the watches end with the process.
-    pub(super) fn say(&self, said: Said) {
-        if self.sender.send(said).is_ok() {
-            (self.wake)();
-        }
-    }
-
-    /// Says it without waking anybody: more is coming.
-    pub(super) fn mention(&self, said: Said) {
-        // As above.
-        let _ = self.sender.send(said);
-    }
-}
-
-async fn watch(
-    config: Config,
-    nodes: Nodes,
-    reporter: Reporter,
-    notices: UnboundedReceiver<Notice>,
-) {
-    let client = match ClientBuilder::try_from(config) {
-        Ok(builder) => builder.with_layer(&answers(&reporter)).build(),
-        Err(error) => return reporter.say(Said::Problem(with_causes(&error))),
-    };
-    // In pages, and of the newest version: one from a cache could lead back in time, and take away what lives.
-    let newest = watcher::Config::default;
-    let own = match nodes {
-        Nodes::Only(name) => newest().fields(&format!("metadata.name={name}")),
-        Nodes::All => newest(),
-    };
-    let services = newest().labels(NOT_OURS).fields("spec.clusterIP!=None");
-    let slices = newest().labels(NOT_HEADLESS);
-    join4(
-        follow::<core::Service>(&client, services, &reporter),
-        follow::<discovery::EndpointSlice>(&client, slices, &reporter),
-        follow::<core::Node>(&client, own, &reporter),
-        publish(&client, notices),
-    )
-    .await;
-}
-
-/// Sees every answer of the server. A watch that goes on after an interruption says nothing before the next event.
-fn answers<T>(
-    reporter: &Reporter,
-) -> MapResponseLayer<impl Fn(T) -> T + Clone + Send + Sync + 'static> {
-    let connected = Arc::clone(&reporter.connected);
-    MapResponseLayer::new(move |response| {
-        if !connected.swap(true, Ordering::Relaxed) {
-            info!("the Kubernetes API answers");
-        }
-        response
-    })
-}
-
-async fn follow<K: Watched>(client: &Client, config: watcher::Config, reporter: &Reporter) {
-    let mut stream =
-        Box::pin(watcher(Api::<Object<K>>::all(client.clone()), config).default_backoff());
-    let mut objects = Objects::default();
-    while let Some(event) = stream.next().await {
-        match event {
-            Ok(event) => objects.take(event, reporter),
-            Err(error) => {
-                reporter.connected.store(false, Ordering::Relaxed);
-                warn!("{}s: {}; trying again", K::NAME, with_causes(&error));
-            }
-        }
-    }
 }

@@ -8,6 +8,8 @@ mod events;
 mod manifests;
 #[cfg(feature = "kube")]
 mod objects;
+#[cfg(feature = "kube")]
+mod watch;
 
 use std::time::SystemTime;
 

@@ -16,7 +16,8 @@ use kube::{Resource, ResourceExt as _};
 use serde::{Deserialize, Deserializer};
 
 use super::Trigger;
-use super::cluster::{Reporter, Said};
+use super::cluster::Said;
+use super::watch::Reporter;
 
 const TRIGGER_TIME: &str = "endpoints.kubernetes.io/last-change-trigger-time";
 
@@ -137,9 +138,14 @@ pub(super) struct Objects {
 }
 
 impl Objects {
+    /// A list that was coming in comes anew, if there was one.
+    pub(super) fn interrupted(&mut self) {
+        self.listed.clear();
+    }
+
     pub(super) fn take<K: Watched>(&mut self, event: Event<Object<K>>, reporter: &Reporter) {
         match event {
-            Event::Init => self.listed.clear(),
+            Event::Init => self.interrupted(),
             Event::InitApply(object) => {
                 let (name, said) = self.put(object);
                 // A list can have thousands of objects; its end wakes.

@@ -1,0 +1,233 @@
+//! Lists and watches: what the client's thread does.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Sender;
+
+use futures_util::future::{join4, ready};
+use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
+use k8s_openapi::api::core::v1 as core;
+use k8s_openapi::api::discovery::v1 as discovery;
+use kube::client::ClientBuilder;
+use kube::core::Status;
+use kube::runtime::WatchStreamExt as _;
+use kube::runtime::watcher::{self, Event, watcher};
+use kube::{Api, Client, Config};
+use tokio::sync::mpsc::UnboundedReceiver;
+use tower::util::MapResponseLayer;
+use tracing::{info, warn};
+
+use super::Notice;
+use super::cluster::{Nodes, Said, with_causes};
+use super::events::publish;
+use super::objects::{Object, Objects, Watched};
+
+const NOT_OURS: &str = "!service.kubernetes.io/service-proxy-name";
+const NOT_HEADLESS: &str = "!service.kubernetes.io/headless";
+
+/// Where the watches tell what they learn.
+#[derive(Clone)]
+pub(super) struct Reporter {
+    pub(super) sender: Sender<Said>,
+    pub(super) wake: Arc<dyn Fn() + Send + Sync>,
+    pub(super) connected: Arc<AtomicBool>,
+}
+
+impl Reporter {
+    /// Nobody listens any more once the source is dropped: the watches end with the process.
+    pub(super) fn say(&self, said: Said) {
+        if self.sender.send(said).is_ok() {
+            (self.wake)();
+        }
+    }
+
+    /// Says it without waking anybody: more is coming.
+    pub(super) fn mention(&self, said: Said) {
+        // As above.
+        let _ = self.sender.send(said);
+    }
+}
+
+pub(super) async fn watch(
+    config: Config,
+    nodes: Nodes,
+    reporter: Reporter,
+    notices: UnboundedReceiver<Notice>,
+) {
+    let client = match ClientBuilder::try_from(config) {
+        Ok(builder) => builder.with_layer(&answers(&reporter)).build(),
+        Err(error) => return reporter.say(Said::Problem(with_causes(&error))),
+    };
+    // In pages, and of the newest version: one from a cache could lead back in time, and take away what lives.
+    let newest = watcher::Config::default;
+    let own = match nodes {
+        Nodes::Only(name) => newest().fields(&format!("metadata.name={name}")),
+        Nodes::All => newest(),
+    };
+    let services = newest().labels(NOT_OURS).fields("spec.clusterIP!=None");
+    let slices = newest().labels(NOT_HEADLESS);
+    join4(
+        follow::<core::Service>(&client, services, &reporter),
+        follow::<discovery::EndpointSlice>(&client, slices, &reporter),
+        follow::<core::Node>(&client, own, &reporter),
+        publish(&client, notices),
+    )
+    .await;
+}
+
+/// Sees every answer of the server. A watch that goes on after an interruption says nothing before the next event.
+fn answers<T>(
+    reporter: &Reporter,
+) -> MapResponseLayer<impl Fn(T) -> T + Clone + Send + Sync + 'static> {
+    let connected = Arc::clone(&reporter.connected);
+    MapResponseLayer::new(move |response| {
+        if !connected.swap(true, Ordering::Relaxed) {
+            info!("the Kubernetes API answers");
+        }
+        response
+    })
+}
+
+async fn follow<K: Watched>(client: &Client, config: watcher::Config, reporter: &Reporter) {
+    let api = Api::<Object<K>>::all(client.clone());
+    let mut stream = Box::pin(patient(watcher(api, config)));
+    let mut objects = Objects::default();
+    let mut last = None;
+    while let Some(event) = stream.next().await {
+        match event {
+            Ok(event) => {
+                last = None;
+                objects.take(event, reporter);
+            }
+            Err(error) => {
+                objects.interrupted();
+                let trouble = Trouble::of(&error);
+                if !trouble.is_answer {
+                    reporter.connected.store(false, Ordering::Relaxed);
+                }
+                // Said once, not each time that it is tried again.
+                if last.as_ref() != Some(&trouble) {
+                    trouble.tell(K::NAME);
+                }
+                last = Some(trouble);
+            }
+        }
+    }
+}
+
+/// Waits longer after each failure, up to half a minute, as other clients of Kubernetes do. That a list begins is no success:
+/// the watcher says so before it asks, and a server that refuses it would be asked every second by every node.
+fn patient<K>(
+    events: impl Stream<Item = watcher::Result<Event<K>>>,
+) -> impl Stream<Item = watcher::Result<Event<K>>> {
+    let told = |event: &Event<K>| ready(!matches!(event, Event::Init));
+    events.try_filter(told).default_backoff()
+}
+
+/// Why a list or a watch has ended.
+#[derive(Debug, PartialEq, Eq)]
+struct Trouble {
+    words: String,
+    /// Whether the server itself said so.
+    is_answer: bool,
+    /// Whether it belongs to the life of a watch: the server no longer knows the version that it had come to.
+    is_usual: bool,
+}
+
+impl Trouble {
+    fn of(error: &watcher::Error) -> Self {
+        use watcher::Error::{InitialListFailed, WatchError, WatchFailed, WatchStartFailed};
+        let (doing, cause) = match error {
+            WatchError(status) => return Self::answered("watch", status),
+            InitialListFailed(cause) => ("list", cause),
+            WatchStartFailed(cause) | WatchFailed(cause) => ("watch", cause),
+            other => {
+                return Self {
+                    words: other.to_string(),
+                    is_answer: true,
+                    is_usual: false,
+                };
+            }
+        };
+        if let kube::Error::Api(status) = cause {
+            return Self::answered(doing, status);
+        }
+        Self {
+            words: format!("{doing}: {}", with_causes(cause)),
+            is_answer: false,
+            is_usual: false,
+        }
+    }
+
+    fn answered(doing: &str, status: &Status) -> Self {
+        let Status {
+            message,
+            reason,
+            code,
+            ..
+        } = status;
+        let remedy = match code {
+            401 => ": are the credentials of the kubeconfig, or the token of the pod, still good?",
+            403 => ": bind the account to a ClusterRole that allows it",
+            _ => "",
+        };
+        Self {
+            words: format!("{doing}: {message} ({code} {reason}){remedy}"),
+            is_answer: true,
+            is_usual: *code == 410,
+        }
+    }
+
+    fn tell(&self, kind: &str) {
+        if self.is_usual {
+            info!("{kind}s: {}; listing them anew", self.words);
+        } else {
+            warn!("{kind}s: {}; trying again", self.words);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures_util::stream;
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_list_that_is_refused_is_asked_for_less_and_less_often() {
+        let refused = || {
+            [
+                Ok(Event::<()>::Init),
+                Err(watcher::Error::NoResourceVersion),
+            ]
+        };
+        let mut events = Box::pin(patient(stream::iter((0..4).flat_map(|_| refused()))));
+        let start = Instant::now();
+        for _ in 0..4 {
+            assert!(events.next().await.unwrap().is_err());
+        }
+        // 0.8, 1.6 and 3.2 s, and more by chance.
+        let waited = start.elapsed();
+        assert!(waited > Duration::from_millis(5600), "{waited:?}");
+    }
+
+    #[test]
+    fn a_refusal_is_told_in_the_words_of_the_server_with_what_helps() {
+        let refused = |code, reason: &str, message: &str| {
+            let status = Status::failure(message, reason).with_code(code);
+            Trouble::of(&watcher::Error::WatchStartFailed(kube::Error::Api(
+                status.boxed(),
+            )))
+        };
+        let forbidden = refused(403, "Forbidden", "services is forbidden");
+        let words = "watch: services is forbidden (403 Forbidden): bind the account to a ClusterRole that allows it";
+        assert_eq!(
+            (forbidden.words.as_str(), forbidden.is_answer),
+            (words, true)
+        );
+        assert!(refused(410, "Expired", "too old resource version").is_usual);
+    }
+}
