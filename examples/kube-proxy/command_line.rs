@@ -12,8 +12,11 @@ use crate::config_file;
 use crate::flags::{Flags, OURS};
 
 /// Flags that count beside `--config`.
-const BESIDE_A_FILE: [&str; 5] = [
+const BESIDE_A_FILE: [&str; 8] = [
     "config",
+    "v",
+    "vmodule",
+    "logging-format",
     "hostname-override",
     "master",
     "cleanup",
@@ -29,8 +32,6 @@ macro_rules! accepted {
                 #[arg(long = $flag, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
                 $name: Option<String>,
             )*
-            #[arg(short = 'v', long = "v", hide = true, num_args = 1)]
-            verbosity: Option<String>,
         }
 
         impl Accepted {
@@ -49,10 +50,6 @@ accepted! {
     cleanup_ipvs = "cleanup-ipvs",
     config_sync_period = "config-sync-period",
     conntrack_max = "conntrack-max",
-    conntrack_tcp_be_liberal = "conntrack-tcp-be-liberal",
-    conntrack_udp_timeout = "conntrack-udp-timeout",
-    conntrack_udp_timeout_stream = "conntrack-udp-timeout-stream",
-    healthz_port = "healthz-port",
     iptables_localhost_nodeports = "iptables-localhost-nodeports",
     iptables_min_sync_period = "iptables-min-sync-period",
     iptables_sync_period = "iptables-sync-period",
@@ -61,10 +58,7 @@ accepted! {
     kube_api_qps = "kube-api-qps",
     log_dir = "log-dir",
     log_flush_frequency = "log-flush-frequency",
-    logging_format = "logging-format",
     logtostderr = "logtostderr",
-    metrics_port = "metrics-port",
-    oom_score_adj = "oom-score-adj",
     profiling = "profiling",
     proxy_port_range = "proxy-port-range",
     resource_container = "resource-container",
@@ -73,10 +67,13 @@ accepted! {
     vmodule = "vmodule",
 }
 
-impl Accepted {
-    /// Says so.
+impl Flags {
+    /// Says what is ignored.
     pub(crate) fn tell(&self) {
-        for (flag, value) in self.given() {
+        for warning in &self.warnings {
+            warn!("{warning}");
+        }
+        for (flag, value) in self.accepted.given() {
             info!("--{flag}={value}: accepted, changes nothing here");
         }
     }
@@ -93,15 +90,19 @@ pub(crate) fn parse(words: Vec<OsString>) -> Result<Flags> {
     };
     let program = words.first().cloned().unwrap_or_default();
     let (beside, ignored) = beside_a_file(&words);
-    for flag in ignored {
-        warn!("--{flag}: ignored, --config has its own");
-    }
-    let from_file = config_file::read(&path)?;
+    let ignored = ignored
+        .iter()
+        .map(|flag| format!("--{flag}: ignored, --config has its own"));
+    let (from_file, unknown) = config_file::read(&path)?;
+    let warnings = ignored.chain(unknown).collect();
     let all = [program]
         .into_iter()
         .chain(from_file.into_iter().map(OsString::from));
     match from_words(all.chain(beside).collect()) {
-        Ok((flags, problems)) => judge(&format!("--config: {}: ", path.display()), flags, problems),
+        Ok((mut flags, problems)) => {
+            flags.warnings = warnings;
+            judge(&format!("--config: {}: ", path.display()), flags, problems)
+        }
         Err(error) => bail!("--config: {}: {error}", path.display()),
     }
 }
@@ -131,6 +132,7 @@ fn from_words(mut words: Vec<OsString>) -> Result<(Flags, Vec<String>), clap::Er
             Ok(matches) => {
                 let mut flags = Flags::from_arg_matches(&matches)?;
                 flags.words = values(&matches);
+                flags.add_ports();
                 return Ok((flags, problems));
             }
             Err(error) => error,
@@ -217,6 +219,7 @@ fn beside_a_file(words: &[OsString]) -> (Vec<OsString>, Vec<String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::logging::LoggingFormat;
 
     fn words(line: &str) -> Vec<OsString> {
         line.split(' ').map(OsString::from).collect()
@@ -294,6 +297,38 @@ mod tests {
         let timeouts = |line| parse(words(line)).unwrap().timeouts();
         assert_eq!(timeouts("kube-proxy --ipvs-tcp-timeout=0s"), None);
         assert!(timeouts("kube-proxy --ipvs-udp-timeout=5m").is_some());
+    }
+
+    #[test]
+    fn deprecated_ports_complete_the_addresses() {
+        let words_of = |line: &str| parse(words(line)).unwrap().words;
+        let given =
+            words_of("kube-proxy --healthz-port=0 --metrics-bind-address=::1 --metrics-port=7");
+        assert_eq!(given["healthz-bind-address"], "");
+        assert_eq!(given["metrics-bind-address"], "[::1]:7");
+        let given = words_of("kube-proxy --healthz-port=7 --metrics-bind-address=10.0.0.1");
+        assert_eq!(given["healthz-bind-address"], "0.0.0.0:10256");
+        assert_eq!(given["metrics-bind-address"], "10.0.0.1:10249");
+    }
+
+    #[test]
+    fn the_log_is_as_the_command_line_says_also_beside_a_file() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let text = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\nmode: ipvs\n\
+                    logging: {format: json, verbosity: 1}\n";
+        std::fs::write(file.path(), text).unwrap();
+        let log = |more: &str| {
+            let line = format!("kube-proxy --config {}{more}", file.path().display());
+            let flags = parse(words(&line)).unwrap();
+            (flags.verbosity, flags.logging_format, flags.warnings)
+        };
+        assert_eq!(log(""), (1, LoggingFormat::Json, vec![]));
+        assert_eq!(
+            log(" -v 5 --logging-format=text"),
+            (5, LoggingFormat::Text, vec![])
+        );
+        assert_eq!(log(" -v=5 --proxy-mode=ipvs").2.len(), 1);
+        assert!(parse(words("kube-proxy --oom-score-adj=-1001")).is_err());
     }
 
     #[test]

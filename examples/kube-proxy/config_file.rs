@@ -7,7 +7,6 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Map, Value, json};
-use tracing::warn;
 
 /// What the file does not say but means: it has another default than the flag.
 const DEFAULTS: [&str; 1] = ["--ipvs-min-sync-period=0s"];
@@ -120,18 +119,16 @@ const OTHERS: [&str; 5] = [
 /// The flags that say what the file says.
 ///
 /// # Errors
-/// When it is no KubeProxyConfiguration. Unknown fields are logged and left out, as by kube-proxy.
-pub(crate) fn read(path: &Path) -> Result<Vec<String>> {
+/// When it is no KubeProxyConfiguration. Unknown fields are left out, as by kube-proxy, with a warning for each.
+pub(crate) fn read(path: &Path) -> Result<(Vec<String>, Vec<String>)> {
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("--config: cannot read {}", path.display()))?;
     let (flags, unknown) = parse(&text).with_context(|| format!("--config: {}", path.display()))?;
-    for field in unknown {
-        warn!(
-            "--config: {}: unknown field {field}; going on leniently, without it",
-            path.display()
-        );
-    }
-    Ok(flags)
+    let path = path.display();
+    let warning = |field: String| {
+        format!("--config: {path}: unknown field {field}; going on leniently, without it")
+    };
+    Ok((flags, unknown.into_iter().map(warning).collect()))
 }
 
 fn parse(text: &str) -> Result<(Vec<String>, Vec<String>)> {

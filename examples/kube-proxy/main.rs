@@ -12,13 +12,13 @@
 mod command_line;
 mod config_file;
 mod flags;
+mod logging;
 mod nftables;
 mod node;
 mod run;
 
 use std::fmt::Display;
 use std::fs;
-use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::time::SystemTime;
 
@@ -29,17 +29,14 @@ use ipvs_proxier::{Linux, Measured, Metrics, Proxier, Simulated};
 use serde::Serialize;
 
 use crate::flags::{Flags, Output};
+use crate::logging::LoggingFormat;
 
 fn main() -> ExitCode {
-    let level =
-        tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
-    tracing_subscriber::fmt()
-        .with_env_filter(level)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
-        .with_target(false)
-        .init();
     let flags = command_line::parse(std::env::args_os().collect());
+    let (verbosity, format) = flags.as_ref().map_or((0, LoggingFormat::Text), |flags| {
+        (flags.verbosity, flags.logging_format)
+    });
+    logging::start(verbosity, format);
     match flags.and_then(|flags| start(&flags)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -66,7 +63,7 @@ fn start(flags: &Flags) -> Result<()> {
         return fs::write(path, text).with_context(|| format!("cannot write {}", path.display()));
     }
     let config = flags.config()?;
-    flags.accepted.tell();
+    flags.tell();
     if flags.cleanup {
         return clean_up(flags, config);
     }

@@ -3,6 +3,7 @@
 #[path = "../preflight/attempt.rs"]
 mod attempt;
 
+use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context as _, Error, Result, anyhow, bail};
@@ -13,12 +14,18 @@ use ipvs_probe::{
     Attempt, Facts, HostPrograms, Needs, NoPrograms, Report, Root, Severity, Sysctls, Verdict,
     check, mend, steps_at_start,
 };
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::flags::Flags;
 
 /// kube-proxy's limit for the share that grows with the number of CPUs.
 const CONNTRACK_MAX: u32 = 1_048_576;
+
+const CONNTRACK_LIMIT: &str = "net.netfilter.nf_conntrack_max";
+/// The tracked connections that kube-proxy allows for each bucket of their hash table.
+const PER_BUCKET: u32 = 4;
+const HASH_TABLE: &str = "/sys/module/nf_conntrack/parameters/hashsize";
+const OOM_SCORE: &str = "/proc/self/oom_score_adj";
 
 /// Sets what kube-proxy sets. An IPVS sysctl that cannot be set is an error.
 pub(crate) fn prepare(flags: &Flags, needs: &Needs, ipvs: &mut Ipvs) -> Result<()> {
@@ -26,6 +33,10 @@ pub(crate) fn prepare(flags: &Flags, needs: &Needs, ipvs: &mut Ipvs) -> Result<(
     let facts = Facts::gather(&root, &mut NoPrograms);
     if facts.release().is_none() {
         bail!("cannot read sysctl kernel.osrelease: is /proc mounted?");
+    }
+    let score = flags.oom_score_adj.to_string();
+    if let Err(error) = fs::write(OOM_SCORE, score) {
+        debug!("{OOM_SCORE}: {error}; it stays as it is");
     }
     conntrack(flags, &Sysctls::default());
     for (step, reason) in steps_at_start(&facts, needs) {
@@ -89,7 +100,7 @@ fn conntrack(flags: &Flags, sysctls: &Sysctls) {
             .conntrack_max_per_core
             .saturating_mul(u32::try_from(cpus).unwrap_or(u32::MAX));
         let max = scaled.min(CONNTRACK_MAX).max(flags.conntrack_min);
-        wanted.push(("net.netfilter.nf_conntrack_max", max.to_string()));
+        wanted.push((CONNTRACK_LIMIT, max.to_string()));
     }
     for (name, timeout) in [
         (
@@ -100,17 +111,47 @@ fn conntrack(flags: &Flags, sysctls: &Sysctls) {
             "net.netfilter.nf_conntrack_tcp_timeout_close_wait",
             flags.conntrack_tcp_timeout_close_wait,
         ),
+        (
+            "net.netfilter.nf_conntrack_udp_timeout",
+            flags.conntrack_udp_timeout,
+        ),
+        (
+            "net.netfilter.nf_conntrack_udp_timeout_stream",
+            flags.conntrack_udp_timeout_stream,
+        ),
     ] {
         if !timeout.is_zero() {
             wanted.push((name, seconds(timeout)));
         }
+    }
+    if flags.conntrack_tcp_be_liberal {
+        wanted.push(("net.netfilter.nf_conntrack_tcp_be_liberal", "1".to_owned()));
     }
     // Traffic flows without them, and the limit belongs to the whole machine: another namespace cannot set it.
     for (name, value) in wanted {
         match sysctls.ensure(name, &value) {
             Ok(true) => info!("sysctl {name} = {value}"),
             Ok(false) => {}
-            Err(error) => warn!("{error}; going on without"),
+            Err(error) => {
+                warn!("{error}; going on without");
+                continue;
+            }
         }
+        if name == CONNTRACK_LIMIT {
+            grow_hash_table(value.parse().unwrap_or(0) / PER_BUCKET);
+        }
+    }
+}
+
+/// Long chains make every packet slow. The table is the machine's, and often read-only in a container.
+fn grow_hash_table(buckets: u32) {
+    let size = fs::read_to_string(HASH_TABLE).ok();
+    let size = size.and_then(|text| text.trim().parse::<u32>().ok());
+    if size.is_none_or(|size| size >= buckets) {
+        return;
+    }
+    match fs::write(HASH_TABLE, buckets.to_string()) {
+        Ok(()) => info!("{HASH_TABLE} = {buckets}"),
+        Err(error) => warn!("{HASH_TABLE}: {error}; going on without"),
     }
 }

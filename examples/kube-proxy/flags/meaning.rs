@@ -1,6 +1,6 @@
 //! What the flags mean for the libraries; a value that means nothing is an error that names its flag.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -67,6 +67,29 @@ impl Flags {
         })?)
     }
 
+    /// An address that has no port gets one; port 0 takes it away.
+    pub(crate) fn add_ports(&mut self) {
+        for (name, address, port) in [
+            (
+                "healthz-bind-address",
+                &mut self.healthz_bind_address,
+                self.healthz_port,
+            ),
+            (
+                "metrics-bind-address",
+                &mut self.metrics_bind_address,
+                self.metrics_port,
+            ),
+        ] {
+            if port == 0 {
+                address.clear();
+            } else if let Ok(ip) = address.parse::<IpAddr>() {
+                *address = SocketAddr::new(ip, port).to_string();
+            }
+            self.words.insert(name.to_owned(), address.clone());
+        }
+    }
+
     fn listened_on(&self) -> Result<(Option<SocketAddr>, Option<SocketAddr>)> {
         let parse = |flag, text: &str| match text {
             "" => Ok(None),
@@ -92,6 +115,7 @@ impl Flags {
             self.pace().map(drop),
             self.listened_on().map(drop),
             self.scheduler().map(drop),
+            self.node_name().map(drop),
             self.local_traffic().map(drop),
             self.node_port_addresses().map(drop),
         ];

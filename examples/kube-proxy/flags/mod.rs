@@ -12,15 +12,17 @@ use ipnet::IpNet;
 use ipvs_model::Subject;
 
 use crate::command_line::Accepted;
+use crate::logging::LoggingFormat;
 
 pub(crate) const OURS: &str = "Beyond kube-proxy";
 const IPVS: &str = "IPVS";
 const CONNTRACK: &str = "Connection tracking";
 const TRAFFIC: &str = "Traffic";
+const LOGGING: &str = "Logging";
 
 /// The reference proxier: kube-proxy's ipvs mode, from the ipvs crates.
 #[derive(Debug, Parser)]
-#[command(name = "kube-proxy", version, about, long_about = None, args_override_self = true)]
+#[command(name = "kube-proxy", version, about = "The reference proxier: kube-proxy's ipvs mode, from the ipvs crates", long_about = None, args_override_self = true)]
 pub(crate) struct Flags {
     /// Only ipvs.
     #[arg(long, default_value = "ipvs", value_name = "MODE")]
@@ -31,15 +33,30 @@ pub(crate) struct Flags {
     pub(crate) config_file: Option<PathBuf>,
 
     /// How to reach the Kubernetes API [default: the pod's service account].
-    #[arg(long, default_value = "", value_name = "FILE")]
+    #[arg(
+        long,
+        default_value = "",
+        hide_default_value = true,
+        value_name = "FILE"
+    )]
     kubeconfig: String,
 
     /// The API server's URL, instead of the kubeconfig's.
-    #[arg(long, default_value = "", value_name = "URL")]
+    #[arg(
+        long,
+        default_value = "",
+        hide_default_value = true,
+        value_name = "URL"
+    )]
     master: String,
 
     /// This node's name [default: the host's name].
-    #[arg(long, default_value = "", value_name = "NAME")]
+    #[arg(
+        long,
+        default_value = "",
+        hide_default_value = true,
+        value_name = "NAME"
+    )]
     hostname_override: String,
 
     /// This node's address, where it is not 0.0.0.0 or ::; nothing is bound to it.
@@ -66,9 +83,21 @@ pub(crate) struct Flags {
     #[arg(long, default_value = "127.0.0.1:10249", value_name = "IP:PORT")]
     metrics_bind_address: String,
 
+    /// Deprecated: the port of --healthz-bind-address where it has none; 0 for nowhere.
+    #[arg(long, hide = true, default_value_t = 10256, value_name = "PORT")]
+    healthz_port: u16,
+
+    /// Deprecated: the port of --metrics-bind-address where it has none; 0 for nowhere.
+    #[arg(long, hide = true, default_value_t = 10249, value_name = "PORT")]
+    metrics_port: u16,
+
     /// End when one of these two addresses cannot be listened on, instead of trying again.
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", action = ArgAction::Set, value_name = "BOOL")]
     pub(crate) bind_address_hard_fail: bool,
+
+    /// How ready the kernel is to end this process when memory is short, from -1000 to 1000; where it may not be set, it stays.
+    #[arg(long, default_value_t = -999, value_parser = clap::value_parser!(i16).range(-1000..=1000), allow_hyphen_values = true, value_name = "SCORE")]
+    pub(crate) oom_score_adj: i16,
 
     /// Write the configuration that these flags make to a file, and exit.
     #[arg(long, value_name = "FILE")]
@@ -83,11 +112,11 @@ pub(crate) struct Flags {
     detect_local_mode: DetectLocal,
 
     /// The bridge of --detect-local-mode=BridgeInterface.
-    #[arg(long, default_value = "", value_name = "NAME", help_heading = TRAFFIC)]
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "NAME", help_heading = TRAFFIC)]
     pod_bridge_interface: String,
 
     /// The beginning of names of --detect-local-mode=InterfaceNamePrefix.
-    #[arg(long, default_value = "", value_name = "PREFIX", help_heading = TRAFFIC)]
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "PREFIX", help_heading = TRAFFIC)]
     pod_interface_name_prefix: String,
 
     /// Masquerade all traffic to cluster IPs.
@@ -103,7 +132,7 @@ pub(crate) struct Flags {
     nodeport_addresses: Vec<String>,
 
     /// Scheduler of every virtual server [default: rr].
-    #[arg(long, default_value = "", value_name = "NAME", help_heading = IPVS)]
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "NAME", help_heading = IPVS)]
     ipvs_scheduler: String,
 
     /// Everything is read and compared this often.
@@ -150,8 +179,32 @@ pub(crate) struct Flags {
     #[arg(long, default_value = "1h", value_parser = duration, value_name = "DURATION", help_heading = CONNTRACK)]
     pub(crate) conntrack_tcp_timeout_close_wait: Duration,
 
+    /// Let packets of TCP that are out of their window pass as they are, instead of as invalid ones.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", action = ArgAction::Set, value_name = "BOOL", help_heading = CONNTRACK)]
+    pub(crate) conntrack_tcp_be_liberal: bool,
+
+    /// Timeout of tracked UDP flows that were not answered; 0 leaves it.
+    #[arg(long, default_value = "0s", value_parser = duration, value_name = "DURATION", help_heading = CONNTRACK)]
+    pub(crate) conntrack_udp_timeout: Duration,
+
+    /// Timeout of tracked UDP flows that were answered; 0 leaves it.
+    #[arg(long, default_value = "0s", value_parser = duration, value_name = "DURATION", help_heading = CONNTRACK)]
+    pub(crate) conntrack_udp_timeout_stream: Duration,
+
+    /// How much is logged: from 4 on each operation, from 6 on each request to the Kubernetes API.
+    #[arg(short = 'v', long = "v", default_value_t = 0, value_name = "LEVEL", help_heading = LOGGING)]
+    pub(crate) verbosity: u8,
+
+    /// Form of the log.
+    #[arg(long, value_enum, default_value_t = LoggingFormat::Text, help_heading = LOGGING)]
+    pub(crate) logging_format: LoggingFormat,
+
     #[command(flatten)]
     pub(crate) accepted: Accepted,
+
+    /// What is to be said of flags and file once there is a log.
+    #[arg(skip)]
+    pub(crate) warnings: Vec<String>,
 
     /// Every flag with a value, as it was typed or by default.
     #[arg(skip)]

@@ -111,6 +111,9 @@ fn row_011_and_015_sysctls_and_timeouts_are_set() {
             "--init-only",
             "--ipvs-tcp-timeout=15m30s",
             "--ipvs-strict-arp",
+            "--conntrack-tcp-be-liberal",
+            "--conntrack-udp-timeout=45s",
+            "--conntrack-udp-timeout-stream=3m",
         ],
     );
     assert!(ok, "{log}");
@@ -122,6 +125,9 @@ fn row_011_and_015_sysctls_and_timeouts_are_set() {
         ("net.ipv4.conf.all.arp_ignore", "1"),
         ("net.ipv4.conf.all.arp_announce", "2"),
         ("net.netfilter.nf_conntrack_tcp_timeout_close_wait", "3600"),
+        ("net.netfilter.nf_conntrack_tcp_be_liberal", "1"),
+        ("net.netfilter.nf_conntrack_udp_timeout", "45"),
+        ("net.netfilter.nf_conntrack_udp_timeout_stream", "180"),
     ] {
         let path = format!("/proc/sys/{}", name.replace('.', "/"));
         assert_eq!(
