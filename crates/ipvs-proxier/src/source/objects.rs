@@ -138,14 +138,9 @@ pub(super) struct Objects {
 }
 
 impl Objects {
-    /// A list that was coming in comes anew, if there was one.
-    pub(super) fn interrupted(&mut self) {
-        self.listed.clear();
-    }
-
     pub(super) fn take<K: Watched>(&mut self, event: Event<Object<K>>, reporter: &Reporter) {
         match event {
-            Event::Init => self.interrupted(),
+            Event::Init => self.listed.clear(),
             Event::InitApply(object) => {
                 let (name, said) = self.put(object);
                 // A list can have thousands of objects; its end wakes.

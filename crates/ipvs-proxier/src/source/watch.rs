@@ -3,17 +3,19 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
+use std::time::Duration;
 
-use futures_util::future::{join4, ready};
-use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
+use futures_util::StreamExt as _;
+use futures_util::future::join4;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1 as discovery;
 use kube::client::ClientBuilder;
 use kube::core::Status;
-use kube::runtime::WatchStreamExt as _;
-use kube::runtime::watcher::{self, Event, watcher};
+use kube::runtime::utils::Backoff as _;
+use kube::runtime::watcher::{self, DefaultBackoff, Event, watcher};
 use kube::{Api, Client, Config};
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::sleep;
 use tower::util::MapResponseLayer;
 use tracing::{info, warn};
 
@@ -90,17 +92,19 @@ fn answers<T>(
 
 async fn follow<K: Watched>(client: &Client, config: watcher::Config, reporter: &Reporter) {
     let api = Api::<Object<K>>::all(client.clone());
-    let mut stream = Box::pin(patient(watcher(api, config)));
+    let mut stream = Box::pin(watcher(api, config));
     let mut objects = Objects::default();
+    let mut patience = Patience::default();
     let mut last = None;
     while let Some(event) = stream.next().await {
         match event {
             Ok(event) => {
-                last = None;
+                if patience.heard(&event) {
+                    last = None;
+                }
                 objects.take(event, reporter);
             }
             Err(error) => {
-                objects.interrupted();
                 let trouble = Trouble::of(&error);
                 if !trouble.is_answer {
                     reporter.connected.store(false, Ordering::Relaxed);
@@ -109,19 +113,37 @@ async fn follow<K: Watched>(client: &Client, config: watcher::Config, reporter: 
                 if last.as_ref() != Some(&trouble) {
                     trouble.tell(K::NAME);
                 }
+                sleep(patience.wait(&trouble)).await;
                 last = Some(trouble);
             }
         }
     }
 }
 
-/// Waits longer after each failure, up to half a minute, as other clients of Kubernetes do. That a list begins is no success:
-/// the watcher says so before it asks, and a server that refuses it would be asked every second by every node.
-fn patient<K>(
-    events: impl Stream<Item = watcher::Result<Event<K>>>,
-) -> impl Stream<Item = watcher::Result<Event<K>>> {
-    let told = |event: &Event<K>| ready(!matches!(event, Event::Init));
-    events.try_filter(told).default_backoff()
+/// Waits longer after each failure, by chance some more than others. Less long than other clients of Kubernetes: traffic
+/// depends on it.
+#[derive(Default)]
+struct Patience(DefaultBackoff);
+
+const LONGEST: Duration = Duration::from_secs(10);
+
+impl Patience {
+    /// Whether the server is well. That a list begins does not show it: the watcher says so before it asks, and a server
+    /// that refuses it would be asked every second by every node.
+    fn heard<K>(&mut self, event: &Event<K>) -> bool {
+        let is_well = !matches!(event, Event::Init);
+        if is_well {
+            self.0.reset();
+        }
+        is_well
+    }
+
+    fn wait(&mut self, trouble: &Trouble) -> Duration {
+        if trouble.is_usual {
+            self.0.reset();
+        }
+        self.0.next().map_or(LONGEST, |wait| wait.min(LONGEST))
+    }
 }
 
 /// Why a list or a watch has ended.
@@ -189,29 +211,35 @@ impl Trouble {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use futures_util::stream;
-    use tokio::time::Instant;
-
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn a_list_that_is_refused_is_asked_for_less_and_less_often() {
-        let refused = || {
-            [
-                Ok(Event::<()>::Init),
-                Err(watcher::Error::NoResourceVersion),
-            ]
-        };
-        let mut events = Box::pin(patient(stream::iter((0..4).flat_map(|_| refused()))));
-        let start = Instant::now();
-        for _ in 0..4 {
-            assert!(events.next().await.unwrap().is_err());
+    #[test]
+    fn a_server_that_refuses_is_asked_less_and_less_often() {
+        let refused = Trouble::of(&watcher::Error::NoResourceVersion);
+        let mut patience = Patience::default();
+        let mut waits = (0..6).map(|_| {
+            // Before each try.
+            patience.heard(&Event::<()>::Init);
+            patience.wait(&refused).as_secs_f64()
+        });
+        for least in [0.8, 1.6, 3.2, 6.4, 10.0, 10.0] {
+            let wait = waits.next().unwrap();
+            assert!((least..=10.0).contains(&wait), "{wait} s, not {least}");
         }
-        // 0.8, 1.6 and 3.2 s, and more by chance.
-        let waited = start.elapsed();
-        assert!(waited > Duration::from_millis(5600), "{waited:?}");
+        let expired = Trouble {
+            is_usual: true,
+            ..refused
+        };
+        assert!(
+            patience.wait(&expired).as_secs_f64() < 1.7,
+            "the server is well"
+        );
+        patience.wait(&expired);
+        patience.heard(&Event::<()>::InitDone);
+        assert!(
+            patience.wait(&expired).as_secs_f64() < 1.7,
+            "the server is well"
+        );
     }
 
     #[test]
