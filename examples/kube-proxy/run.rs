@@ -28,7 +28,7 @@ pub(crate) fn once<P: DataPlane>(proxier: &mut Proxier<P>, source: &mut dyn Sour
     load(proxier, source)?;
     let start = Instant::now();
     let report = proxier.sync()?;
-    if !report.plan.is_empty() {
+    if report.operations() > 0 {
         tell(&report, start.elapsed());
     }
     let mut failures = report.failures;
@@ -74,7 +74,7 @@ fn tell(report: &Report, took: Duration) {
         .map(|(kind, count)| format!("{count} {kind}"))
         .collect();
     info!(
-        operations = report.plan.len(),
+        operations = report.operations(),
         failures = report.failures.len(),
         took = ?took,
         kinds = kinds.join(", "),
@@ -115,6 +115,7 @@ impl<P: DataPlane> Loop<'_, P> {
         }
         let mut schedule = Schedule::new(flags.pace()?);
         let mut listed = false;
+        let mut next_look = Instant::now();
         while !stop.load(Ordering::Relaxed) {
             if stamp() != stamp_at_start {
                 bail!("the configuration file has changed: ending, to be started anew");
@@ -128,8 +129,12 @@ impl<P: DataPlane> Loop<'_, P> {
                 }
                 self.step(&mut schedule)
             } else {
-                if let Err(problem) = self.proxier.prepare() {
-                    warn!("{problem}; trying again");
+                // What can be compiled of a list is looked for now and then, not with each of its pages.
+                if next_look <= Instant::now() {
+                    next_look = Instant::now() + POLL;
+                    if let Err(problem) = self.proxier.prepare() {
+                        warn!("{problem}; trying again");
+                    }
                 }
                 POLL
             };
@@ -232,7 +237,7 @@ impl<P: DataPlane> Loop<'_, P> {
                 // What fails as it did before is no news. A look at draining ones says nothing of the rest.
                 let failing = report.failures.len();
                 let other = due != Due::Drain && failing != self.failing && failing > 0;
-                if report.plan.len() > failing || other {
+                if report.operations() > failing || other {
                     tell(&report, took);
                 }
                 if due != Due::Drain {

@@ -35,6 +35,19 @@ pub(crate) struct Contribution {
     pub(crate) udp: Vec<(ServiceKey, Arc<[SocketAddr]>)>,
 }
 
+impl Contribution {
+    /// The parts of the state that it concerns.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = Key> {
+        let servers = self.virtual_servers.iter();
+        let servers = servers.map(|server| Key::VirtualServer(server.service.key));
+        let vips = self.vips.iter().map(|vip| Key::Vip(vip.address()));
+        let members = self.members.iter().copied().map(Key::Member);
+        let filters = self.out_filters.iter();
+        let rules = filters.map(|filter| Key::Rules(Family::of(filter.ip)));
+        servers.chain(vips).chain(members).chain(rules)
+    }
+}
+
 /// An object, and why a service contributes it. Taken down only for explanations.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Trace {

@@ -19,6 +19,9 @@ use crate::rules::{OutFilter, shapes_rules};
 use crate::sets::{KubeSet, Member};
 use crate::state::{ByFamily, HealthCheck, Vip, VirtualServer, WithoutLocal};
 
+/// Entries of a plain service: of its virtual server, and of its address.
+const MEMBERS: usize = 2;
+
 /// A part of the kernel's state that is planned for itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Key {
@@ -267,6 +270,15 @@ impl Desired {
     pub fn drain_deadline(&self, key: &ServiceKey) -> Option<Duration> {
         let claims = self.virtual_servers.get(key)?;
         claims.winner.owner.drain_deadline
+    }
+
+    /// Makes room for so many plain services in all: tables that grow bit by bit are copied again and again.
+    pub(crate) fn reserve(&mut self, services: usize) {
+        let servers = self.virtual_servers.len();
+        self.virtual_servers
+            .reserve(services.saturating_sub(servers));
+        let (members, known) = (services.saturating_mul(MEMBERS), self.members.len());
+        self.members.reserve(members.saturating_sub(known));
     }
 
     /// Replaces what `owner` contributes; `touched` learns the keys that may have changed. O(both contributions).

@@ -191,11 +191,11 @@ impl<'a> Endpoints<'a> {
             ready.iter().all(|endpoint| has(endpoint))
                 && ready.iter().any(|endpoint| names(endpoint))
         };
-        if all_and_one(&|endpoint| !endpoint.node_hints.is_empty(), &|endpoint| {
+        if all_and_one(&|endpoint| !endpoint.node_hints().is_empty(), &|endpoint| {
             self.hinted_for_node(endpoint)
         }) {
             Topology::SameNode
-        } else if all_and_one(&|endpoint| !endpoint.zone_hints.is_empty(), &|endpoint| {
+        } else if all_and_one(&|endpoint| !endpoint.zone_hints().is_empty(), &|endpoint| {
             self.hinted_for_zone(endpoint)
         }) {
             Topology::SameZone
@@ -206,7 +206,7 @@ impl<'a> Endpoints<'a> {
 
     fn hinted_for_node(&self, endpoint: &Endpoint) -> bool {
         endpoint
-            .node_hints
+            .node_hints()
             .iter()
             .any(|node| **node == *self.facts.config.node_name)
     }
@@ -214,7 +214,7 @@ impl<'a> Endpoints<'a> {
     fn hinted_for_zone(&self, endpoint: &Endpoint) -> bool {
         self.facts
             .zone
-            .is_some_and(|zone| endpoint.zone_hints.iter().any(|hint| **hint == *zone))
+            .is_some_and(|zone| endpoint.zone_hints().iter().any(|hint| **hint == *zone))
     }
 
     fn matches(&self, topology: Topology, endpoint: &Endpoint) -> bool {

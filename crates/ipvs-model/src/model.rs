@@ -57,6 +57,8 @@ pub struct Model {
     stale: Vec<ObjectName>,
     /// Keys that the next plan looks at.
     touched: Vec<Key>,
+    /// Whether it looks at everything: what was compiled ahead is not noted key by key.
+    is_ahead: bool,
     /// Services that ask for more than kube-proxy has.
     tuned: BTreeSet<ObjectName>,
     /// The rules that each family should have, as of the last plan.
@@ -106,6 +108,7 @@ impl Model {
             desired: Desired::default(),
             stale: Vec::new(),
             touched: Vec::new(),
+            is_ahead: false,
             tuned: BTreeSet::new(),
             rules: BTreeMap::new(),
             compiled: 0,
@@ -351,6 +354,9 @@ impl Model {
 
     /// The plan for what changed since the last one. O(change).
     pub fn plan(&mut self, known: &Known) -> Plan {
+        if self.is_ahead {
+            return self.plan_everything(known);
+        }
         self.compile_stale(|_| true);
         self.refresh_rules();
         let touched = std::mem::take(&mut self.touched);
@@ -358,16 +364,42 @@ impl Model {
     }
 
     /// What a node without any virtual server needs first: link, sets and rules, and of the virtual servers those that
-    /// everything else waits for. [`plan_everything`](Self::plan_everything) has the rest. O(virtual servers).
+    /// everything else waits for. The rest is had service by service ([`plan_services`](Self::plan_services)), or at once
+    /// ([`plan_everything`](Self::plan_everything)), which must come last. O(services), and O(virtual servers).
     pub fn plan_first(&mut self, known: &Known) -> Plan {
+        self.is_ahead = true;
         self.compile_stale(|_| true);
         self.refresh_rules();
+        self.is_ahead = false;
+        self.touched.clear();
         self.diff(known).first()
     }
 
+    /// The names of all services, sorted. O(services log services).
+    #[must_use]
+    pub fn service_names(&self) -> Vec<ObjectName> {
+        let mut names: Vec<ObjectName> = self.services.keys().cloned().collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// The plan for what changed since the last one, and for everything that some services contribute. O(change), and O(of
+    /// these services).
+    pub fn plan_services(&mut self, names: &[ObjectName], known: &Known) -> Plan {
+        self.compile_stale(|_| true);
+        self.refresh_rules();
+        let mut keys = std::mem::take(&mut self.touched);
+        let tracked = names.iter().filter_map(|name| self.services.get(name));
+        for (_, contribution) in tracked.filter_map(|tracked| tracked.contribution.as_ref()) {
+            keys.extend(contribution.keys());
+        }
+        self.diff(known).keys(keys)
+    }
+
     /// Compiles services that have all that they need, so that the next plan need not: for the time in which objects are
-    /// still coming in. O(change).
+    /// still coming in. The next plan is for everything. O(change).
     pub fn compile_ahead(&mut self) {
+        self.is_ahead = true;
         self.compile_stale(|tracked| tracked.service.is_some() && !tracked.slices.is_empty());
     }
 
@@ -376,6 +408,7 @@ impl Model {
         self.compile_stale(|_| true);
         self.refresh_rules();
         self.touched.clear();
+        self.is_ahead = false;
         self.diff(known).everything()
     }
 
@@ -446,7 +479,8 @@ impl Model {
     /// Makes the rules whose shape has changed. O(touched keys).
     fn refresh_rules(&mut self) {
         for family in &self.config.families {
-            if self.rules.contains_key(family) && !self.touched.contains(&Key::Rules(*family)) {
+            let is_touched = self.is_ahead || self.touched.contains(&Key::Rules(*family));
+            if self.rules.contains_key(family) && !is_touched {
                 continue;
             }
             let filled = |set| self.desired.has_members(set, *family);
@@ -457,6 +491,7 @@ impl Model {
     }
 
     fn compile_stale(&mut self, is_ready: impl Fn(&Tracked) -> bool) {
+        self.desired.reserve(self.services.len());
         let facts = self.surroundings.facts(&self.config);
         for name in std::mem::take(&mut self.stale) {
             let Some(tracked) = self.services.get_mut(&name) else {
@@ -485,6 +520,9 @@ impl Model {
                     .map(|(owner, contribution)| (owner, contribution)),
                 &mut self.touched,
             );
+            if self.is_ahead {
+                self.touched.clear();
+            }
             if tracked.service.is_none() && tracked.slices.is_empty() {
                 self.services.remove(&name);
             }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use ipvs_codec::{Family, Protocol, Scheduler, ServiceKey};
-use ipvs_model::input::Change;
+use ipvs_model::input::{Change, ObjectName};
 use ipvs_model::{Desired, Key, Known, Model, Operation, Phase, Plan};
 use ipvs_netfilter::conntrack::Flow;
 use tracing::{debug, info, warn};
@@ -20,26 +20,61 @@ const ENOENT: i32 = 2;
 
 /// Up to this many services are there at once anyway.
 const MANY: usize = 100;
+/// Services that a start brings in at once: long enough for the kernel not to wait for us, short enough for a change not to
+/// wait for it.
+const HANDFUL: usize = 250;
 
 /// What a sync did.
 #[derive(Debug, Default)]
 #[must_use]
 pub struct Report {
-    /// The operations that were tried, in order.
+    /// The operations that were tried, in order. Where [`Proxier::verify_some`] began on a node that had nothing, those of
+    /// the last step; [`counts`](Self::counts) has all.
     pub plan: Plan,
-    /// Those that failed.
+    /// Those that failed, of all steps.
     pub failures: Vec<Failure>,
+    /// Of steps whose plan is gone.
+    before: BTreeMap<&'static str, usize>,
 }
 
 impl Report {
+    fn of(plan: Plan) -> Self {
+        Self {
+            plan,
+            ..Self::default()
+        }
+    }
+
     /// How many operations of each kind were tried, by their names. O(operations).
     #[must_use]
     pub fn counts(&self) -> BTreeMap<&'static str, usize> {
-        let mut counts = BTreeMap::new();
+        let mut counts = self.before.clone();
         for operation in &self.plan.operations {
             *counts.entry(operation.kind()).or_default() += 1_usize;
         }
         counts
+    }
+
+    /// How many operations were tried.
+    #[must_use]
+    pub fn operations(&self) -> usize {
+        self.before
+            .values()
+            .sum::<usize>()
+            .saturating_add(self.plan.len())
+    }
+
+    /// Takes in what came next, all of it.
+    fn append(&mut self, next: Self) {
+        self.plan.operations.extend(next.plan.operations);
+        self.failures.extend(next.failures);
+    }
+
+    /// Takes in what came next, and only counts what this did.
+    fn count_and_append(&mut self, next: Self) {
+        self.before = self.counts();
+        self.plan = next.plan;
+        self.failures.extend(next.failures);
     }
 
     /// Whether all is there that every service stands on: link, sets and rules. What failed beside it concerns some, a set
@@ -69,6 +104,18 @@ enum Knowledge {
     All(Known),
 }
 
+/// A start that is going on: a node that has nothing is given what its services need in handfuls, so that neither a change
+/// nor memory has to wait for all of them.
+#[derive(Debug, Default)]
+struct Start {
+    /// Those that have not had their turn, the next one last.
+    services: Vec<ObjectName>,
+    /// What failed holds back what would be wrong without, in all handfuls.
+    held: HeldBack,
+    /// Whether it is unknown what a failure left behind.
+    is_unsure: bool,
+}
+
 /// Keeps a data plane equal to a model.
 ///
 /// A sync after a change writes what the change needs and reads nothing. The state is read at the start, by
@@ -93,6 +140,10 @@ pub struct Proxier<P> {
     known: Knowledge,
     /// A verification that is going on.
     observation: Option<Observation>,
+    /// A start that is going on after it.
+    start: Option<Start>,
+    /// What the steps of both did so far.
+    so_far: Report,
     /// Virtual servers that may have draining real servers, so that a change need not look at all of them, and since
     /// when these were seen.
     draining: BTreeMap<ServiceKey, BTreeMap<SocketAddr, Instant>>,
@@ -115,6 +166,8 @@ impl<P: DataPlane> Proxier<P> {
             plane,
             known: Knowledge::None,
             observation: None,
+            start: None,
+            so_far: Report::default(),
             draining: BTreeMap::new(),
             undrained: Vec::new(),
             flows_due: BTreeSet::new(),
@@ -203,22 +256,49 @@ impl<P: DataPlane> Proxier<P> {
         if let Some(observation) = &mut self.observation {
             observation.restart();
         }
+        let mut whole = std::mem::take(&mut self.so_far);
         loop {
-            match self.verify_some()? {
+            let (progress, report) = self.step()?;
+            whole.append(report);
+            match progress {
                 Progress::More => {}
                 Progress::Waiting => std::thread::sleep(PAUSE),
-                Progress::Done(report) => return Ok(report),
+                Progress::Done(()) => return Ok(whole),
             }
         }
     }
 
     /// Goes on with a verification, or begins one: reads a part of the state and compares it with what is known of it.
-    /// After the last one it repairs what differs, and returns what it did. Changes can be synced in between. O(part), and
-    /// O(differences) at the end; O(everything) where nothing is known.
+    /// After the last one it repairs what differs, and returns what it did; where nothing was there, it brings in some
+    /// services with each call. Changes can be synced in between. O(part), and O(differences) at the end.
     ///
     /// # Errors
     /// [`PlaneError`] when the state cannot be read; nothing is then changed, and the next call begins anew.
     pub fn verify_some(&mut self) -> Result<Progress<Report>, PlaneError> {
+        let step = self.step();
+        let mut report = std::mem::take(&mut self.so_far);
+        let (progress, next) = step?;
+        report.count_and_append(next);
+        Ok(match progress {
+            Progress::Done(()) => Progress::Done(report),
+            Progress::More => {
+                self.so_far = report;
+                Progress::More
+            }
+            Progress::Waiting => {
+                self.so_far = report;
+                Progress::Waiting
+            }
+        })
+    }
+
+    /// One step of a verification, or of the start after it.
+    fn step(&mut self) -> Result<(Progress, Report), PlaneError> {
+        if self.start.is_some()
+            && let Some(known) = self.take_known()
+        {
+            return Ok(self.bring_in_some(known));
+        }
         if self
             .observation
             .as_ref()
@@ -236,12 +316,12 @@ impl<P: DataPlane> Proxier<P> {
         };
         let progress = observation.read_on(&mut self.plane, &mut known, self.model.desired());
         if let Ok(Progress::Done(())) = progress {
-            let report = if is_first {
-                self.build(known)
+            return Ok(if is_first {
+                self.begin(known)
             } else {
-                self.repair(observation.into_differing(), known)
-            };
-            return Ok(Progress::Done(self.look_back(report)));
+                let report = self.repair(observation.into_differing(), known);
+                (Progress::Done(()), self.look_back(report))
+            });
         }
         self.observation = Some(observation);
         self.known = if is_first {
@@ -249,10 +329,7 @@ impl<P: DataPlane> Proxier<P> {
         } else {
             Knowledge::All(known)
         };
-        Ok(match progress? {
-            Progress::Waiting => Progress::Waiting,
-            _ => Progress::More,
-        })
+        Ok((progress?, Report::default()))
     }
 
     /// Of all that there was to do: after a success failures are new again.
@@ -291,20 +368,43 @@ impl<P: DataPlane> Proxier<P> {
         self.apply(plan, known)
     }
 
-    /// Makes of what was found what should be there.
-    fn build(&mut self, mut known: Known) -> Report {
-        let mut report = Report::default();
-        // A node that has nothing yet gets what everything else waits for before the rest is planned.
-        if known.virtual_servers.is_empty() && self.model.service_count() > MANY {
-            let plan = self.model.plan_first(&known);
-            self.carry_out(plan, &mut known, &mut report);
+    /// Begins to make of what was found what should be there: a node that has nothing gets first what everything else waits
+    /// for, then handfuls of services, and every node at last what is left.
+    fn begin(&mut self, known: Known) -> (Progress, Report) {
+        let is_new = known.virtual_servers.is_empty() && self.model.service_count() > MANY;
+        if !is_new {
+            self.start = Some(Start::default());
+            return self.bring_in_some(known);
+        }
+        let plan = self.model.plan_first(&known);
+        let mut services = self.model.service_names();
+        services.reverse();
+        self.start = Some(Start {
+            services,
+            ..Start::default()
+        });
+        (Progress::More, self.apply(plan, known))
+    }
+
+    /// Goes on with a start.
+    fn bring_in_some(&mut self, known: Known) -> (Progress, Report) {
+        let start = self.start.get_or_insert_default();
+        let left = start.services.len().saturating_sub(HANDFUL);
+        let some = start.services.split_off(left);
+        if !some.is_empty() {
+            let plan = self.model.plan_services(&some, &known);
+            return (Progress::More, self.apply(plan, known));
         }
         let plan = self.model.plan_everything(&known);
         for key in known.draining(self.model.desired()) {
             self.draining.entry(key).or_default();
         }
-        self.carry_out(plan, &mut known, &mut report);
-        self.finish(report, known)
+        let report = self.apply(plan, known);
+        let Start { is_unsure, .. } = self.start.take().unwrap_or_default();
+        if let Some(known) = self.take_known() {
+            self.settle(known, is_unsure);
+        }
+        (Progress::Done(()), self.look_back(report))
     }
 
     /// Removes everything that a proxier makes, and every virtual server of the network namespace.
@@ -313,6 +413,7 @@ impl<P: DataPlane> Proxier<P> {
     /// [`PlaneError`] when the state cannot be read; nothing is then removed.
     pub fn clean_up(&mut self) -> Result<Report, PlaneError> {
         let known = self.plane.observe(&self.model.config().families.clone())?;
+        self.start = None;
         let plan = self.model.plan_clean_up(&known);
         Ok(self.apply(plan, known))
     }
@@ -351,19 +452,33 @@ impl<P: DataPlane> Proxier<P> {
         }
     }
 
-    /// Carries out a plan, which is all that there is to do.
+    /// Carries out a plan: all that there is to do, or one of a start.
     fn apply(&mut self, plan: Plan, mut known: Known) -> Report {
-        let mut report = Report::default();
-        self.carry_out(plan, &mut known, &mut report);
-        self.finish(report, known)
+        let mut held = HeldBack::default();
+        if let Some(start) = &mut self.start {
+            held = std::mem::take(&mut start.held);
+        }
+        let report = self.carry_out(plan, &mut known, &mut held);
+        self.learn(&report, &mut known);
+        // What the kernel refuses it does not do. What any other failure left behind is not known.
+        let is_refusal = |failure: &Failure| failure.error.errno().is_some();
+        let is_unsure = !report.is_sound() || !report.failures.iter().all(is_refusal);
+        if let Some(start) = &mut self.start {
+            start.held = held;
+            start.is_unsure |= is_unsure;
+            self.known = Knowledge::All(known);
+        } else {
+            self.settle(known, is_unsure);
+        }
+        report
     }
 
     /// In three stages: rules and members; what they guard; rules and members that nothing needs any more. What failed of
     /// one holds back what would be wrong without. O(plan).
-    fn carry_out(&mut self, plan: Plan, known: &mut Known, report: &mut Report) {
+    fn carry_out(&mut self, plan: Plan, known: &mut Known, held: &mut HeldBack) -> Report {
         let mut operations = plan.operations;
         let mut outcomes = Vec::with_capacity(operations.len());
-        let mut held = HeldBack::default();
+        let mut failures = Vec::new();
         let mut start = 0;
         for end in [Some(Phase::ServersIn), Some(Phase::MembersOut), None] {
             let is_before = |operation: &Operation| end.is_none_or(|end| operation.phase() < end);
@@ -400,23 +515,21 @@ impl<P: DataPlane> Proxier<P> {
                 }
                 Err(error) => {
                     self.undone.extend(operation.key());
-                    report.failures.push(Failure {
+                    failures.push(Failure {
                         operation: operation.clone(),
                         error,
                     });
                 }
             }
         }
-        let before = std::mem::take(&mut report.plan.operations);
-        // The longer one stays where it is, and does not double its room.
-        operations.reserve_exact(before.len());
-        operations.splice(0..0, before);
-        report.plan = Plan { operations };
+        Report {
+            failures,
+            ..Report::of(Plan { operations })
+        }
     }
 
-    /// Keeps what was learned for the next sync.
-    fn finish(&mut self, report: Report, mut known: Known) -> Report {
-        let Report { plan, failures } = &report;
+    /// Keeps what was learned for the next plan.
+    fn learn(&mut self, Report { plan, failures, .. }: &Report, known: &mut Known) {
         self.told.problems(self.model.desired());
         // The node's own scheduler was probed at start; others come from annotations.
         let own = self.model.config().scheduler;
@@ -425,21 +538,20 @@ impl<P: DataPlane> Proxier<P> {
             self.model.change(Change::NoScheduler(scheduler));
         }
         self.told.failures(failures);
-        self.model.share(plan, &mut known);
-        // What the kernel refuses it does not do. What any other failure left behind is not known.
-        let is_refusal = |failure: &Failure| failure.error.errno().is_some();
+        self.model.share(plan, known);
+    }
+
+    /// All that there was to do was tried: is what is known of the state good for the next sync?
+    fn settle(&mut self, known: Known, is_unsure: bool) {
         let undone = std::mem::take(&mut self.undone);
-        self.known = if report.is_sound() && failures.iter().all(is_refusal) {
-            self.model.touch(undone);
-            Knowledge::All(known)
-        } else {
+        if is_unsure {
             self.observation = None;
-            Knowledge::None
-        };
-        if self.known().is_some() {
-            self.forget_stale_flows();
+            self.known = Knowledge::None;
+            return;
         }
-        report
+        self.model.touch(undone);
+        self.known = Knowledge::All(known);
+        self.forget_stale_flows();
     }
 }
 

@@ -2,22 +2,16 @@
 
 mod web;
 
-use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::time::Instant;
 
 use ipvs_codec::{Destination, Family, Protocol, Scheduler, Service, ServiceKey};
 use ipvs_model::input::{Change, ObjectName};
-use ipvs_model::{Config, Known, KubeSet, Model, Operation};
-use ipvs_netfilter::conntrack::Flow;
-use ipvs_netlink::{Cause, KernelError};
-use ipvs_proxier::{
-    Connections, DataPlane, Outcome, Part, PlaneError, Progress, Proxier, Simulated,
-};
+use ipvs_model::{Config, KubeSet, Model, Operation};
+use ipvs_proxier::{DataPlane as _, Progress, Proxier, Simulated};
 
+use web::refusing::{NO_RULES, Refusing};
 use web::{addr, changes, key, synced, take, web};
-
-const EBUSY: i32 = 16;
 
 #[test]
 fn a_failed_operation_hides_no_other_and_is_tried_again() {
@@ -182,68 +176,6 @@ fn row_034_a_service_that_is_gone_leaves_nothing() {
             && state.members().next().is_none()
     );
 }
-
-/// A kernel that refuses some operations.
-#[derive(Default)]
-struct Refusing {
-    kernel: Simulated,
-    refuses: Option<fn(&Operation) -> bool>,
-    /// Instead of refusing it says nothing.
-    is_silent: bool,
-}
-
-impl DataPlane for Refusing {
-    fn read(
-        &mut self,
-        part: Part<'_>,
-        families: &[Family],
-        found: &mut Known,
-    ) -> Result<Progress, PlaneError> {
-        self.kernel.read(part, families, found)
-    }
-
-    fn node_addresses(&mut self) -> Result<Vec<IpAddr>, PlaneError> {
-        self.kernel.node_addresses()
-    }
-
-    fn gateways(&mut self) -> Result<Vec<IpAddr>, PlaneError> {
-        self.kernel.gateways()
-    }
-
-    fn flows(&mut self, family: Family) -> Result<Vec<Flow>, PlaneError> {
-        self.kernel.flows(family)
-    }
-
-    fn forget(&mut self, flows: &[Flow]) -> Vec<Outcome> {
-        self.kernel.forget(flows)
-    }
-
-    fn apply(&mut self, operations: &[Operation]) -> Vec<Outcome> {
-        let one = |operation: &Operation| match self.refuses {
-            Some(refuses) if refuses(operation) => Err(Box::new(match operation {
-                Operation::WriteRules { .. } => PlaneError::Program {
-                    program: "iptables-restore".into(),
-                    reason: "exit status: 2".into(),
-                },
-                _ if self.is_silent => Cause::Lost.into(),
-                _ => Cause::Kernel(KernelError {
-                    errno: EBUSY,
-                    text: None,
-                })
-                .into(),
-            })),
-            _ => self.kernel.apply(std::slice::from_ref(operation)).remove(0),
-        };
-        operations.iter().map(one).collect()
-    }
-
-    fn connections(&mut self, keys: &[ServiceKey]) -> Result<Vec<Connections>, PlaneError> {
-        self.kernel.connections(keys)
-    }
-}
-
-const NO_RULES: fn(&Operation) -> bool =
-    |operation| matches!(operation, Operation::WriteRules { .. });
 
 #[test]
 fn row_115_rules_that_cannot_be_written_keep_what_is_there() {

@@ -77,10 +77,28 @@ pub struct Endpoint {
     pub terminating: bool,
     /// The node it runs on.
     pub node: Option<Arc<str>>,
+    /// Most have none, which takes the room of a pointer.
+    hints: Option<Box<Hints>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Hints {
+    zones: Box<[Arc<str>]>,
+    nodes: Box<[Arc<str>]>,
+}
+
+impl Endpoint {
     /// Zones whose clients it is meant for (`hints.forZones`).
-    pub zone_hints: Box<[Arc<str>]>,
+    #[must_use]
+    pub fn zone_hints(&self) -> &[Arc<str>] {
+        self.hints.as_deref().map_or(&[], |hints| &hints.zones)
+    }
+
     /// Nodes whose clients it is meant for (`hints.forNodes`).
-    pub node_hints: Box<[Arc<str>]>,
+    #[must_use]
+    pub fn node_hints(&self) -> &[Arc<str>] {
+        self.hints.as_deref().map_or(&[], |hints| &hints.nodes)
+    }
 }
 
 /// An EndpointSlice.
@@ -175,16 +193,20 @@ fn slice_endpoints(family: Family, raw: Vec<RawEndpoint>) -> Result<Vec<Endpoint
             return Err(InputError::new(field, address, reason));
         }
         let conditions = raw.conditions.unwrap_or_default();
-        let hints = raw.hints.unwrap_or_default();
         let names = |hints: Vec<RawHint>| hints.into_iter().map(|hint| hint.name).collect();
+        let hints = raw.hints.map(|raw| Hints {
+            zones: names(raw.for_zones),
+            nodes: names(raw.for_nodes),
+        });
         endpoints.push(Endpoint {
             ip,
             ready: conditions.ready.unwrap_or(true),
             serving: conditions.serving.unwrap_or(true),
             terminating: conditions.terminating.unwrap_or(false),
             node: raw.node_name,
-            zone_hints: names(hints.for_zones),
-            node_hints: names(hints.for_nodes),
+            hints: hints
+                .filter(|hints| *hints != Hints::default())
+                .map(Box::new),
         });
     }
     Ok(endpoints)

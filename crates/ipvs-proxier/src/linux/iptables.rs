@@ -1,5 +1,6 @@
 //! `iptables-save` and `iptables-restore`: one process to read, one to write, and only when the rules change.
 
+use std::io::ErrorKind;
 use std::thread::{self, JoinHandle};
 
 use ipvs_codec::Family;
@@ -54,8 +55,19 @@ impl Programs {
     }
 
     fn has_kube_chains(self) -> bool {
+        if self.suffix == IptablesBackend::Legacy.suffix() && !has_legacy_tables() {
+            return false;
+        }
         let text = run(&self.name(Family::Ipv4, "-save"), &[], "");
         text.is_ok_and(|text| text.contains("\n:KUBE-"))
+    }
+}
+
+/// Whether legacy iptables has any table in this network namespace. One that cannot be asked is asked by its program.
+fn has_legacy_tables() -> bool {
+    match std::fs::read("/proc/thread-self/net/ip_tables_names") {
+        Ok(names) => !names.is_empty(),
+        Err(error) => error.kind() != ErrorKind::NotFound,
     }
 }
 

@@ -333,7 +333,7 @@ impl Metrics {
         if due != Due::Drain {
             self.endpoint_changes_pending.set(0);
             self.service_changes_pending.set(0);
-            self.plan.observe(report.plan.len() as f64);
+            self.plan.observe(report.operations() as f64);
         }
         for family in &self.families {
             let by = by(*family);

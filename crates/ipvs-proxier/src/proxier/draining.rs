@@ -23,9 +23,7 @@ impl<P: DataPlane> Proxier<P> {
         self.undrained.clear();
         let mut all = Report::default();
         loop {
-            let Report { plan, failures } = self.drain_some(now)?;
-            all.plan.operations.extend(plan.operations);
-            all.failures.extend(failures);
+            all.append(self.drain_some(now)?);
             if self.undrained.is_empty() {
                 return Ok(all);
             }

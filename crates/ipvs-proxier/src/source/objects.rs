@@ -19,6 +19,8 @@ use super::Trigger;
 use super::cluster::Said;
 use super::watch::Reporter;
 
+/// Objects of a list that wake together.
+const TOGETHER: usize = 256;
 const TRIGGER_TIME: &str = "endpoints.kubernetes.io/last-change-trigger-time";
 
 /// A kind of objects that is watched.
@@ -143,9 +145,13 @@ impl Objects {
             Event::Init => self.listed.clear(),
             Event::InitApply(object) => {
                 let (name, said) = self.put(object);
-                // A list can have thousands of objects; its end wakes.
-                reporter.mention(said);
                 self.listed.insert(name);
+                // A list can have thousands of objects: some of them wake together, so that no more have to wait.
+                if self.listed.len().is_multiple_of(TOGETHER) {
+                    reporter.say(said);
+                } else {
+                    reporter.mention(said);
+                }
             }
             Event::InitDone => {
                 let listed = std::mem::take(&mut self.listed);

@@ -1,6 +1,8 @@
 //! One service on the simulated kernel.
 #![allow(dead_code, reason = "not every test needs all of it")]
 
+pub(crate) mod refusing;
+
 use std::net::SocketAddr;
 
 use ipvs_codec::{Protocol, ServiceKey};

@@ -1,0 +1,73 @@
+//! A simulated kernel that refuses some operations.
+
+use std::net::IpAddr;
+
+use ipvs_codec::{Family, ServiceKey};
+use ipvs_model::{Known, Operation};
+use ipvs_netfilter::conntrack::Flow;
+use ipvs_netlink::{Cause, KernelError};
+use ipvs_proxier::{Connections, DataPlane, Outcome, Part, PlaneError, Progress, Simulated};
+
+const EBUSY: i32 = 16;
+
+/// A kernel that refuses some operations.
+#[derive(Default)]
+pub(crate) struct Refusing {
+    pub(crate) kernel: Simulated,
+    pub(crate) refuses: Option<fn(&Operation) -> bool>,
+    /// Instead of refusing it says nothing.
+    pub(crate) is_silent: bool,
+}
+
+impl DataPlane for Refusing {
+    fn read(
+        &mut self,
+        part: Part<'_>,
+        families: &[Family],
+        found: &mut Known,
+    ) -> Result<Progress, PlaneError> {
+        self.kernel.read(part, families, found)
+    }
+
+    fn node_addresses(&mut self) -> Result<Vec<IpAddr>, PlaneError> {
+        self.kernel.node_addresses()
+    }
+
+    fn gateways(&mut self) -> Result<Vec<IpAddr>, PlaneError> {
+        self.kernel.gateways()
+    }
+
+    fn flows(&mut self, family: Family) -> Result<Vec<Flow>, PlaneError> {
+        self.kernel.flows(family)
+    }
+
+    fn forget(&mut self, flows: &[Flow]) -> Vec<Outcome> {
+        self.kernel.forget(flows)
+    }
+
+    fn apply(&mut self, operations: &[Operation]) -> Vec<Outcome> {
+        let one = |operation: &Operation| match self.refuses {
+            Some(refuses) if refuses(operation) => Err(Box::new(match operation {
+                Operation::WriteRules { .. } => PlaneError::Program {
+                    program: "iptables-restore".into(),
+                    reason: "exit status: 2".into(),
+                },
+                _ if self.is_silent => Cause::Lost.into(),
+                _ => Cause::Kernel(KernelError {
+                    errno: EBUSY,
+                    text: None,
+                })
+                .into(),
+            })),
+            _ => self.kernel.apply(std::slice::from_ref(operation)).remove(0),
+        };
+        operations.iter().map(one).collect()
+    }
+
+    fn connections(&mut self, keys: &[ServiceKey]) -> Result<Vec<Connections>, PlaneError> {
+        self.kernel.connections(keys)
+    }
+}
+
+pub(crate) const NO_RULES: fn(&Operation) -> bool =
+    |operation| matches!(operation, Operation::WriteRules { .. });
