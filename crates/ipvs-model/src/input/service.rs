@@ -231,7 +231,14 @@ fn ports(spec: &Spec) -> Result<Vec<ServicePort>, InputError> {
                 .transpose()?,
         })
     };
-    raw.iter().enumerate().map(parse).collect()
+    // What may fail asks for more room than it takes.
+    let mut ports = raw
+        .iter()
+        .enumerate()
+        .map(parse)
+        .collect::<Result<Vec<_>, _>>()?;
+    ports.shrink_to_fit();
+    Ok(ports)
 }
 
 fn external_ips(spec: &Spec) -> Result<Vec<IpAddr>, InputError> {
