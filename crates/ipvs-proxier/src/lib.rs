@@ -11,6 +11,7 @@ mod linux;
 mod metrics;
 mod observation;
 mod proxier;
+mod report;
 mod schedule;
 mod simulated;
 mod source;
@@ -24,7 +25,8 @@ pub use health_server::{HealthServer, ListenFailure, Listener, Serve};
 pub use linux::{IptablesBackend, Linux};
 #[cfg(feature = "health")]
 pub use metrics::{Measured, Metrics};
-pub use proxier::{Proxier, Report};
+pub use proxier::Proxier;
+pub use report::Report;
 pub use schedule::{Due, Pace, Schedule};
 pub use simulated::Simulated;
 pub use source::{About, ManifestError, Manifests, Notice, Polled, Source, Trigger};

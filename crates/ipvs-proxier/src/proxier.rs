@@ -1,11 +1,12 @@
 mod draining;
+mod start;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Instant;
 
 use ipvs_codec::{Family, Protocol, Scheduler, ServiceKey};
-use ipvs_model::input::{Change, ObjectName};
+use ipvs_model::input::Change;
 use ipvs_model::{Desired, Key, Known, Model, Operation, Phase, Plan};
 use ipvs_netfilter::conntrack::Flow;
 use tracing::{debug, info, warn};
@@ -14,84 +15,12 @@ use crate::dataplane::{DataPlane, Progress};
 use crate::error::{Failure, PlaneError};
 use crate::held_back::HeldBack;
 use crate::observation::{Observation, PAUSE};
+use crate::report::Report;
 use crate::told::Told;
 
+use self::start::Start;
+
 const ENOENT: i32 = 2;
-
-/// Up to this many services are there at once anyway.
-const MANY: usize = 100;
-/// Services that a start brings in at once: long enough for the kernel not to wait for us, short enough for a change not to
-/// wait for it.
-const HANDFUL: usize = 250;
-
-/// What a sync did.
-#[derive(Debug, Default)]
-#[must_use]
-pub struct Report {
-    /// The operations that were tried, in order. Where [`Proxier::verify_some`] began on a node that had nothing, those of
-    /// the last step; [`counts`](Self::counts) has all.
-    pub plan: Plan,
-    /// Those that failed, of all steps.
-    pub failures: Vec<Failure>,
-    /// Of steps whose plan is gone.
-    before: BTreeMap<&'static str, usize>,
-}
-
-impl Report {
-    fn of(plan: Plan) -> Self {
-        Self {
-            plan,
-            ..Self::default()
-        }
-    }
-
-    /// How many operations of each kind were tried, by their names. O(operations).
-    #[must_use]
-    pub fn counts(&self) -> BTreeMap<&'static str, usize> {
-        let mut counts = self.before.clone();
-        for operation in &self.plan.operations {
-            *counts.entry(operation.kind()).or_default() += 1_usize;
-        }
-        counts
-    }
-
-    /// How many operations were tried.
-    #[must_use]
-    pub fn operations(&self) -> usize {
-        self.before
-            .values()
-            .sum::<usize>()
-            .saturating_add(self.plan.len())
-    }
-
-    /// Takes in what came next, all of it.
-    fn append(&mut self, next: Self) {
-        self.plan.operations.extend(next.plan.operations);
-        self.failures.extend(next.failures);
-    }
-
-    /// Takes in what came next, and only counts what this did.
-    fn count_and_append(&mut self, next: Self) {
-        self.before = self.counts();
-        self.plan = next.plan;
-        self.failures.extend(next.failures);
-    }
-
-    /// Whether all is there that every service stands on: link, sets and rules. What failed beside it concerns some, a set
-    /// that is full for example, and makes the node as a whole no worse. As with kube-proxy only the former is a matter of
-    /// its health. O(failures).
-    #[must_use]
-    pub fn is_sound(&self) -> bool {
-        !self.failures.iter().any(|failure| {
-            matches!(
-                failure.operation,
-                Operation::EnsureLink { .. }
-                    | Operation::CreateSet { .. }
-                    | Operation::WriteRules { .. }
-            )
-        })
-    }
-}
 
 /// What is known of the data plane's state.
 #[derive(Debug, Default)]
@@ -102,18 +31,6 @@ enum Knowledge {
     /// Parts of it, while it is read for the first time.
     Partial(Known),
     All(Known),
-}
-
-/// A start that is going on: a node that has nothing is given what its services need in handfuls, so that neither a change
-/// nor memory has to wait for all of them.
-#[derive(Debug, Default)]
-struct Start {
-    /// Those that have not had their turn, the next one last.
-    services: Vec<ObjectName>,
-    /// What failed holds back what would be wrong without, in all handfuls.
-    held: HeldBack,
-    /// Whether it is unknown what a failure left behind.
-    is_unsure: bool,
 }
 
 /// Keeps a data plane equal to a model.
@@ -279,16 +196,13 @@ impl<P: DataPlane> Proxier<P> {
         let mut report = std::mem::take(&mut self.so_far);
         let (progress, next) = step?;
         report.count_and_append(next);
+        if progress == Progress::Done(()) {
+            return Ok(Progress::Done(report));
+        }
+        self.so_far = report;
         Ok(match progress {
-            Progress::Done(()) => Progress::Done(report),
-            Progress::More => {
-                self.so_far = report;
-                Progress::More
-            }
-            Progress::Waiting => {
-                self.so_far = report;
-                Progress::Waiting
-            }
+            Progress::Waiting => Progress::Waiting,
+            _ => Progress::More,
         })
     }
 
@@ -366,45 +280,6 @@ impl<P: DataPlane> Proxier<P> {
             }
         }
         self.apply(plan, known)
-    }
-
-    /// Begins to make of what was found what should be there: a node that has nothing gets first what everything else waits
-    /// for, then handfuls of services, and every node at last what is left.
-    fn begin(&mut self, known: Known) -> (Progress, Report) {
-        let is_new = known.virtual_servers.is_empty() && self.model.service_count() > MANY;
-        if !is_new {
-            self.start = Some(Start::default());
-            return self.bring_in_some(known);
-        }
-        let plan = self.model.plan_first(&known);
-        let mut services = self.model.service_names();
-        services.reverse();
-        self.start = Some(Start {
-            services,
-            ..Start::default()
-        });
-        (Progress::More, self.apply(plan, known))
-    }
-
-    /// Goes on with a start.
-    fn bring_in_some(&mut self, known: Known) -> (Progress, Report) {
-        let start = self.start.get_or_insert_default();
-        let left = start.services.len().saturating_sub(HANDFUL);
-        let some = start.services.split_off(left);
-        if !some.is_empty() {
-            let plan = self.model.plan_services(&some, &known);
-            return (Progress::More, self.apply(plan, known));
-        }
-        let plan = self.model.plan_everything(&known);
-        for key in known.draining(self.model.desired()) {
-            self.draining.entry(key).or_default();
-        }
-        let report = self.apply(plan, known);
-        let Start { is_unsure, .. } = self.start.take().unwrap_or_default();
-        if let Some(known) = self.take_known() {
-            self.settle(known, is_unsure);
-        }
-        (Progress::Done(()), self.look_back(report))
     }
 
     /// Removes everything that a proxier makes, and every virtual server of the network namespace.
@@ -522,10 +397,7 @@ impl<P: DataPlane> Proxier<P> {
                 }
             }
         }
-        Report {
-            failures,
-            ..Report::of(Plan { operations })
-        }
+        Report::new(Plan { operations }, failures)
     }
 
     /// Keeps what was learned for the next plan.

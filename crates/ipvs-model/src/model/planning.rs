@@ -1,0 +1,161 @@
+//! From what is desired and what is known to plans, and back.
+
+use std::sync::Arc;
+
+use ipvs_codec::ServiceKey;
+
+use super::Model;
+use crate::desired::Key;
+use crate::diff::{Diff, clean_up};
+use crate::input::ObjectName;
+use crate::known::Known;
+use crate::plan::{Operation, Plan};
+use crate::rules::ruleset;
+
+impl Model {
+    /// The plan for what changed since the last one. O(change).
+    pub fn plan(&mut self, known: &Known) -> Plan {
+        if self.is_ahead {
+            return self.plan_everything(known);
+        }
+        self.compile_stale(|_| true);
+        self.refresh_rules();
+        let touched = std::mem::take(&mut self.touched);
+        self.diff(known).keys(touched)
+    }
+
+    /// What a node without any virtual server needs first: link, sets and rules, and of the virtual servers those that
+    /// everything else waits for. The rest is had service by service ([`plan_services`](Self::plan_services)), or at once
+    /// ([`plan_everything`](Self::plan_everything)), which must come last. O(services), and O(virtual servers).
+    pub fn plan_first(&mut self, known: &Known) -> Plan {
+        self.is_ahead = true;
+        self.compile_stale(|_| true);
+        self.refresh_rules();
+        self.is_ahead = false;
+        self.touched.clear();
+        self.diff(known).first()
+    }
+
+    /// The names of all services, sorted. O(services log services).
+    #[must_use]
+    pub fn service_names(&self) -> Vec<ObjectName> {
+        let mut names: Vec<ObjectName> = self.services.keys().cloned().collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// The plan for what changed since the last one, and for everything that some services contribute. O(change), and O(of
+    /// these services).
+    pub fn plan_services(&mut self, names: &[ObjectName], known: &Known) -> Plan {
+        self.compile_stale(|_| true);
+        self.refresh_rules();
+        let mut keys = std::mem::take(&mut self.touched);
+        let tracked = names.iter().filter_map(|name| self.services.get(name));
+        for (_, contribution) in tracked.filter_map(|tracked| tracked.contribution.as_ref()) {
+            keys.extend(contribution.keys());
+        }
+        self.diff(known).keys(keys)
+    }
+
+    /// Compiles services that have all that they need, so that the next plan need not: for the time in which objects are
+    /// still coming in. The next plan is for everything. O(change).
+    pub fn compile_ahead(&mut self) {
+        self.is_ahead = true;
+        self.compile_stale(|tracked| tracked.service.is_some() && !tracked.slices.is_empty());
+    }
+
+    /// The plan for everything: at start, to verify, after errors. O(everything).
+    pub fn plan_everything(&mut self, known: &Known) -> Plan {
+        self.compile_stale(|_| true);
+        self.refresh_rules();
+        self.touched.clear();
+        self.is_ahead = false;
+        self.diff(known).everything()
+    }
+
+    /// The plan for what changed since the last one, for the link, the sets and the rules, and for keys where the kernel was
+    /// found to be otherwise than known. O(change), and O(keys log keys).
+    pub fn plan_repair(&mut self, differing: Vec<Key>, known: &Known) -> Plan {
+        self.compile_stale(|_| true);
+        self.refresh_rules();
+        let mut keys = std::mem::take(&mut self.touched);
+        keys.extend(differing);
+        self.diff(known).repair(keys)
+    }
+
+    /// The next plan looks at these again: operations on them failed, or were not tried. O(keys).
+    pub fn touch(&mut self, keys: impl IntoIterator<Item = Key>) {
+        self.touched.extend(keys);
+    }
+
+    /// The plan that removes what this model's node would have made, as far as `known` has it.
+    #[must_use]
+    pub fn plan_clean_up(&self, known: &Known) -> Plan {
+        clean_up(&self.config, known)
+    }
+
+    /// Takes over an operation of a plan all of which succeeded. A new virtual server shares its memory with what is desired
+    /// from the first, so that none is asked for one real server after the other. O(log n) of the object that it concerns.
+    pub fn applied(&self, operation: &Operation, known: &mut Known) {
+        let key = match operation {
+            Operation::AddVirtualServer { service } => service.key,
+            Operation::AddRealServer { virtual_server, .. } => *virtual_server,
+            _ => return known.applied(operation),
+        };
+        let wanted = self.desired.virtual_server(&key);
+        match (operation, wanted, known.virtual_servers.get(&key)) {
+            (Operation::AddVirtualServer { .. }, Some(wanted), _) => {
+                known.virtual_servers.insert(key, Arc::clone(wanted));
+            }
+            // It came with its virtual server.
+            (_, Some(wanted), Some(known)) if Arc::ptr_eq(wanted, known) => {}
+            _ => known.applied(operation),
+        }
+    }
+
+    /// Lets `known` share memory with what is desired, for the virtual servers of a plan that was applied. O(plan).
+    pub fn share(&self, plan: &Plan, known: &mut Known) {
+        let mut last = None;
+        let keys = plan.operations.iter().filter_map(added_to);
+        known.share(
+            &self.desired,
+            keys.filter(|key| last.replace(*key) != Some(*key)),
+        );
+    }
+
+    fn diff<'a>(&'a self, known: &'a Known) -> Diff<'a> {
+        Diff {
+            config: &self.config,
+            pod_cidrs: &self.pod_cidrs,
+            rules: &self.rules,
+            desired: &self.desired,
+            known,
+        }
+    }
+
+    /// Makes the rules whose shape has changed. O(touched keys).
+    fn refresh_rules(&mut self) {
+        for family in &self.config.families {
+            let is_touched = self.is_ahead || self.touched.contains(&Key::Rules(*family));
+            if self.rules.contains_key(family) && !is_touched {
+                continue;
+            }
+            let filled = |set| self.desired.has_members(set, *family);
+            let out_filters = self.desired.out_filters(*family);
+            let rules = ruleset(*family, &self.config, &self.pod_cidrs, filled, out_filters);
+            self.rules.insert(*family, rules);
+        }
+    }
+}
+
+fn added_to(operation: &Operation) -> Option<ServiceKey> {
+    match operation {
+        Operation::AddVirtualServer { service } | Operation::SetVirtualServer { service } => {
+            Some(service.key)
+        }
+        Operation::AddRealServer { virtual_server, .. }
+        | Operation::SetRealServer { virtual_server, .. }
+        | Operation::RemoveRealServer { virtual_server, .. } => Some(*virtual_server),
+        _ => None,
+    }
+}
