@@ -8,8 +8,8 @@ use crate::error::Failure;
 #[derive(Debug, Default)]
 #[must_use]
 pub struct Report {
-    /// The operations that were tried, in order. Where [`verify_some`](crate::Proxier::verify_some) began on a node that had nothing, those of
-    /// the last step; [`counts`](Self::counts) has all.
+    /// The operations that were tried, in order. Where [`verify_some`](crate::Proxier::verify_some) began on a node that had
+    /// nothing, those of the last step; [`counts`](Self::counts) has all.
     pub plan: Plan,
     /// Those that failed, of all steps.
     pub failures: Vec<Failure>,
