@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use follower::{A, B, Follower, NODE, PATIENCE, service, slice};
 use ipvs_proxier::{About, Access, Cluster, ClusterError, Nodes, Notice, Source as _, Trigger};
-use ipvs_test_support::ApiServer;
+use ipvs_test_support::{ApiServer, Trouble};
 
 #[test]
 fn row_149_objects_are_listed_completely_and_then_followed() {
@@ -40,6 +40,27 @@ fn row_149_objects_are_listed_completely_and_then_followed() {
     ] {
         assert!(asked.contains(words), "{words} in\n{asked}");
     }
+}
+
+/// The selector by cluster IP is younger than the objects.
+#[test]
+fn an_old_server_is_asked_for_headless_services_too() {
+    let server = ApiServer::start().unwrap();
+    server.set_trouble(Some(Trouble::Old));
+    for object in [
+        service("none", "None"),
+        service("web", "10.96.0.10"),
+        slice(A),
+        NODE.into(),
+    ] {
+        server.put(&object).unwrap();
+    }
+    let mut follower = Follower::of(server);
+    follower.until("listed", |follower| follower.serves("10.96.0.10"));
+    follower.server.put(&service("new", "10.96.0.11")).unwrap();
+    follower.until("watched", |follower| follower.serves("10.96.0.11"));
+    assert_eq!(follower.problems, [""; 0]);
+    assert_eq!(follower.proxier.plane().state().virtual_servers.len(), 2);
 }
 
 #[test]

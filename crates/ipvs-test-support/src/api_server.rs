@@ -35,6 +35,8 @@ pub enum Trouble {
     Expired,
     /// Lists of any version come from a cache that learns nothing any more.
     Stale,
+    /// It is so old that it cannot select Services by `spec.clusterIP`.
+    Old,
 }
 
 /// By kind and name.
@@ -209,6 +211,10 @@ impl ApiServer {
             Some(Trouble::Refused(status)) => {
                 let refusal = status_of(status, "InternalError").to_string();
                 return write_answer(stream, &format!("{status} Refused"), &[&refusal]);
+            }
+            Some(Trouble::Old) if query.contains("fieldSelector=spec.") => {
+                let refusal = status_of(400, "BadRequest").to_string();
+                return write_answer(stream, "400 Bad Request", &[&refusal]);
             }
             Some(Trouble::Garbled) => {
                 return write_answer(stream, "200 OK", &[r#"{"kind": "#]);

@@ -66,12 +66,13 @@ pub(super) async fn watch(
         Nodes::Only(name) => newest().fields(&format!("metadata.name={name}")),
         Nodes::All => newest(),
     };
-    let services = newest().labels(NOT_OURS).fields("spec.clusterIP!=None");
+    let services = newest().labels(NOT_OURS);
+    let not_headless = services.clone().fields("spec.clusterIP!=None");
     let slices = newest().labels(NOT_HEADLESS);
     join4(
-        follow::<core::Service>(&client, services, &reporter),
-        follow::<discovery::EndpointSlice>(&client, slices, &reporter),
-        follow::<core::Node>(&client, own, &reporter),
+        follow::<core::Service>(&client, not_headless, Some(services), &reporter),
+        follow::<discovery::EndpointSlice>(&client, slices, None, &reporter),
+        follow::<core::Node>(&client, own, None, &reporter),
         publish(&client, notices),
     )
     .await;
@@ -90,9 +91,15 @@ fn answers<T>(
     })
 }
 
-async fn follow<K: Watched>(client: &Client, config: watcher::Config, reporter: &Reporter) {
-    let api = Api::<Object<K>>::all(client.clone());
-    let mut stream = Box::pin(watcher(api, config));
+/// Follows the objects that are selected, or more where the server is too old to select them.
+async fn follow<K: Watched>(
+    client: &Client,
+    selected: watcher::Config,
+    mut more: Option<watcher::Config>,
+    reporter: &Reporter,
+) {
+    let begin = |config| Box::pin(watcher(Api::<Object<K>>::all(client.clone()), config));
+    let mut stream = begin(selected);
     let mut objects = Objects::default();
     let mut patience = Patience::default();
     let mut last = None;
@@ -106,6 +113,13 @@ async fn follow<K: Watched>(client: &Client, config: watcher::Config, reporter: 
             }
             Err(error) => {
                 let trouble = Trouble::of(&error);
+                if trouble.code == Some(400)
+                    && let Some(config) = more.take()
+                {
+                    info!("{}s: {}; asking for more of them", K::NAME, trouble.words);
+                    stream = begin(config);
+                    continue;
+                }
                 if !trouble.is_answer {
                     reporter.connected.store(false, Ordering::Relaxed);
                 }
@@ -139,7 +153,7 @@ impl Patience {
     }
 
     fn wait(&mut self, trouble: &Trouble) -> Duration {
-        if trouble.is_usual {
+        if trouble.is_usual() {
             self.0.reset();
         }
         self.0.next().map_or(LONGEST, |wait| wait.min(LONGEST))
@@ -152,8 +166,7 @@ struct Trouble {
     words: String,
     /// Whether the server itself said so.
     is_answer: bool,
-    /// Whether it belongs to the life of a watch: the server no longer knows the version that it had come to.
-    is_usual: bool,
+    code: Option<u16>,
 }
 
 impl Trouble {
@@ -167,7 +180,7 @@ impl Trouble {
                 return Self {
                     words: other.to_string(),
                     is_answer: true,
-                    is_usual: false,
+                    code: None,
                 };
             }
         };
@@ -177,7 +190,7 @@ impl Trouble {
         Self {
             words: format!("{doing}: {}", with_causes(cause)),
             is_answer: false,
-            is_usual: false,
+            code: None,
         }
     }
 
@@ -196,12 +209,17 @@ impl Trouble {
         Self {
             words: format!("{doing}: {message} ({code} {reason}){remedy}"),
             is_answer: true,
-            is_usual: *code == 410,
+            code: Some(*code),
         }
     }
 
+    /// Whether it belongs to the life of a watch: the server no longer knows the version that it had come to.
+    fn is_usual(&self) -> bool {
+        self.code == Some(410)
+    }
+
     fn tell(&self, kind: &str) {
-        if self.is_usual {
+        if self.is_usual() {
             info!("{kind}s: {}; listing them anew", self.words);
         } else {
             warn!("{kind}s: {}; trying again", self.words);
@@ -230,7 +248,7 @@ mod tests {
         assert!(patience.wait(&refused).as_secs_f64() < 1.7, "it lists");
         patience.wait(&refused);
         let expired = Trouble {
-            is_usual: true,
+            code: Some(410),
             ..refused
         };
         assert!(patience.wait(&expired).as_secs_f64() < 1.7, "it is well");
@@ -250,6 +268,6 @@ mod tests {
             (forbidden.words.as_str(), forbidden.is_answer),
             (words, true)
         );
-        assert!(refused(410, "Expired", "too old resource version").is_usual);
+        assert!(refused(410, "Expired", "too old resource version").is_usual());
     }
 }
