@@ -5,7 +5,7 @@ use std::ffi::OsString;
 
 use anyhow::{Result, bail};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{ArgMatches, Args, CommandFactory as _, FromArgMatches as _};
+use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _};
 use tracing::{info, warn};
 
 use crate::config_file;
@@ -23,58 +23,19 @@ const BESIDE_A_FILE: [&str; 8] = [
     "init-only",
 ];
 
-macro_rules! accepted {
-    ($($name:ident = $flag:literal,)*) => {
-        /// Flags of kube-proxy, of today and of its early days, that change nothing here.
-        #[derive(Debug, Default, Args)]
-        pub(crate) struct Accepted {
-            $(
-                #[arg(long = $flag, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-                $name: Option<String>,
-            )*
-        }
-
-        impl Accepted {
-            /// Those that were given, with their values.
-            fn given(&self) -> Vec<(&'static str, &str)> {
-                let all = [$(($flag, self.$name.as_deref())),*];
-                all.into_iter().filter_map(|(flag, value)| Some((flag, value?))).collect()
-            }
-        }
-    };
-}
-
-accepted! {
-    alsologtostderr = "alsologtostderr",
-    cleanup_iptables = "cleanup-iptables",
-    cleanup_ipvs = "cleanup-ipvs",
-    config_sync_period = "config-sync-period",
-    conntrack_max = "conntrack-max",
-    iptables_localhost_nodeports = "iptables-localhost-nodeports",
-    iptables_min_sync_period = "iptables-min-sync-period",
-    iptables_sync_period = "iptables-sync-period",
-    kube_api_burst = "kube-api-burst",
-    kube_api_content_type = "kube-api-content-type",
-    kube_api_qps = "kube-api-qps",
-    log_dir = "log-dir",
-    log_flush_frequency = "log-flush-frequency",
-    logtostderr = "logtostderr",
-    profiling = "profiling",
-    proxy_port_range = "proxy-port-range",
-    resource_container = "resource-container",
-    show_hidden_metrics = "show-hidden-metrics-for-version",
-    udp_timeout = "udp-timeout",
-    vmodule = "vmodule",
-}
-
 impl Flags {
     /// Says what is ignored.
     pub(crate) fn tell(&self) {
         for warning in &self.warnings {
             warn!("{warning}");
         }
-        for (flag, value) in self.accepted.given() {
+        for (flag, value) in self.accepted.iter() {
             info!("--{flag}={value}: accepted, changes nothing here");
+        }
+        if !self.words.contains_key("nodeport-addresses") {
+            info!(
+                "every address of this node serves node ports; --nodeport-addresses=primary would make it one"
+            );
         }
     }
 }
@@ -84,6 +45,7 @@ impl Flags {
 /// # Errors
 /// When the file cannot be used, or with everything that is wrong with the flags. Help and version end the process.
 pub(crate) fn parse(words: Vec<OsString>) -> Result<Flags> {
+    let words = plain(words);
     let (flags, problems) = from_words(words.clone()).unwrap_or_else(|error| error.exit());
     let Some(path) = flags.config_file.clone() else {
         return judge("", flags, problems);
@@ -116,16 +78,47 @@ fn judge(place: &str, flags: Flags, mut problems: Vec<String>) -> Result<Flags> 
     bail!("{place}{}", problems.join("\n"))
 }
 
-/// Lists that templates may leave empty, as in `--cluster-cidr=`: the same as not given.
-const EMPTY_LISTS: [&str; 3] = [
-    "--cluster-cidr=",
-    "--ipvs-exclude-cidrs=",
-    "--nodeport-addresses=",
+/// Flags that templates may leave empty, as in `--cluster-cidr=`: the same as not given.
+const EMPTY: [&str; 7] = [
+    "--cluster-cidr",
+    "--config",
+    "--detect-local-mode",
+    "--feature-gates",
+    "--ipvs-exclude-cidrs",
+    "--nodeport-addresses",
+    "--write-config-to",
 ];
+
+/// The words in the form that is looked at here: kube-proxy takes `_` for `-` in the names of flags, a value of
+/// `--version`, and another name of `--cleanup` from its early days.
+fn plain(words: Vec<OsString>) -> Vec<OsString> {
+    let may_be_empty = |name: &str| EMPTY.contains(&name);
+    let mut plain: Vec<OsString> = Vec::with_capacity(words.len());
+    for word in words {
+        let text = word.to_str().unwrap_or("not text");
+        let (name, value) = match text.split_once('=') {
+            Some((name, value)) => (name.replace('_', "-"), Some(value)),
+            None => (text.replace('_', "-"), None),
+        };
+        let last = plain.last().and_then(|last| last.to_str());
+        match (name.as_str(), value) {
+            ("", None) if last.is_some_and(may_be_empty) => drop(plain.pop()),
+            (name, Some("")) if may_be_empty(name) => {}
+            ("--version", Some("true" | "raw")) => plain.push(name.into()),
+            ("--cleanup-iptables", None) => plain.push("--cleanup".into()),
+            ("--cleanup-iptables", Some(value)) => plain.push(format!("--cleanup={value}").into()),
+            (flag, Some(value)) if flag.starts_with("--") => {
+                plain.push(format!("{flag}={value}").into())
+            }
+            (flag, None) if flag.starts_with("--") => plain.push(name.into()),
+            _ => plain.push(word),
+        }
+    }
+    plain
+}
 
 /// The flags, and what is wrong with those that are left out for it.
 fn from_words(mut words: Vec<OsString>) -> Result<(Flags, Vec<String>), clap::Error> {
-    words.retain(|word| !EMPTY_LISTS.iter().any(|empty| word == empty));
     let mut problems = Vec::new();
     loop {
         let error = match Flags::command().try_get_matches_from(&words) {
@@ -218,6 +211,8 @@ fn beside_a_file(words: &[OsString]) -> (Vec<OsString>, Vec<String>) {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
     use crate::logging::LoggingFormat;
 
@@ -255,6 +250,50 @@ mod tests {
         assert_eq!(config.vip_binding, ipvs_model::VipBinding::Route);
         let pace = flags.pace().unwrap();
         assert_eq!((pace.min_sync.as_secs(), pace.sync.as_secs()), (0, 30));
+    }
+
+    /// Words that some manifest of the last ten years has.
+    #[test]
+    fn row_024_flags_of_any_era_are_accepted_in_any_form() {
+        let line = "kube-proxy --config-sync-period 15m --kube-api-qps 50 --kube-api-burst=100 --stderrthreshold=2 \
+                    --log_dir=/tmp --masquerade-all=True --ipvs-strict-arp=0 --detect-local-mode= --feature-gates= \
+                    --conntrack-max 0 --profiling --log-json-info-buffer-size=0 --vmodule=proxier=4 --cleanup-ipvs \
+                    --bind-address=010.10.1.08 --healthz-bind-address=127.000.000.001:10256 --cluster_cidr=010.0.0.0/8";
+        let flags = parse(words(line)).unwrap();
+        assert!(
+            flags
+                .accepted
+                .iter()
+                .any(|given| given == ("kube-api-qps", "50"))
+        );
+        assert!(!flags.ipvs_strict_arp);
+        let config = flags.config().unwrap();
+        assert!(config.masquerade_all);
+        assert_eq!(config.node_ips, ["10.10.1.8".parse::<IpAddr>().unwrap()]);
+        let networks = ipvs_model::LocalTraffic::ClusterCidrs(vec!["10.0.0.0/8".parse().unwrap()]);
+        assert_eq!(config.local_traffic, networks);
+        let empty = [
+            "kube-proxy",
+            "--cluster-cidr",
+            "",
+            "--nodeport-addresses",
+            "",
+        ];
+        assert!(parse(empty.map(Into::into).into()).is_ok());
+        for wrong in [
+            "--kube-api-burst=-1",
+            "--kube-api-qps=fast",
+            "--config-sync-period=0s",
+            "--show-hidden-metrics-for-version=yes",
+            "--profiling=maybe",
+            "--masquerade-all=yes",
+            "--healthz-bind-address=0.0.0.0:0",
+            "word",
+        ] {
+            let refused = parse(words(&format!("kube-proxy {wrong}"))).unwrap_err();
+            let flag = wrong.split('=').next().unwrap();
+            assert!(refused.to_string().contains(flag), "{wrong}: {refused}");
+        }
     }
 
     /// All of it in one error.
@@ -297,6 +336,31 @@ mod tests {
         let timeouts = |line| parse(words(line)).unwrap().timeouts();
         assert_eq!(timeouts("kube-proxy --ipvs-tcp-timeout=0s"), None);
         assert!(timeouts("kube-proxy --ipvs-udp-timeout=5m").is_some());
+    }
+
+    #[test]
+    fn addresses_of_a_family_that_the_node_lacks_are_refused() {
+        use ipvs_codec::Family;
+        let suit = |line, families: &[Family]| parse(words(line)).unwrap().suit(families);
+        let ipv4 = [Family::Ipv4];
+        assert!(suit("kube-proxy --cluster-cidr=fd00::/48", &ipv4).is_err());
+        assert!(suit("kube-proxy --cluster-cidr=fd00::/48", &Family::ALL).is_ok());
+        assert!(suit("kube-proxy --cluster-cidr=fd00::/48,10.0.0.0/8", &ipv4).is_ok());
+        assert!(
+            suit(
+                "kube-proxy --cluster-cidr=fd00::/48 --detect-local-mode=NodeCIDR",
+                &ipv4
+            )
+            .is_ok()
+        );
+        assert!(suit("kube-proxy --bind-address=fd00::1", &ipv4).is_err());
+        assert!(
+            suit(
+                "kube-proxy --bind-address=:: --ipvs-exclude-cidrs=fd00::/48",
+                &ipv4
+            )
+            .is_ok()
+        );
     }
 
     #[test]

@@ -7,6 +7,9 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Map, Value, json};
+use serde_saphyr::options::DuplicateKeyPolicy;
+
+use crate::flags::boolean;
 
 /// What the file does not say but means: it has another default than the flag.
 const DEFAULTS: [&str; 1] = ["--ipvs-min-sync-period=0s"];
@@ -119,20 +122,35 @@ const OTHERS: [&str; 5] = [
 /// The flags that say what the file says.
 ///
 /// # Errors
-/// When it is no KubeProxyConfiguration. Unknown fields are left out, as by kube-proxy, with a warning for each.
+/// When it is no KubeProxyConfiguration. Unknown fields and such that stand twice only make warnings, as with kube-proxy.
 pub(crate) fn read(path: &Path) -> Result<(Vec<String>, Vec<String>)> {
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("--config: cannot read {}", path.display()))?;
-    let (flags, unknown) = parse(&text).with_context(|| format!("--config: {}", path.display()))?;
-    let path = path.display();
-    let warning = |field: String| {
-        format!("--config: {path}: unknown field {field}; going on leniently, without it")
-    };
-    Ok((flags, unknown.into_iter().map(warning).collect()))
+    let place = format!("--config: {}", path.display());
+    let (flags, complaints) = parse(&text).with_context(|| place.clone())?;
+    let warnings = complaints
+        .iter()
+        .map(|complaint| format!("{place}: {complaint}"));
+    Ok((flags, warnings.collect()))
 }
 
 fn parse(text: &str) -> Result<(Vec<String>, Vec<String>)> {
-    let value: Value = serde_saphyr::from_str(text).context("no YAML")?;
+    let mut complaints = Vec::new();
+    let value: Value = match serde_saphyr::from_str(text) {
+        Ok(value) => value,
+        Err(error) => {
+            // A field that stands twice is no reason to end: the last one counts.
+            let options = serde_saphyr::options! { duplicate_keys: DuplicateKeyPolicy::LastWins };
+            let Ok(value) = serde_saphyr::from_str_with_options(text, options) else {
+                return Err(error).context("no YAML");
+            };
+            let line = error.location().map_or(0, |location| location.line());
+            complaints.push(format!(
+                "line {line}: a field stands twice, the last one counts"
+            ));
+            value
+        }
+    };
     let word = |field: &str| value.get(field).and_then(Value::as_str).unwrap_or_default();
     let (version, kind) = (word("apiVersion"), word("kind"));
     if !version.starts_with("kubeproxy.config.k8s.io/") || kind != "KubeProxyConfiguration" {
@@ -150,7 +168,6 @@ fn parse(text: &str) -> Result<(Vec<String>, Vec<String>)> {
     {
         flags.extend(DEFAULTS_IPV6.map(str::to_owned));
     }
-    let mut unknown = Vec::new();
     walk("", &value, &mut |field, value| {
         let means_default = ["ipvs.syncPeriod", "configSyncPeriod"].contains(&field);
         if means_default && matches!(&*value, "0" | "0s") {
@@ -161,10 +178,12 @@ fn parse(text: &str) -> Result<(Vec<String>, Vec<String>)> {
             Some((_, flag)) if flag.len() == 1 => flags.push(format!("-{flag}={value}")),
             Some((_, flag)) => flags.push(format!("--{flag}={value}")),
             None if field == "kind" || OTHERS.iter().any(|other| field.starts_with(other)) => {}
-            None => unknown.push(field.to_owned()),
+            None => complaints.push(format!(
+                "unknown field {field}; going on leniently, without it"
+            )),
         }
     });
-    Ok((flags, unknown))
+    Ok((flags, complaints))
 }
 
 /// The configuration that flags make, by their names without dashes. What was not given and has no default is left out.
@@ -181,9 +200,11 @@ pub(crate) fn of(flags: &BTreeMap<String, String>) -> Value {
             json!(text.split(',').collect::<Vec<_>>())
         } else if field == "featureGates" {
             let gates = text.split(',').filter_map(|gate| gate.split_once('='));
-            let gates = gates.map(|(name, on)| (name.to_owned(), json!(on == "true")));
+            let gates = gates.map(|(name, on)| (name.to_owned(), json!(boolean(on) == Ok(true))));
             Value::Object(gates.collect::<Map<_, _>>())
-        } else if NUMBERS.contains(&field) || SWITCHES.contains(&field) {
+        } else if SWITCHES.contains(&field) {
+            json!(boolean(text) == Ok(true))
+        } else if NUMBERS.contains(&field) {
             serde_json::from_str(text).unwrap_or_else(|_| json!(text))
         } else {
             json!(text)
@@ -244,8 +265,12 @@ mod tests {
                     clusterCIDR: 10.244.0.0/16,fd00::/48\nclusterSomething: 1\nipvs: {scheduler: lc, strictARP: true, \
                     excludeCIDRs: [10.0.0.0/8, 11.0.0.0/8], tcpTimeout: 0s}\nfeatureGates: {A: true, B: false}\n\
                     iptables: {masqueradeAll: false, masqueradeBit: null}\nwinkernel: {networkName: ''}\nportRange: ''\n";
-        let (flags, unknown) = parse(text).unwrap();
-        assert_eq!(unknown, ["clusterSomething"]);
+        let (flags, complaints) = parse(text).unwrap();
+        assert_eq!(complaints.len(), 1);
+        assert!(
+            complaints[0].contains("unknown field clusterSomething"),
+            "{complaints:?}"
+        );
         for flag in [
             "--ipvs-min-sync-period=0s",
             "--proxy-mode=ipvs",
@@ -262,6 +287,12 @@ mod tests {
             );
         }
         assert_eq!(flags.len(), 9);
+        let (flags, complaints) = parse(&format!("{text}ipvs: {{scheduler: wrr}}\n")).unwrap();
+        assert!(
+            flags.iter().any(|flag| flag == "--ipvs-scheduler=wrr"),
+            "{flags:?}"
+        );
+        assert!(complaints[0].contains("stands twice"), "{complaints:?}");
     }
 
     /// As kubeadm writes it: what is empty, null or no time at all means the default.
@@ -305,8 +336,8 @@ winkernel: {enableDSR: false, forwardHealthCheckVip: false, networkName: "", roo
 "#;
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), text).unwrap();
-        let (_, unknown) = parse(text).unwrap();
-        assert!(unknown.is_empty(), "{unknown:?}");
+        let (_, complaints) = parse(text).unwrap();
+        assert!(complaints.is_empty(), "{complaints:?}");
         let config = format!("--config={}", file.path().display());
         let words = [
             "kube-proxy",

@@ -9,6 +9,7 @@
 //! The first prints what a node would be made to do, in order; the second does it in a real kernel; the third follows a
 //! cluster.
 
+mod accepted;
 mod command_line;
 mod config_file;
 mod flags;
@@ -82,6 +83,7 @@ fn start(flags: &Flags) -> Result<()> {
     let needs = node::needs(&config, flags.ipvs_strict_arp);
     let linux = Linux::open(flags.iptables());
     let mut linux = linux.map_err(|error| node::explain(&needs, error.into()))?;
+    flags.suit(linux.families())?;
     node::prepare(flags, &needs, linux.ipvs())?;
     if flags.init_only {
         return Ok(());

@@ -15,8 +15,9 @@ use ipvs_proxier::{
     Access, Cluster, Health, HealthServer, IptablesBackend, Manifests, Metrics, Nodes, Pace, Serve,
     Source,
 };
-use tracing::info;
+use tracing::{error, info};
 
+use super::values::{ip, listened_on};
 use super::{Backend, Binding, DetectLocal, Flags, ForeignFlag};
 use crate::config_file;
 
@@ -83,7 +84,7 @@ impl Flags {
         ] {
             if port == 0 {
                 address.clear();
-            } else if let Ok(ip) = address.parse::<IpAddr>() {
+            } else if let Ok(ip) = ip(address) {
                 *address = SocketAddr::new(ip, port).to_string();
             }
             self.words.insert(name.to_owned(), address.clone());
@@ -93,10 +94,9 @@ impl Flags {
     fn listened_on(&self) -> Result<(Option<SocketAddr>, Option<SocketAddr>)> {
         let parse = |flag, text: &str| match text {
             "" => Ok(None),
-            text => text
-                .parse()
-                .map(Some)
-                .with_context(|| format!("{flag}: {text}: not IP:PORT")),
+            text => listened_on(text).map(Some).with_context(|| {
+                format!("{flag}: {text}: not IP:PORT with a port from 1 to 65535")
+            }),
         };
         Ok((
             parse("--healthz-bind-address", &self.healthz_bind_address)?,
@@ -260,6 +260,28 @@ impl Flags {
             bail!("--cluster-cidr: at most one IPv4 and one IPv6 network");
         }
         Ok(self.cluster_cidr.clone())
+    }
+
+    /// Whether what is said of a family suits those that this node can serve.
+    ///
+    /// # Errors
+    /// When the node's address or all pod networks are of another one: nothing that depends on them would work.
+    pub(crate) fn suit(&self, families: &[Family]) -> Result<()> {
+        let is_served = |ip: IpAddr| families.contains(&Family::of(ip));
+        let are_others = |networks: &[IpNet]| {
+            !networks.is_empty() && !networks.iter().any(|network| is_served(network.addr()))
+        };
+        let hint = "of no family that iptables, or ip6tables, works for on this node";
+        if !self.bind_address.is_unspecified() && !is_served(self.bind_address) {
+            bail!("--bind-address={}: {hint}", self.bind_address);
+        }
+        if self.detect_local_mode == DetectLocal::ClusterCidr && are_others(&self.cluster_cidr) {
+            bail!("--cluster-cidr: {hint}");
+        }
+        if are_others(&self.ipvs_exclude_cidrs) {
+            error!("--ipvs-exclude-cidrs: {hint}; they keep nothing");
+        }
+        Ok(())
     }
 
     /// The IPVS timeouts to set, if any.

@@ -1,6 +1,7 @@
 //! The command line: kube-proxy's flags for ipvs mode, and ours in a group of their own.
 
 mod meaning;
+mod values;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -11,7 +12,9 @@ use clap::{ArgAction, Parser, ValueEnum};
 use ipnet::IpNet;
 use ipvs_model::Subject;
 
-use crate::command_line::Accepted;
+pub(crate) use self::values::{boolean, duration};
+use self::values::{feature_gate, ip};
+use crate::accepted::Accepted;
 use crate::logging::LoggingFormat;
 
 pub(crate) const OURS: &str = "Beyond kube-proxy";
@@ -60,7 +63,7 @@ pub(crate) struct Flags {
     hostname_override: String,
 
     /// This node's address, where it is not 0.0.0.0 or ::; nothing is bound to it.
-    #[arg(long, default_value = "0.0.0.0", value_name = "IP")]
+    #[arg(long, default_value = "0.0.0.0", value_parser = ip, value_name = "IP")]
     bind_address: IpAddr,
 
     /// Gates as NAME=BOOL: AllowServiceExternalIPs is obeyed, others are accepted with a notice.
@@ -68,11 +71,11 @@ pub(crate) struct Flags {
     feature_gates: Vec<(String, bool)>,
 
     /// Remove everything that a proxier makes, and all virtual servers, and exit.
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", action = ArgAction::Set, value_name = "BOOL")]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", value_parser = boolean, action = ArgAction::Set, value_name = "BOOL")]
     pub(crate) cleanup: bool,
 
     /// Set sysctls and IPVS timeouts, and exit.
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", action = ArgAction::Set, value_name = "BOOL")]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", value_parser = boolean, action = ArgAction::Set, value_name = "BOOL")]
     pub(crate) init_only: bool,
 
     /// Where /healthz and /livez are served; empty for nowhere. Load balancers ask on the ports of their Services.
@@ -92,7 +95,7 @@ pub(crate) struct Flags {
     metrics_port: u16,
 
     /// End when one of these two addresses cannot be listened on, instead of trying again.
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", action = ArgAction::Set, value_name = "BOOL")]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", value_parser = boolean, action = ArgAction::Set, value_name = "BOOL")]
     pub(crate) bind_address_hard_fail: bool,
 
     /// How ready the kernel is to end this process when memory is short, from -1000 to 1000; where it may not be set, it stays.
@@ -120,7 +123,7 @@ pub(crate) struct Flags {
     pod_interface_name_prefix: String,
 
     /// Masquerade all traffic to cluster IPs.
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", action = ArgAction::Set, value_name = "BOOL", help_heading = TRAFFIC)]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", value_parser = boolean, action = ArgAction::Set, value_name = "BOOL", help_heading = TRAFFIC)]
     masquerade_all: bool,
 
     /// Bit of the packet mark for traffic to masquerade.
@@ -148,7 +151,7 @@ pub(crate) struct Flags {
     ipvs_exclude_cidrs: Vec<IpNet>,
 
     /// Answer ARP only for addresses of the link that asks.
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", action = ArgAction::Set, value_name = "BOOL", help_heading = IPVS)]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", value_parser = boolean, action = ArgAction::Set, value_name = "BOOL", help_heading = IPVS)]
     pub(crate) ipvs_strict_arp: bool,
 
     /// Timeout of idle TCP connections; 0 leaves it.
@@ -180,7 +183,7 @@ pub(crate) struct Flags {
     pub(crate) conntrack_tcp_timeout_close_wait: Duration,
 
     /// Let packets of TCP that are out of their window pass as they are, instead of as invalid ones.
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", action = ArgAction::Set, value_name = "BOOL", help_heading = CONNTRACK)]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", value_parser = boolean, action = ArgAction::Set, value_name = "BOOL", help_heading = CONNTRACK)]
     pub(crate) conntrack_tcp_be_liberal: bool,
 
     /// Timeout of tracked UDP flows that were not answered; 0 leaves it.
@@ -316,23 +319,4 @@ enum Backend {
     Auto,
     Legacy,
     Nft,
-}
-
-/// A duration as Go writes it: `30s`, `1m30s`, `0`.
-fn duration(text: &str) -> Result<Duration, humantime::DurationError> {
-    if text == "0" {
-        Ok(Duration::ZERO)
-    } else {
-        humantime::parse_duration(text)
-    }
-}
-
-fn feature_gate(text: &str) -> Result<(String, bool), String> {
-    let (name, value) = text
-        .split_once('=')
-        .ok_or_else(|| format!("{text}: a gate is NAME=true or NAME=false"))?;
-    match value.to_ascii_lowercase().parse() {
-        Ok(value) => Ok((name.trim().to_owned(), value)),
-        Err(_) => Err(format!("{name}: true or false, not {value}")),
-    }
 }

@@ -111,11 +111,31 @@ fn parse_served_ip(field: impl fmt::Display, text: &str) -> Result<IpAddr, Input
     Ok(ip)
 }
 
-fn parse_ip(field: impl fmt::Display, text: &str) -> Result<IpAddr, InputError> {
-    match text.parse() {
-        Ok(ip) => Ok(ip),
+/// An address of some field as Kubernetes reads it: zeros that lead an IPv4 octet mean nothing, since objects from times
+/// when the API server took them are still there, and an IPv6 address that maps an IPv4 one is that one.
+///
+/// ```
+/// use ipvs_model::input::parse_ip;
+/// assert_eq!(parse_ip("spec.clusterIP", "010.96.0.01")?.to_string(), "10.96.0.1");
+/// # Ok::<(), ipvs_model::InputError>(())
+/// ```
+///
+/// # Errors
+/// When it is none.
+pub fn parse_ip(field: impl fmt::Display, text: &str) -> Result<IpAddr, InputError> {
+    let parsed: Result<IpAddr, _> = text.parse();
+    match parsed.or_else(|_| without_leading_zeros(text).parse()) {
+        Ok(ip) => Ok(ip.to_canonical()),
         Err(_) => Err(InputError::new(field, text, "not an IP address")),
     }
+}
+
+fn without_leading_zeros(text: &str) -> String {
+    let octet = |octet: &str| match octet.trim_start_matches('0') {
+        "" if !octet.is_empty() => "0".to_owned(),
+        rest => rest.to_owned(),
+    };
+    text.split('.').map(octet).collect::<Vec<_>>().join(".")
 }
 
 fn parse_network(field: impl fmt::Display, text: &str) -> Result<IpNet, InputError> {
