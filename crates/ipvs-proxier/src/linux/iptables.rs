@@ -5,6 +5,7 @@ use std::thread::{self, JoinHandle};
 
 use ipvs_codec::Family;
 use ipvs_netfilter::iptables::SavedRules;
+use rustix::process::nice;
 
 use super::program::{failed, run};
 use crate::error::PlaneError;
@@ -79,6 +80,8 @@ pub(super) struct Iptables {
     random_fully: bool,
 }
 
+/// The highest nice value.
+const LEAST_URGENT: i32 = 19;
 /// Makes and removes a chain in one transaction: leaves nothing, and shows that the kernel can do it.
 const PROBE: &str = "*nat\n:KUBE-IPVS-PROBE - [0:0]\n-X KUBE-IPVS-PROBE\nCOMMIT\n";
 
@@ -130,12 +133,17 @@ impl Iptables {
         self.random_fully
     }
 
-    /// Starts to read the rules of a family. The process runs beside whatever else is done.
+    /// Starts to read the rules of a family. The process runs beside whatever else is done, and yields to it: where both
+    /// have one CPU, a change would wait for a turn of its.
     pub(super) fn start_save(&self, family: Family) -> Result<Saving, PlaneError> {
         let program = self.programs.name(family, "-save");
         let failed = |error: std::io::Error| failed(&program, error.to_string());
         let name = program.clone();
-        let save = move || run(&name, &[], "").map(|text| SavedRules::parse(&text));
+        let save = move || {
+            // Linux lowers this thread alone, and what it starts; where it may not, nothing is lost.
+            let _ = nice(LEAST_URGENT);
+            run(&name, &[], "").map(|text| SavedRules::parse(&text))
+        };
         let thread = thread::Builder::new().spawn(save).map_err(failed)?;
         Ok(Saving { program, thread })
     }
