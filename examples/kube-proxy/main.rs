@@ -111,7 +111,7 @@ fn start(flags: &Flags) -> Result<()> {
         server,
         metrics,
         triggers: Vec::new(),
-        verifying: std::time::Duration::ZERO,
+        verifying: None,
         failing: 0,
     };
     work.forever(flags)

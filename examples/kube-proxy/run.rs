@@ -90,8 +90,8 @@ pub(crate) struct Loop<'a, P> {
     pub(crate) metrics: Metrics,
     /// When endpoints changed whose change is not in the kernel yet.
     pub(crate) triggers: Vec<Trigger>,
-    /// What a verification that is going on has taken so far.
-    pub(crate) verifying: Duration,
+    /// Since when a verification is going on.
+    pub(crate) verifying: Option<Instant>,
     /// How many operations failed last.
     pub(crate) failing: usize,
 }
@@ -211,27 +211,25 @@ impl<P: DataPlane> Loop<'_, P> {
         let report = match due {
             Due::Wait(until) => return until.saturating_duration_since(start),
             Due::Sync => self.proxier.sync(),
-            Due::Verify => match self.verify_for(SLICE) {
-                Ok(Progress::Done(report)) => Ok(report),
-                Ok(progress) => {
-                    self.verifying += start.elapsed();
-                    return match progress {
-                        Progress::Waiting => PAUSE,
-                        _ => Duration::ZERO,
-                    };
+            Due::Verify => {
+                self.verifying.get_or_insert(start);
+                match self.verify_for(SLICE) {
+                    Ok(Progress::Done(report)) => Ok(report),
+                    Ok(Progress::Waiting) => return PAUSE,
+                    Ok(Progress::More) => return Duration::ZERO,
+                    Err(problem) => Err(problem),
                 }
-                Err(problem) => Err(problem),
-            },
+            }
             Due::Drain => self.proxier.drain_some(start),
         };
-        let before = match due {
-            Due::Verify => std::mem::take(&mut self.verifying),
-            _ => Duration::ZERO,
+        let begun = match due {
+            Due::Verify => self.verifying.take().unwrap_or(start),
+            _ => start,
         };
         let now = SystemTime::now();
         let (succeeded, sound) = match report {
             Ok(report) => {
-                let took = before + start.elapsed();
+                let took = begun.elapsed();
                 self.metrics
                     .synced(due, now, took, &report, &mut self.triggers);
                 // What fails as it did before is no news. A look at draining ones says nothing of the rest.

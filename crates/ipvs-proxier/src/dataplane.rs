@@ -21,7 +21,7 @@ pub struct Connections {
 /// A part of the state that is read at once. Between two of them changes can be applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part<'a> {
-    /// Nothing yet: what was read halfway is forgotten, and what takes long can be begun.
+    /// Nothing yet: what was read halfway is forgotten.
     Start,
     /// The dummy link, and some of what is bound to it. Where it takes several calls, what changes meanwhile may be among it
     /// or not.

@@ -181,6 +181,10 @@ impl ApiServer {
     }
 
     fn serve(&self, stream: TcpStream) {
+        // As servers in Go do; an event would wait until the one before is acknowledged.
+        let Ok(()) = stream.set_nodelay(true) else {
+            return;
+        };
         let Ok(copy) = stream.try_clone() else { return };
         let mut reader = BufReader::new(copy);
         while let Some((target, body)) = read_request(&mut reader) {

@@ -133,8 +133,7 @@ impl Iptables {
         self.random_fully
     }
 
-    /// Starts to read the rules of a family. The process runs beside whatever else is done, and yields to it: where both
-    /// have one CPU, a change would wait for a turn of its.
+    /// Starts to read the rules of a family. The process runs beside whatever else is done, and yields to it.
     pub(super) fn start_save(&self, family: Family) -> Result<Saving, PlaneError> {
         let program = self.programs.name(family, "-save");
         let failed = |error: std::io::Error| failed(&program, error.to_string());

@@ -2,7 +2,6 @@ mod iptables;
 mod observe;
 mod program;
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::Path;
 
@@ -40,7 +39,7 @@ pub struct Linux {
     set_reader: IpSetReader,
     binding_reader: BindingReader,
     /// Rules that are on their way.
-    saving: BTreeMap<Family, Saving>,
+    saving: Option<(Family, Saving)>,
 }
 
 impl Linux {
@@ -68,7 +67,7 @@ impl Linux {
             lister: IpvsReader::open()?,
             set_reader: IpSetReader::open()?,
             binding_reader: BindingReader::open()?,
-            saving: BTreeMap::new(),
+            saving: None,
         })
     }
 
@@ -159,7 +158,8 @@ impl Linux {
                 family, restore, ..
             }
             | Operation::RemoveRules { family, restore } => {
-                self.saving.remove(family);
+                // What began to be read before is of no use any more.
+                self.saving = None;
                 self.iptables.restore(*family, restore)?;
             }
             _ => {}

@@ -12,7 +12,7 @@ use crate::error::PlaneError;
 
 impl Linux {
     /// One dump of the services, or two at start, one for each service's destinations, one for each set, four for addresses
-    /// and routes, and one process for each family's rules, beside all that.
+    /// and routes, and one process for each family's rules.
     pub(super) fn read_part(
         &mut self,
         part: Part<'_>,
@@ -24,11 +24,7 @@ impl Linux {
                 self.lister.restart()?;
                 self.set_reader.restart()?;
                 self.binding_reader.restart()?;
-                self.saving.clear();
-                for family in families {
-                    self.saving
-                        .insert(*family, self.iptables.start_save(*family)?);
-                }
+                self.saving = None;
             }
             Part::Link => return self.read_link(families, found),
             Part::List => return self.read_list(families, found),
@@ -92,17 +88,18 @@ impl Linux {
         Ok(progress(done))
     }
 
-    /// A process that was started before the rules were written is of no use any more.
+    /// Alone: beside other work on the same CPU a process would take it away for a whole turn, which is longer than a
+    /// change should wait.
     fn read_rules(&mut self, family: Family, found: &mut Known) -> Result<Progress, PlaneError> {
-        let saving = match self.saving.remove(&family) {
-            Some(saving) => saving,
-            None => self.iptables.start_save(family)?,
+        let saving = match self.saving.take() {
+            Some((of, saving)) if of == family => saving,
+            _ => self.iptables.start_save(family)?,
         };
         if saving.is_finished() {
             found.rules.insert(family, saving.finish()?);
             return Ok(Progress::Done(()));
         }
-        self.saving.insert(family, saving);
+        self.saving = Some((family, saving));
         Ok(Progress::Waiting)
     }
 
