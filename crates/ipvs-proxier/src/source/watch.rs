@@ -137,7 +137,11 @@ async fn follow<K: Watched>(
 /// Waits longer after each failure, by chance some more than others. Less long than other clients of Kubernetes: traffic
 /// depends on it.
 #[derive(Default)]
-struct Patience(DefaultBackoff);
+struct Patience {
+    waits: DefaultBackoff,
+    /// Whether the server did not answer last.
+    is_away: bool,
+}
 
 const LONGEST: Duration = Duration::from_secs(10);
 
@@ -147,16 +151,19 @@ impl Patience {
     fn heard<K>(&mut self, event: &Event<K>) -> bool {
         let is_well = !matches!(event, Event::Init);
         if is_well {
-            self.0.reset();
+            self.waits.reset();
         }
         is_well
     }
 
     fn wait(&mut self, trouble: &Trouble) -> Duration {
-        if trouble.is_usual() {
-            self.0.reset();
+        // One that has just started knows nobody yet, but will in a moment.
+        let starts = self.is_away && matches!(trouble.code, Some(401 | 403));
+        if trouble.is_usual() || starts {
+            self.waits.reset();
         }
-        self.0.next().map_or(LONGEST, |wait| wait.min(LONGEST))
+        self.is_away = !trouble.is_answer;
+        self.waits.next().map_or(LONGEST, |wait| wait.min(LONGEST))
     }
 }
 
@@ -246,6 +253,17 @@ mod tests {
         }
         patience.heard(&Event::<()>::InitDone);
         assert!(patience.wait(&refused).as_secs_f64() < 1.7, "it lists");
+        let trouble = |is_answer, code| Trouble {
+            words: String::new(),
+            is_answer,
+            code,
+        };
+        for _ in 0..5 {
+            patience.wait(&trouble(false, None));
+        }
+        let forbidden = trouble(true, Some(403));
+        assert!(patience.wait(&forbidden).as_secs_f64() < 1.7, "it starts");
+        assert!(patience.wait(&forbidden).as_secs_f64() > 1.5, "still 403");
         patience.wait(&refused);
         let expired = Trouble {
             code: Some(410),
