@@ -190,30 +190,48 @@ fn row_148_a_trigger_counts_once_however_often_its_slice_comes() {
     assert_eq!(follower.triggers[1], trigger(later));
 }
 
+/// A kubeconfig for a server, with a user.
+fn kubeconfig(server: &ApiServer, user: &str) -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let text = format!(
+        "apiVersion: v1\nkind: Config\ncurrent-context: lab\nclusters:\n- name: lab\n  cluster: {{server: '{}'}}\n\
+         contexts:\n- name: lab\n  context: {{cluster: lab, user: me}}\nusers:\n- name: me\n  user: {user}\n",
+        server.url()
+    );
+    std::fs::write(file.path(), text).unwrap();
+    file
+}
+
 #[test]
-fn a_kubeconfig_is_read() {
+fn a_kubeconfig_is_read_with_its_token_or_its_plugin() {
     let server = ApiServer::start().unwrap();
     for object in [service("web", "10.96.0.10"), slice(A), NODE.into()] {
         server.put(&object).unwrap();
     }
-    let file = tempfile::NamedTempFile::new().unwrap();
-    let text = format!(
-        "apiVersion: v1\nkind: Config\ncurrent-context: lab\nclusters:\n- name: lab\n  cluster: {{server: '{}'}}\n\
-         contexts:\n- name: lab\n  context: {{cluster: lab, user: me}}\nusers:\n- name: me\n  user: {{token: abc}}\n",
-        server.url()
+    let credential = r#"{"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": {"token": "def"}}"#;
+    let plugin = format!(
+        "{{exec: {{apiVersion: client.authentication.k8s.io/v1, command: echo, args: ['{credential}'], \
+         interactiveMode: Never}}}}"
     );
-    std::fs::write(file.path(), text).unwrap();
-    let access = Access {
-        kubeconfig: Some(file.path().to_owned()),
-        ..Access::default()
-    };
-    let mut cluster = Cluster::connect(&access, Nodes::All, || {}).unwrap();
-    let start = Instant::now();
-    let mut changes = 0;
-    while !cluster.is_complete() {
-        assert!(start.elapsed() < PATIENCE, "not in time");
-        std::thread::sleep(Duration::from_millis(20));
-        changes += cluster.poll().changes.len();
+    for (user, token) in [("{token: abc}", "abc"), (plugin.as_str(), "def")] {
+        let file = kubeconfig(&server, user);
+        let access = Access {
+            kubeconfig: Some(file.path().to_owned()),
+            ..Access::default()
+        };
+        let mut cluster = Cluster::connect(&access, Nodes::All, || {}).unwrap();
+        let start = Instant::now();
+        let mut changes = 0;
+        while !cluster.is_complete() {
+            assert!(start.elapsed() < PATIENCE, "not in time");
+            std::thread::sleep(Duration::from_millis(20));
+            changes += cluster.poll().changes.len();
+        }
+        assert_eq!(changes, 3);
+        assert!(
+            server.tokens().contains(token),
+            "{token} in {:?}",
+            server.tokens()
+        );
     }
-    assert_eq!(changes, 3);
 }

@@ -1,6 +1,6 @@
 mod http;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufReader, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -56,6 +56,7 @@ struct State {
     watches: Vec<(String, TcpStream)>,
     away: bool,
     requests: Vec<String>,
+    tokens: BTreeSet<String>,
     events: Vec<Value>,
 }
 
@@ -104,6 +105,12 @@ impl ApiServer {
     #[must_use]
     pub fn requests(&self) -> Vec<String> {
         self.state().requests.clone()
+    }
+
+    /// The tokens of those who asked.
+    #[must_use]
+    pub fn tokens(&self) -> BTreeSet<String> {
+        self.state().tokens.clone()
     }
 
     /// The Events that were written.
@@ -187,8 +194,9 @@ impl ApiServer {
         };
         let Ok(copy) = stream.try_clone() else { return };
         let mut reader = BufReader::new(copy);
-        while let Some((target, body)) = read_request(&mut reader) {
-            if !self.answer(&stream, &target, &body) {
+        while let Some(request) = read_request(&mut reader) {
+            self.state().tokens.extend(request.token);
+            if !self.answer(&stream, &request.target, &request.body) {
                 return;
             }
         }

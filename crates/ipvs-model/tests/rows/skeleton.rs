@@ -131,8 +131,9 @@ fn row_106_pods_are_told_by_their_interfaces() {
     );
 }
 
+/// kube-proxy ends, to be started anew.
 #[test]
-fn the_nodes_pod_networks_are_followed() {
+fn row_154_fixed_another_pod_network_is_followed_where_it_matters() {
     let config = Config {
         local_traffic: LocalTraffic::NodeCidrs,
         ..config()
@@ -150,6 +151,9 @@ fn the_nodes_pod_networks_are_followed() {
             .any(|rule| rule.starts_with("! -s 10.244.9.0/24")),
         "{rules:?}"
     );
+    let mut by_cluster = Node::new(super::fixture::config(), [s(PLAIN)]);
+    let done = by_cluster.change(changes(node_object));
+    assert!(done.is_empty(), "{done:?}");
 }
 
 #[test]

@@ -3,23 +3,36 @@
 use std::io::{BufRead as _, BufReader, BufWriter, Read as _, Write};
 use std::net::TcpStream;
 
-/// The target of a request, and its body.
-pub(super) fn read_request(reader: &mut BufReader<TcpStream>) -> Option<(String, Vec<u8>)> {
+pub(super) struct Request {
+    /// Path and query.
+    pub(super) target: String,
+    /// Who asks.
+    pub(super) token: Option<String>,
+    pub(super) body: Vec<u8>,
+}
+
+pub(super) fn read_request(reader: &mut BufReader<TcpStream>) -> Option<Request> {
     let mut first = String::new();
     reader.read_line(&mut first).ok()?;
     let target = first.split(' ').nth(1)?.to_owned();
-    let mut length = 0;
+    let (mut length, mut token) = (0, None);
     let mut line = String::new();
     while reader.read_line(&mut line).ok()? > 2 {
-        let header = line.to_ascii_lowercase();
-        if let Some(value) = header.strip_prefix("content-length:") {
-            length = value.trim().parse().ok()?;
+        let (name, value) = line.split_once(':')?;
+        match name.to_ascii_lowercase().as_str() {
+            "content-length" => length = value.trim().parse().ok()?,
+            "authorization" => token = value.trim().strip_prefix("Bearer ").map(str::to_owned),
+            _ => {}
         }
         line.clear();
     }
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
-    Some((target, body))
+    Some(Request {
+        target,
+        token,
+        body,
+    })
 }
 
 pub(super) fn write_answer(to: impl Write, status: &str, body: &[&str]) -> bool {
