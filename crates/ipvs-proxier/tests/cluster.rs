@@ -136,6 +136,11 @@ fn access_that_cannot_be_used_says_why() {
         text.starts_with("/no/such/kubeconfig: ") && text.contains("No such file"),
         "{text}"
     );
+    // What is no certificate would never connect: better to end than to wait for it.
+    let server = ApiServer::start().unwrap();
+    let user = "{client-certificate-data: bm9uZQ==, client-key-data: bm9uZQ==}";
+    let text = connect(kubeconfig(&server, user).path().to_str().unwrap()).to_string();
+    assert!(text.contains("key"), "{text}");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use kube::Config;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
-use super::watch::{Reporter, watch};
+use super::watch::{Reporter, client, watch};
 use super::{Notice, Polled, Source, Trigger};
 
 /// How to reach the API server.
@@ -39,7 +39,7 @@ pub enum ClusterError {
     /// The kubeconfig, or the service account, cannot be used.
     #[error("{what}: {reason}")]
     Access {
-        /// The file, or `service account`.
+        /// The file, the server, or `service account`.
         what: String,
         /// Why.
         reason: String,
@@ -100,7 +100,6 @@ impl Cluster {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        let config = runtime.block_on(configuration(access))?;
         let (sender, said) = channel();
         let connected = Arc::new(AtomicBool::new(false));
         let reporter = Reporter {
@@ -108,8 +107,12 @@ impl Cluster {
             wake: Arc::new(wake),
             connected: Arc::clone(&connected),
         };
+        let client = runtime.block_on(async {
+            let config = configuration(access).await?;
+            client(config, &reporter).map_err(|error| refused(access)(&error))
+        })?;
         let (notices, told) = unbounded_channel();
-        let work = move || runtime.block_on(watch(config, nodes, reporter, told));
+        let work = move || runtime.block_on(watch(client, nodes, reporter, told));
         std::thread::Builder::new()
             .name("kubernetes".into())
             .spawn(work)?;
@@ -157,34 +160,38 @@ impl Source for Cluster {
     }
 }
 
-async fn configuration(access: &Access) -> Result<Config, ClusterError> {
-    let refused = |what: String| {
-        move |error: &dyn std::error::Error| ClusterError::Access {
-            what,
-            reason: with_causes(error),
-        }
+/// An error about the access, for its cause.
+fn refused(access: &Access) -> impl Fn(&dyn std::error::Error) -> ClusterError {
+    let what = match access {
+        Access {
+            kubeconfig: Some(path),
+            ..
+        } => path.display().to_string(),
+        Access {
+            master: Some(url), ..
+        } => format!("server {url}"),
+        _ => "service account".to_owned(),
     };
+    move |error| ClusterError::Access {
+        what: what.clone(),
+        reason: with_causes(error),
+    }
+}
+
+async fn configuration(access: &Access) -> Result<Config, ClusterError> {
+    let refused = refused(access);
     let mut config = match (&access.kubeconfig, &access.master) {
         (Some(path), _) => {
-            let refused = refused(path.display().to_string());
-            let file = match Kubeconfig::read_from(path) {
-                Ok(file) => file,
-                Err(error) => return Err(refused(&error)),
-            };
+            let file = Kubeconfig::read_from(path).map_err(|error| refused(&error))?;
             let options = KubeConfigOptions::default();
-            match Config::from_custom_kubeconfig(file, &options).await {
-                Ok(config) => config,
-                Err(error) => return Err(refused(&error)),
-            }
+            let config = Config::from_custom_kubeconfig(file, &options).await;
+            config.map_err(|error| refused(&error))?
         }
         (None, Some(_)) => Config::new(Default::default()),
-        (None, None) => {
-            Config::incluster().map_err(|error| refused("service account".into())(&error))?
-        }
+        (None, None) => Config::incluster().map_err(|error| refused(&error))?,
     };
     if let Some(master) = &access.master {
-        let url = master.parse();
-        config.cluster_url = match url {
+        config.cluster_url = match master.parse() {
             Ok(url) => url,
             Err(error) => return Err(invalid_url(master, &error)),
         };

@@ -50,16 +50,18 @@ impl Reporter {
     }
 }
 
+/// A client that notes whether the server answers.
+pub(super) fn client(config: Config, reporter: &Reporter) -> kube::Result<Client> {
+    let builder = ClientBuilder::try_from(config)?;
+    Ok(builder.with_layer(&answers(reporter)).build())
+}
+
 pub(super) async fn watch(
-    config: Config,
+    client: Client,
     nodes: Nodes,
     reporter: Reporter,
     notices: UnboundedReceiver<Notice>,
 ) {
-    let client = match ClientBuilder::try_from(config) {
-        Ok(builder) => builder.with_layer(&answers(&reporter)).build(),
-        Err(error) => return reporter.say(Said::Problem(with_causes(&error))),
-    };
     // In pages, and of the newest version: one from a cache could lead back in time, and take away what lives.
     let newest = watcher::Config::default;
     let own = match nodes {
@@ -211,6 +213,7 @@ impl Trouble {
         let remedy = match code {
             401 => ": are the credentials of the kubeconfig, or the token of the pod, still good?",
             403 => ": bind the account to a ClusterRole that allows it",
+            404 => ": is the server older than Kubernetes 1.21?",
             _ => "",
         };
         Self {
