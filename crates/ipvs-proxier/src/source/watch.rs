@@ -27,6 +27,10 @@ use super::objects::{Object, Objects, Watched};
 const NOT_OURS: &str = "!service.kubernetes.io/service-proxy-name";
 const NOT_HEADLESS: &str = "!service.kubernetes.io/headless";
 
+/// Objects that are listed at once. With twice as many, as is usual, the text of a page and what is read of it make the
+/// allocator ask for memory, and give it back, page after page.
+const PAGE: u32 = 250;
+
 /// Where the watches tell what they learn.
 #[derive(Clone)]
 pub(super) struct Reporter {
@@ -63,7 +67,7 @@ pub(super) async fn watch(
     notices: UnboundedReceiver<Notice>,
 ) {
     // In pages, and of the newest version: one from a cache could lead back in time, and take away what lives.
-    let newest = watcher::Config::default;
+    let newest = || watcher::Config::default().page_size(PAGE);
     let own = match nodes {
         Nodes::Only(name) => newest().fields(&format!("metadata.name={name}")),
         Nodes::All => newest(),
