@@ -341,26 +341,26 @@ mod tests {
     #[test]
     fn addresses_of_a_family_that_the_node_lacks_are_refused() {
         use ipvs_codec::Family;
-        let suit = |line, families: &[Family]| parse(words(line)).unwrap().suit(families);
-        let ipv4 = [Family::Ipv4];
-        assert!(suit("kube-proxy --cluster-cidr=fd00::/48", &ipv4).is_err());
-        assert!(suit("kube-proxy --cluster-cidr=fd00::/48", &Family::ALL).is_ok());
-        assert!(suit("kube-proxy --cluster-cidr=fd00::/48,10.0.0.0/8", &ipv4).is_ok());
-        assert!(
-            suit(
-                "kube-proxy --cluster-cidr=fd00::/48 --detect-local-mode=NodeCIDR",
-                &ipv4
-            )
-            .is_ok()
-        );
-        assert!(suit("kube-proxy --bind-address=fd00::1", &ipv4).is_err());
-        assert!(
-            suit(
-                "kube-proxy --bind-address=:: --ipvs-exclude-cidrs=fd00::/48",
-                &ipv4
-            )
-            .is_ok()
-        );
+        let ipv4: &[Family] = &[Family::Ipv4];
+        for (flags, families, suits) in [
+            ("--cluster-cidr=fd00::/48", ipv4, false),
+            ("--cluster-cidr=fd00::/48", &Family::ALL, true),
+            ("--cluster-cidr=fd00::/48,10.0.0.0/8", ipv4, true),
+            (
+                "--cluster-cidr=fd00::/48 --detect-local-mode=NodeCIDR",
+                ipv4,
+                true,
+            ),
+            ("--bind-address=fd00::1", ipv4, false),
+            (
+                "--bind-address=:: --ipvs-exclude-cidrs=fd00::/48",
+                ipv4,
+                true,
+            ),
+        ] {
+            let parsed = parse(words(&format!("kube-proxy {flags}"))).unwrap();
+            assert_eq!(parsed.suit(families).is_ok(), suits, "{flags}");
+        }
     }
 
     #[test]

@@ -83,7 +83,7 @@ impl Observation {
             Step::Link,
         ];
         let sets = self.families.iter().flat_map(sets);
-        // They are the last, as they take the longest to come.
+        // They are the last, so that nothing is read while their processes run.
         let rules = self.families.iter().copied().map(Step::Rules);
         self.steps = first.into_iter().chain(sets).chain(rules).collect();
         self.found = Known::default();

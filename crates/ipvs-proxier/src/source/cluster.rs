@@ -23,6 +23,17 @@ pub struct Access {
     pub master: Option<String>,
 }
 
+impl Access {
+    /// What an error is about.
+    fn name(&self) -> String {
+        match (&self.kubeconfig, &self.master) {
+            (Some(path), _) => path.display().to_string(),
+            (None, Some(url)) => server(url),
+            (None, None) => "service account".to_owned(),
+        }
+    }
+}
+
 /// Which Nodes are looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Nodes {
@@ -109,7 +120,7 @@ impl Cluster {
         };
         let client = runtime.block_on(async {
             let config = configuration(access).await?;
-            client(config, &reporter).map_err(|error| refused(access)(&error))
+            client(config, &reporter).map_err(|error| unusable(access.name(), &error))
         })?;
         let (notices, told) = unbounded_channel();
         let work = move || runtime.block_on(watch(client, nodes, reporter, told));
@@ -160,40 +171,22 @@ impl Source for Cluster {
     }
 }
 
-/// An error about the access, for its cause.
-fn refused(access: &Access) -> impl Fn(&dyn std::error::Error) -> ClusterError {
-    let what = match access {
-        Access {
-            kubeconfig: Some(path),
-            ..
-        } => path.display().to_string(),
-        Access {
-            master: Some(url), ..
-        } => format!("server {url}"),
-        _ => "service account".to_owned(),
-    };
-    move |error| ClusterError::Access {
-        what: what.clone(),
-        reason: with_causes(error),
-    }
-}
-
 async fn configuration(access: &Access) -> Result<Config, ClusterError> {
-    let refused = refused(access);
     let mut config = match (&access.kubeconfig, &access.master) {
         (Some(path), _) => {
-            let file = Kubeconfig::read_from(path).map_err(|error| refused(&error))?;
+            let file =
+                Kubeconfig::read_from(path).map_err(|error| unusable(access.name(), &error))?;
             let options = KubeConfigOptions::default();
             let config = Config::from_custom_kubeconfig(file, &options).await;
-            config.map_err(|error| refused(&error))?
+            config.map_err(|error| unusable(access.name(), &error))?
         }
         (None, Some(_)) => Config::new(Default::default()),
-        (None, None) => Config::incluster().map_err(|error| refused(&error))?,
+        (None, None) => Config::incluster().map_err(|error| unusable(access.name(), &error))?,
     };
     if let Some(master) = &access.master {
         config.cluster_url = match master.parse() {
             Ok(url) => url,
-            Err(error) => return Err(invalid_url(master, &error)),
+            Err(error) => return Err(unusable(server(master), &error)),
         };
     }
     if config.cluster_url.scheme_str() == Some("http") {
@@ -203,9 +196,13 @@ async fn configuration(access: &Access) -> Result<Config, ClusterError> {
     Ok(config)
 }
 
-fn invalid_url(master: &str, error: &impl std::error::Error) -> ClusterError {
+fn server(url: &str) -> String {
+    format!("server {url}")
+}
+
+fn unusable(what: String, error: &dyn std::error::Error) -> ClusterError {
     ClusterError::Access {
-        what: format!("server {master}"),
+        what,
         reason: with_causes(error),
     }
 }
