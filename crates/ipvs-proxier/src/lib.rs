@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod control;
 mod dataplane;
 mod error;
 mod health;
@@ -17,6 +18,7 @@ mod simulated;
 mod source;
 mod told;
 
+pub use control::Control;
 pub use dataplane::{Connections, DataPlane, Outcome, Part, Progress};
 pub use error::{Failure, PlaneError};
 pub use health::{Health, HealthAnswer, Moment};
