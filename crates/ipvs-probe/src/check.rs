@@ -1,6 +1,6 @@
 use crate::{
-    Attempt, Evidence, Facts, Finding, ModuleState, Need, Needs, Remedy, Report, Rule, SCHEDULERS,
-    Selinux,
+    Attempt, Evidence, Facts, Finding, KernelRelease, ModuleState, Need, Needs, Remedy, Report,
+    Rule, SCHEDULERS, Selinux,
     rules::{RULES, modules_of_1_8},
 };
 
@@ -224,7 +224,15 @@ fn ipvs(facts: &Facts, needs: &Needs) -> Option<(Evidence, Remedy)> {
         }
         Attempt::NoScheduler(text) => {
             let name = format!("ip_vs_{}", needs.scheduler);
-            (text, Remedy::LoadModule(name))
+            let module = facts.modules.get(&name);
+            let remedy = if module.is_some_and(|module| module.state != ModuleState::Absent) {
+                Remedy::LoadModule(name)
+            } else {
+                by_hand(format!(
+                    "choose a scheduler that this kernel has, or install the package with {name}"
+                ))
+            };
+            (text, remedy)
         }
         Attempt::NotPermitted(text) => (
             text,
@@ -247,6 +255,15 @@ fn ipvs(facts: &Facts, needs: &Needs) -> Option<(Evidence, Remedy)> {
 const COUNTERS: usize = 100_000;
 
 fn estimators(facts: &Facts) -> Option<(Evidence, Remedy)> {
+    // Threads of the kernel read them instead where there is a sysctl for their niceness.
+    let by_threads = if facts.shows_sysctls_of_ipvs() {
+        facts.sysctl("net.ipv4.vs.est_nice").is_some()
+    } else {
+        facts.release() >= Some(KernelRelease::new(6, 2, 0))
+    };
+    if by_threads {
+        return None;
+    }
     let (services, servers) = facts.servers;
     let counters = services.saturating_add(servers).saturating_mul(facts.cpus);
     if counters < COUNTERS || facts.sysctl("net.ipv4.vs.run_estimation") == Some("0") {

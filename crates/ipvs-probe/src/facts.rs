@@ -189,6 +189,13 @@ impl Facts {
         self.sysctls.get(name)?.as_deref()
     }
 
+    /// Whether a sysctl of IPVS is to be seen: then one that is not there is not in this kernel.
+    pub(crate) fn shows_sysctls_of_ipvs(&self) -> bool {
+        let is_of_ipvs = |name: &str| name.starts_with("net.ipv4.vs.");
+        let mut sysctls = self.sysctls.iter();
+        sysctls.any(|(name, value)| is_of_ipvs(name) && value.is_some())
+    }
+
     pub(crate) fn has_module(&self, name: &str) -> bool {
         self.modules
             .get(name)

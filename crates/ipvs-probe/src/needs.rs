@@ -45,6 +45,6 @@ pub enum Profile {
     #[default]
     Current,
     /// The list of kube-proxy 1.8: `ip_vs`, `ip_vs_rr`, `ip_vs_wrr`, `ip_vs_sh` and `nf_conntrack_ipv4` (`nf_conntrack`
-    /// since Linux 4.19), all of them loaded.
+    /// on kernels that have it merged), all of them loaded.
     Kube18,
 }

@@ -36,20 +36,22 @@ pub struct Rule {
     pub source: &'static str,
 }
 
-/// The first release, and one behind the last.
-pub(crate) const EVER: (KernelRelease, KernelRelease) = (
-    KernelRelease::new(0, 0, 0),
-    KernelRelease::new(u32::MAX, 0, 0),
-);
-
 /// When a rule applies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum When {
     /// Always.
     Always,
-    /// On kernels from the first release to before the second.
-    Kernel(KernelRelease, KernelRelease),
+    /// On kernels before a release that have a sysctl of IPVS. Distributions take sysctls into older kernels, so that only
+    /// where none of IPVS is to be seen (it is not loaded) the release that brought it decides.
+    HasSysctl {
+        /// Its name, as `sysctl` prints it.
+        name: &'static str,
+        /// The release that brought it.
+        since: KernelRelease,
+        /// The release that needs the rule no more.
+        before: KernelRelease,
+    },
     /// With [`Needs::strict_arp`].
     StrictArp,
     /// With [`Needs::ipv6`].
@@ -68,9 +70,15 @@ impl When {
     pub(crate) fn applies(self, facts: &Facts, needs: &Needs) -> bool {
         match self {
             Self::Always => true,
-            Self::Kernel(from, to) => facts
-                .release()
-                .is_some_and(|release| (from..to).contains(&release)),
+            Self::HasSysctl {
+                name,
+                since,
+                before,
+            } => facts.release().is_some_and(|release| {
+                let is_there = facts.sysctl(name).is_some()
+                    || (!facts.shows_sysctls_of_ipvs() && release >= since);
+                is_there && release < before
+            }),
             Self::StrictArp => needs.strict_arp,
             Self::Ipv6 => needs.ipv6,
             Self::DummyLink => needs.dummy_link,
@@ -143,11 +151,10 @@ impl fmt::Display for When {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Always => f.write_str("always"),
-            Self::Kernel(from, to) => match (*from == EVER.0, *to == EVER.1) {
-                (true, _) => write!(f, "before Linux {to}"),
-                (_, true) => write!(f, "since Linux {from}"),
-                _ => write!(f, "from Linux {from} to before {to}"),
-            },
+            Self::HasSysctl { since, before, .. } => write!(
+                f,
+                "before Linux {before}, where the kernel has the sysctl (Linux {since} brought it)"
+            ),
             Self::StrictArp => f.write_str("with strict ARP"),
             Self::Ipv6 => f.write_str("with IPv6 services"),
             Self::DummyLink => f.write_str("where virtual addresses stand on a dummy link"),
@@ -167,7 +174,7 @@ impl fmt::Display for Need {
             }
             Self::Scheduler => f.write_str("the scheduler's module"),
             Self::Kube18Modules => f.write_str(
-                "ip_vs, ip_vs_rr, ip_vs_wrr, ip_vs_sh and nf_conntrack (before Linux 4.19 nf_conntrack_ipv4), loaded",
+                "ip_vs, ip_vs_rr, ip_vs_wrr, ip_vs_sh and nf_conntrack (nf_conntrack_ipv4 where the kernel has it), loaded",
             ),
             Self::Sysctl { name, value } => write!(f, "sysctl {name} = {value}"),
             Self::SysctlNot { name, bad, value } => {

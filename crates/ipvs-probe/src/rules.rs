@@ -6,9 +6,8 @@ use crate::Need::{
     SysctlNot,
 };
 use crate::Severity::{Advice, Blocks, Degrades};
-use crate::When::{Alone, Always, DummyLink, Ipv6, Kernel, Kube18, MasqueradeAll, StrictArp};
-use crate::rule::EVER;
-use crate::{Facts, KernelRelease, Need, Rule, When};
+use crate::When::{Alone, Always, DummyLink, HasSysctl, Ipv6, Kube18, MasqueradeAll, StrictArp};
+use crate::{Facts, KernelRelease, ModuleState, Need, Rule};
 
 const fn one_of(names: &'static [&'static str]) -> Need {
     Module { names, now: false }
@@ -16,14 +15,6 @@ const fn one_of(names: &'static [&'static str]) -> Need {
 
 const fn sysctl(name: &'static str, value: &'static str) -> Need {
     Sysctl { name, value }
-}
-
-const fn before(major: u32, minor: u32) -> When {
-    Kernel(EVER.0, KernelRelease::new(major, minor, 0))
-}
-
-const fn since(major: u32, minor: u32) -> When {
-    Kernel(KernelRelease::new(major, minor, 0), EVER.1)
 }
 
 const KUBE_PROXY: &str = "kube-proxy's ipvs mode sets it at its start";
@@ -60,9 +51,8 @@ rules! {
         => "kube-proxy of 1.8 to 1.26 does not start in ipvs mode without all of them", SEED;
     "ipvs": Always, Blocks, Ipvs
         => "virtual servers cannot be made", "kube-proxy tries the same at its start";
-    "nf_conntrack": since(4, 19), Blocks, one_of(&["nf_conntrack"])
-        => "without it connections are not masqueraded, and answers go past the node", RULES_USE;
-    "nf_conntrack_ipv4": before(4, 19), Blocks, one_of(&["nf_conntrack_ipv4"])
+    // Merged into one module by Linux 4.19, and by RHEL 8.3 in its 4.18: the release tells nothing.
+    "nf_conntrack": Always, Blocks, one_of(&["nf_conntrack", "nf_conntrack_ipv4"])
         => "without it connections are not masqueraded, and answers go past the node", RULES_USE;
     // Sets.
     "ip_set": Always, Blocks, one_of(&["ip_set"])
@@ -107,7 +97,8 @@ rules! {
     // Sysctls of kube-proxy, in its order.
     "vs.conntrack": Always, Blocks, sysctl("net.ipv4.vs.conntrack", "1")
         => "without it connections by IPVS are not masqueraded, and their answers are lost", KUBE_PROXY;
-    "vs.conn_reuse_mode": Kernel(KernelRelease::new(4, 1, 0), KernelRelease::new(5, 9, 0)), Degrades, sysctl("net.ipv4.vs.conn_reuse_mode", "0")
+    // What Linux 5.9 mended (commit f0a5e4d7a594) shows in no file.
+    "vs.conn_reuse_mode": HasSysctl { name: "net.ipv4.vs.conn_reuse_mode", since: KernelRelease::new(4, 1, 0), before: KernelRelease::new(5, 9, 0) }, Degrades, sysctl("net.ipv4.vs.conn_reuse_mode", "0")
         => "otherwise a client that uses a port again waits a second for its connection", KUBE_PROXY;
     "vs.expire_nodest_conn": Always, Degrades, sysctl("net.ipv4.vs.expire_nodest_conn", "1")
         => "otherwise connections to a removed real server hang instead of ending", KUBE_PROXY;
@@ -133,7 +124,7 @@ rules! {
     "br_netfilter": Kube18, Advice, one_of(&["br_netfilter"])
         => "where pods are on a bridge, their traffic to each other goes past the rules without it", SEED;
     // Load and time.
-    "estimators": before(6, 2), Advice, FewEstimators
+    "estimators": Always, Advice, FewEstimators
         => "one timer sums up all counters, and packets wait for it: pauses of 100 ms and more every two seconds", "Linux 6.2, commit 705dd3444081";
     "timeouts": Always, Advice, LongTimeouts
         => "an idle connection ends without a word when the first of its timers is over", "kubernetes #80298, kops #6889";
@@ -233,11 +224,21 @@ pub(crate) fn module_names() -> impl Iterator<Item = &'static str> {
     named.flatten().copied().chain(["ip_vs_ftp"])
 }
 
-/// What kube-proxy 1.8 wants to be loaded: the module of connection tracking has another name before Linux 4.19.
+/// What kube-proxy 1.8 wants to be loaded. Connection tracking of IPv4 is a module of its own where the kernel has one.
 pub(crate) fn modules_of_1_8(facts: &Facts) -> [&'static str; 5] {
-    let conntrack = match facts.release() {
-        Some(release) if release >= KernelRelease::new(4, 19, 0) => "nf_conntrack",
-        _ => "nf_conntrack_ipv4",
+    let of_its_own = match facts.modules.get("nf_conntrack_ipv4") {
+        // A container without /lib/modules. Kernels that call themselves 4.18 have one or the other; both have
+        // nf_conntrack.
+        Some(module) if module.state == ModuleState::Unknown => facts
+            .release()
+            .is_some_and(|release| release < KernelRelease::new(4, 18, 0)),
+        Some(module) => module.state != ModuleState::Absent,
+        None => false,
+    };
+    let conntrack = if of_its_own {
+        "nf_conntrack_ipv4"
+    } else {
+        "nf_conntrack"
     };
     ["ip_vs", "ip_vs_rr", "ip_vs_wrr", "ip_vs_sh", conntrack]
 }

@@ -6,12 +6,20 @@ use std::fs;
 use std::path::Path;
 
 use ipvs_probe::{
-    Attempt, Facts, Needs, NoPrograms, Profile, Report, Root, Step, check, mend, steps,
+    Attempt, Facts, ModuleState, Needs, NoPrograms, Profile, Report, Root, Severity, Step, check,
+    mend, steps, steps_at_start,
 };
 
-fn unpack(name: &str) -> (tempfile::TempDir, Root) {
+fn text(name: &str) -> String {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/trees");
-    let text = fs::read_to_string(folder.join(format!("{name}.txt"))).unwrap();
+    fs::read_to_string(folder.join(format!("{name}.txt"))).unwrap()
+}
+
+fn unpack(name: &str) -> (tempfile::TempDir, Root) {
+    unpack_text(&text(name))
+}
+
+fn unpack_text(text: &str) -> (tempfile::TempDir, Root) {
     let tree = tempfile::tempdir().unwrap();
     for file in text.split("=== ").skip(1) {
         let (path, content) = file.split_once('\n').unwrap();
@@ -54,6 +62,126 @@ systems! {
     rhel_10 = "rhel-10",
     a_container = "container",
     a_user_namespace = "user-namespace",
+}
+
+/// Kernels of RHEL 8 and its likes, all of them "4.18.0": (distribution, release, nf_conntrack_ipv4 is a module of its own).
+/// Which have it, and which have ip_vs_mh, is read off their configurations (`CONFIG_NF_CONNTRACK_IPV4`, `CONFIG_IP_VS_MH`).
+const EL_8: [(&str, &str, bool); 4] = [
+    (
+        "Red Hat Enterprise Linux 8.1 (Ootpa)",
+        "4.18.0-147.57.1.el8_1.x86_64",
+        true,
+    ),
+    ("CentOS Linux 8", "4.18.0-240.1.1.el8_3.x86_64", false),
+    (
+        "AlmaLinux 8.7 (Stone Smilodon)",
+        "4.18.0-425.10.1.el8_7.x86_64",
+        false,
+    ),
+    (
+        "Rocky Linux 8.10 (Green Obsidian)",
+        "4.18.0-553.el8_10.x86_64",
+        false,
+    ),
+];
+
+/// The tree of RHEL 8.10 with what differs.
+fn el_8((distribution, release, of_its_own): (&str, &str, bool)) -> String {
+    let mut text = text("rhel-8")
+        .replace("Red Hat Enterprise Linux 8.10 (Ootpa)", distribution)
+        .replace("4.18.0-553.el8_10.x86_64", release);
+    if of_its_own {
+        let merged = "kernel/net/netfilter/nf_conntrack.ko.xz: \n";
+        let of_its_own = "kernel/net/ipv4/netfilter/nf_conntrack_ipv4.ko.xz: kernel/net/netfilter/nf_conntrack.ko.xz\n";
+        text = text.replacen(merged, &format!("{merged}{of_its_own}"), 1);
+        assert!(text.contains("nf_conntrack_ipv4"));
+    }
+    if release.contains("el8_1.") || release.contains("el8_3.") {
+        let lines = text.lines().filter(|line| !line.contains("ip_vs_mh.ko"));
+        text = lines.map(|line| format!("{line}\n")).collect();
+    }
+    text
+}
+
+/// kube-proxy judged by the release, and asked for a module that RHEL 8.3 no longer has: kubernetes #97052.
+#[test]
+fn connection_tracking_of_rhel_8_is_what_its_files_show() {
+    for system in EL_8 {
+        let (_tree, root) = unpack_text(&el_8(system));
+        let facts = Facts::gather(&root, &mut NoPrograms);
+        assert_eq!(facts.kernel, system.1);
+        let report = check(&facts, &Needs::default());
+        let blocking: Vec<&str> = report
+            .of(Severity::Blocks)
+            .map(|finding| finding.rule.id)
+            .collect();
+        assert_eq!(blocking, ["ip_vs", "ip_forward"], "{system:?}");
+        let of_1_8 = Needs {
+            profile: Profile::Kube18,
+            ..Needs::default()
+        };
+        let page = check(&facts, &of_1_8).page(false).to_string();
+        let loads = format!(
+            "modprobe -a ip_vs ip_vs_rr ip_vs_sh ip_vs_wrr{}\n",
+            if system.2 { " nf_conntrack_ipv4" } else { "" }
+        );
+        assert!(page.contains(&loads), "{system:?}: {page}");
+    }
+}
+
+/// Without lists of modules the release is all there is.
+#[test]
+fn connection_tracking_where_no_file_tells() {
+    let of_1_8 = Needs {
+        profile: Profile::Kube18,
+        ..Needs::default()
+    };
+    let missing = |release: &str| {
+        let text = format!("=== /proc/sys/kernel/osrelease\n{release}\n=== /proc/modules\n");
+        let (_tree, root) = unpack_text(&text);
+        let facts = Facts::gather(&root, &mut NoPrograms);
+        let report = check(&facts, &of_1_8);
+        let ids: Vec<&str> = report
+            .findings
+            .iter()
+            .map(|finding| finding.rule.id)
+            .collect();
+        assert!(!ids.contains(&"nf_conntrack"), "it may be there: {ids:?}");
+        report.page(false).to_string()
+    };
+    for (release, module) in [
+        ("3.10.0-1160.el7.x86_64", "nf_conntrack_ipv4"),
+        ("4.15.0-213-generic", "nf_conntrack_ipv4"),
+        ("4.18.0-553.el8_10.x86_64", "nf_conntrack"),
+        ("5.15.0-91-generic", "nf_conntrack"),
+    ] {
+        let page = missing(release);
+        assert!(page.contains(&format!(" {module}]")), "{release}: {page}");
+    }
+}
+
+/// RHEL 7 has it in its 3.10; kernels that show IPVS without it do not.
+#[test]
+fn conn_reuse_mode_where_the_kernel_has_it() {
+    let asks = |release: &str, of_ipvs: &[&str]| {
+        let mut text = format!("=== /proc/sys/kernel/osrelease\n{release}\n");
+        for name in of_ipvs {
+            text += &format!("=== /proc/sys/net/ipv4/vs/{name}\n1\n");
+        }
+        let (_tree, root) = unpack_text(&text);
+        let facts = Facts::gather(&root, &mut NoPrograms);
+        let mut steps = steps_at_start(&facts, &Needs::default()).into_iter();
+        steps.any(|(step, _)| step.to_string().contains("conn_reuse_mode"))
+    };
+    assert!(asks(
+        "3.10.0-1160.el7.x86_64",
+        &["conntrack", "conn_reuse_mode"]
+    ));
+    assert!(!asks("3.10.0-1160.el7.x86_64", &["conntrack"]));
+    assert!(!asks("5.4.0", &["conntrack"]));
+    assert!(asks("5.4.0", &[]), "IPVS is not loaded yet");
+    assert!(!asks("3.10.0", &[]), "likewise");
+    assert!(!asks("5.15.0", &["conntrack", "conn_reuse_mode"]));
 }
 
 #[test]
@@ -117,6 +245,14 @@ fn what_the_kernel_answers_is_told() {
     );
     facts.ipvs = Attempt::NoScheduler("no".to_owned());
     assert_eq!(findings(&facts), ["ipvs: modprobe ip_vs_rr"]);
+    let module = facts.modules.get_mut("ip_vs_rr").unwrap();
+    module.state = ModuleState::Absent;
+    assert!(
+        findings(&facts)
+            .iter()
+            .all(|line| !line.contains("modprobe"))
+    );
+    facts.modules = Facts::gather(&root, &mut NoPrograms).modules;
     facts.ipvs = Attempt::NotPermitted("EPERM".to_owned());
     assert!(findings(&facts)[0].contains("outside of user namespaces"));
 }
@@ -137,6 +273,17 @@ fn many_servers_on_many_cpus() {
     facts
         .sysctls
         .insert("net.ipv4.vs.run_estimation", Some("0".to_owned()));
+    assert!(!has(&facts, "estimators"));
+    facts.sysctls.insert("net.ipv4.vs.run_estimation", None);
+    facts
+        .sysctls
+        .insert("net.ipv4.vs.est_nice", Some("0".to_owned()));
+    assert!(!has(&facts, "estimators"), "threads, whatever the release");
+    for value in facts.sysctls.values_mut() {
+        *value = None;
+    }
+    assert!(has(&facts, "estimators"), "only the release is left");
+    facts.kernel = "6.2.0".to_owned();
     assert!(!has(&facts, "estimators"));
     assert!(!has(&facts, "set-size"));
     facts.servers = (70_000, 0);
@@ -164,7 +311,8 @@ fn mended_once_nothing_is_left() {
 
 #[test]
 fn systems_before_systemd_get_a_script() {
-    let (_tree, root) = unpack("centos-7");
+    let (tree, root) = unpack("centos-7");
+    fs::remove_dir_all(tree.path().join("etc/modules-load.d")).unwrap();
     let needs = Needs::default();
     let facts = Facts::gather(&root, &mut NoPrograms);
     let steps = steps(&root, &facts, &needs, &check(&facts, &needs));
