@@ -12,12 +12,23 @@ use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use crate::connection::Connection;
 use crate::error::{Cause, Error};
 use crate::ipvs::malformed;
-use crate::links::{Binding, LinkIndex, Links, TABLE_LOCAL, family_of, ip, write};
+use crate::rtnetlink::{LinkIndex, TABLE_LOCAL, family_of, ip, open, write};
 
 /// `struct ifaddrmsg`.
 const ADDRESS_HEADER: usize = 8;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
+
+/// A change of what a link answers for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Binding {
+    /// The address on the link, as /32 or /128. `EEXIST` if it is there, `EADDRNOTAVAIL` if it is not.
+    Address(IpAddr),
+    /// A `local` route to the address by the link, with the source that this machine's own connections take. For
+    /// IPv6 the link must be up (`ENETDOWN`); IPv4 routes go when it goes down, and with the last IPv4
+    /// address of the link. Replaces the one that is there; `ESRCH` if it is to go and is not there.
+    Route(IpAddr, Option<IpAddr>),
+}
 
 /// Where the kernel keeps what is bound to a link.
 #[derive(Debug, Clone, Copy)]
@@ -88,7 +99,7 @@ impl Table {
     }
 }
 
-/// Reads what is bound to a link as [`Links::bindings`] does, in small steps on a socket of its own, so that others are
+/// Reads what is bound to a link as [`Links::bindings`](crate::Links::bindings) does, in small steps on a socket of its own, so that others are
 /// bound meanwhile. What comes or goes while it reads may be among them or not.
 ///
 /// ```no_run
@@ -111,10 +122,10 @@ impl BindingReader {
     /// Opens a socket in this thread's network namespace.
     ///
     /// # Errors
-    /// As [`Links::open`].
+    /// As [`Links::open`](crate::Links::open).
     pub fn open() -> Result<Self, Error> {
         Ok(Self {
-            connection: Links::open()?.connection,
+            connection: open(None)?,
             left: &Table::ALL,
             begun: false,
         })

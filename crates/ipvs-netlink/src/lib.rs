@@ -22,16 +22,18 @@ mod namespace;
 #[cfg(feature = "tokio")]
 mod on_thread;
 mod reader;
+mod rtnetlink;
 mod transport;
 
-pub use bindings::BindingReader;
+pub use bindings::{Binding, BindingReader};
 pub use connection::Outcome;
 pub use conntrack::Conntrack;
 pub use error::{Cause, Error, KernelError};
 pub use ipsets::{IpSetReader, IpSets, SetChunk};
 pub use ipvs::Ipvs;
-pub use links::{Binding, Link, LinkIndex, Links};
+pub use links::{Link, Links};
 pub use namespace::NetworkNamespace;
 #[cfg(feature = "tokio")]
 pub use on_thread::OnThread;
 pub use reader::{IpvsReader, ObservedVirtualServer, Slice};
+pub use rtnetlink::LinkIndex;

@@ -1,30 +1,24 @@
 use std::net::IpAddr;
 
-use netlink_packet_core::{Emitable as _, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, Parseable as _};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, Parseable as _};
 use netlink_packet_route::address::{
     AddressAttribute, AddressFlags, AddressHeader, AddressMessage,
 };
 use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
 use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType,
+    RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
-use netlink_sys::protocols::NETLINK_ROUTE;
 
-use crate::bindings::{Table, local_address};
-use crate::connection::{Connection, Head, Outcome};
+use crate::bindings::{Binding, Table, local_address};
+use crate::connection::{Connection, Outcome};
 use crate::error::{Cause, Error};
 use crate::ipvs::malformed;
 use crate::namespace::NetworkNamespace;
+use crate::rtnetlink::{LinkIndex, TABLE_LOCAL, family_of, ip, open, write};
 
-/// `RT_TABLE_LOCAL`.
-pub(crate) const TABLE_LOCAL: u8 = 255;
 /// `RT_TABLE_MAIN`.
 const TABLE_MAIN: u8 = 254;
-
-/// Index of a link in its network namespace.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct LinkIndex(pub u32);
 
 /// A link as it is found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,17 +27,6 @@ pub struct Link {
     pub index: LinkIndex,
     /// Whether it is up.
     pub up: bool,
-}
-
-/// A change of what a link answers for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Binding {
-    /// The address on the link, as /32 or /128. `EEXIST` if it is there, `EADDRNOTAVAIL` if it is not.
-    Address(IpAddr),
-    /// A `local` route to the address by the link, with the source that this machine's own connections take. For
-    /// IPv6 the link must be up (`ENETDOWN`); IPv4 routes go when it goes down, and with the last IPv4
-    /// address of the link. Replaces the one that is there; `ESRCH` if it is to go and is not there.
-    Route(IpAddr, Option<IpAddr>),
 }
 
 /// Links, addresses and routes of the network namespace of the thread that opened it.
@@ -59,7 +42,7 @@ pub enum Binding {
 /// ```
 #[derive(Debug)]
 pub struct Links {
-    pub(crate) connection: Connection,
+    connection: Connection,
 }
 
 impl Links {
@@ -80,8 +63,7 @@ impl Links {
     }
 
     fn open_at(namespace: Option<&NetworkNamespace>) -> Result<Self, Error> {
-        let connection = Connection::open(NETLINK_ROUTE, namespace)
-            .map_err(|cause| Error::new("open rtnetlink", cause))?;
+        let connection = open(namespace)?;
         Ok(Self { connection })
     }
 
@@ -286,23 +268,6 @@ impl Links {
     }
 }
 
-pub(crate) fn write(message: &RouteNetlinkMessage, flags: u16, out: &mut Vec<u8>) -> Head {
-    let start = out.len();
-    out.resize(start.saturating_add(message.buffer_len()), 0);
-    message.emit(out.get_mut(start..).unwrap_or_default());
-    Head {
-        kind: message.message_type(),
-        flags,
-    }
-}
-
-pub(crate) const fn family_of(address: IpAddr) -> (AddressFamily, u8) {
-    match address {
-        IpAddr::V4(_) => (AddressFamily::Inet, 32),
-        IpAddr::V6(_) => (AddressFamily::Inet6, 128),
-    }
-}
-
 fn address_message(link: LinkIndex, address: IpAddr) -> AddressMessage {
     let mut message = AddressMessage::default();
     (message.header.family, message.header.prefix_len) = family_of(address);
@@ -351,13 +316,5 @@ fn gateways_of(attributes: &[RouteAttribute], found: &mut Vec<IpAddr>) {
             }
             _ => {}
         }
-    }
-}
-
-pub(crate) const fn ip(address: &RouteAddress) -> Option<IpAddr> {
-    match address {
-        RouteAddress::Inet(v4) => Some(IpAddr::V4(*v4)),
-        RouteAddress::Inet6(v6) => Some(IpAddr::V6(*v6)),
-        _ => None,
     }
 }
