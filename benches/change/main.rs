@@ -7,7 +7,7 @@ use std::time::Duration;
 use benches::{Size, timed};
 use clap::Parser as _;
 use ipvs_model::input::{Change, EndpointSlice, Manifest, ObjectName, Service};
-use ipvs_model::{Config, Known, Model, Plan};
+use ipvs_model::{Config, Known, Model, Operation};
 use serde_json::json;
 
 /// Small events are measured so often; the least time counts.
@@ -73,9 +73,10 @@ impl Node {
         });
         let mut made = None;
         let compiled = allocation_counter::measure(|| {
-            let (mut plan, took) = timed(|| model.plan_everything(known));
-            plan.operations.shrink_to_fit();
-            made = Some((plan, took));
+            let (plan, took) = timed(|| model.plan_everything(known));
+            let mut operations: Vec<Operation> = plan.into_iter().collect();
+            operations.shrink_to_fit();
+            made = Some((operations, took));
         });
         if let Some((plan, took)) = made {
             // The list of changes is freed as well; the objects have moved into the model.
@@ -99,7 +100,7 @@ impl Node {
             });
             least = least.min(took);
             operations = plan.len();
-            self.apply(&plan);
+            self.apply(plan.operations());
         }
         self.print(event, least, operations);
     }
@@ -122,9 +123,8 @@ impl Node {
         assert_eq!((operations, allocations), (0, 0), "it costs no memory");
     }
 
-    fn apply(&mut self, plan: &Plan) {
-        plan.operations
-            .iter()
+    fn apply(&mut self, plan: &[Operation]) {
+        plan.iter()
             .for_each(|operation| self.known.applied(operation));
         self.model.share(plan, &mut self.known);
     }
@@ -141,8 +141,8 @@ impl Node {
 }
 
 /// What would be freed with a plan.
-fn held_by(plan: &Plan) -> i64 {
-    let copied = allocation_counter::measure(|| std::mem::forget(plan.clone()));
+fn held_by(plan: &[Operation]) -> i64 {
+    let copied = allocation_counter::measure(|| std::mem::forget(plan.to_vec()));
     copied.bytes_current
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use ipvs_codec::Request;
-use ipvs_model::{Operation, Plan};
+use ipvs_model::Operation;
 use ipvs_netfilter::ipset;
 use netlink_sys::{Socket, SocketAddr, protocols};
 
@@ -34,12 +34,12 @@ pub(crate) struct Floor {
 
 impl Floor {
     /// Encodes what a plan does by netlink. The operations of a first load change protocol only a few times.
-    pub(crate) fn of(plan: &Plan, ipvs_family: u16, link: u32) -> Result<Self> {
+    pub(crate) fn of(plan: &[Operation], ipvs_family: u16, link: u32) -> Result<Self> {
         let mut floor = Self {
             streams: Vec::new(),
             messages: 0,
         };
-        for operation in &plan.operations {
+        for operation in plan {
             let mut payload = Vec::new();
             let (protocol, kind, flags) = match operation {
                 Operation::AddVirtualServer { service } => {

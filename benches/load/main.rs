@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use benches::{Size, peak_bytes, timed};
 use clap::Parser as _;
 use ipvs_codec::Family;
-use ipvs_model::{Config, Known, Model, Phase, Plan};
+use ipvs_model::{Config, Known, Model, Operation, Phase};
 use ipvs_netlink::{Ipvs, Links};
 use ipvs_proxier::{DataPlane as _, IptablesBackend, Linux, Manifests};
 use ipvs_test_support::NetNs;
@@ -48,15 +48,8 @@ fn main() -> Result<()> {
         model.plan_everything(&Known::default())
     });
     let (skeleton, load): (Vec<_>, Vec<_>) = plan
-        .operations
         .into_iter()
         .partition(|operation| operation.phase() == Phase::Skeleton);
-    let (skeleton, load) = (
-        Plan {
-            operations: skeleton,
-        },
-        Plan { operations: load },
-    );
 
     let mut ours = Duration::MAX;
     let mut best_floor = Duration::MAX;
@@ -67,7 +60,7 @@ fn main() -> Result<()> {
             &format!("ours-{repetition}"),
             &skeleton,
             |plane| {
-                let (outcomes, took) = timed(|| plane.apply(&load.operations));
+                let (outcomes, took) = timed(|| plane.apply(&load));
                 let failed = outcomes.into_iter().filter_map(Result::err).next();
                 failed.map_or(Ok(took), |error| Err(error.into()))
             },
@@ -104,14 +97,14 @@ fn main() -> Result<()> {
 /// Makes link, sets and rules in a fresh namespace, and measures there.
 fn in_namespace(
     name: &str,
-    skeleton: &Plan,
+    skeleton: &[Operation],
     measure: impl FnOnce(&mut Linux) -> Result<Duration> + Send,
 ) -> Result<Duration> {
     let namespace = NetNs::new(name)?;
     let measured = namespace.run(|| {
         let mut plane = Linux::open(IptablesBackend::Auto)?;
         plane
-            .apply(&skeleton.operations)
+            .apply(skeleton)
             .into_iter()
             .collect::<Result<(), _>>()?;
         // Processes that wrote the rules may still be on their way out.

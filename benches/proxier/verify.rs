@@ -37,7 +37,7 @@ pub(crate) fn left(options: &Options, counts: &[u32]) -> Result<Vec<Operation>> 
     let mut linux = Linux::open(IptablesBackend::Auto)?;
     let mut model = model(options, counts, &mut linux)?;
     let known = linux.observe(&model.config().families.clone())?;
-    Ok(model.plan_everything(&known).operations)
+    Ok(model.plan_everything(&known).into_iter().collect())
 }
 
 /// The parts of a verification that finds nothing, the longest first: a change that comes waits for one of them.

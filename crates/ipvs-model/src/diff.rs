@@ -9,11 +9,11 @@ use ipnet::IpNet;
 use ipvs_codec::{Destination, Family, ServiceKey};
 use ipvs_netfilter::iptables::{Ruleset, SavedRules, Table};
 
-use crate::config::{Config, Foreign, VipBinding};
+use crate::config::{Config, VipBinding};
 use crate::desired::{Desired, Key, Urgency};
 use crate::known::Known;
 use crate::ownership::{entries_that_list, entry_that_names, may_remove, may_unbind};
-use crate::plan::{Operation, Phase, Plan};
+use crate::plan::{Operation, Plan, PlanBuilder};
 use crate::rules::{OUT_FILTER, ruleset};
 use crate::sets::{KubeSet, Member};
 use crate::state::VirtualServer;
@@ -33,23 +33,27 @@ impl Diff<'_> {
     pub(crate) fn keys(&self, mut keys: Vec<Key>) -> Plan {
         keys.sort_unstable();
         keys.dedup();
-        let mut operations = Vec::new();
-        self.compare(&keys, &mut operations);
-        self.order(operations)
+        let mut plan = self.builder();
+        self.compare(&keys, &mut plan);
+        plan.build()
     }
 
-    fn compare(&self, keys: &[Key], operations: &mut Vec<Operation>) {
+    const fn builder(&self) -> PlanBuilder<'_> {
+        PlanBuilder::new(self.config.vip_binding, self.desired)
+    }
+
+    fn compare(&self, keys: &[Key], plan: &mut PlanBuilder<'_>) {
         for key in keys {
             match key {
                 Key::Rules(_) => {}
-                Key::Member(member) => self.member(member, operations),
-                Key::VirtualServer(key) => self.virtual_server(key, operations),
-                Key::Vip(address) => self.vip(*address, operations),
+                Key::Member(member) => self.member(member, plan),
+                Key::VirtualServer(key) => self.virtual_server(key, plan),
+                Key::Vip(address) => self.vip(*address, plan),
             }
         }
         for family in &self.config.families {
             if keys.contains(&Key::Rules(*family)) {
-                self.rules(*family, operations);
+                self.rules(*family, plan);
             }
         }
     }
@@ -85,29 +89,29 @@ impl Diff<'_> {
 
     /// The plan for the link, the sets, the rules and some keys.
     fn skeleton_and(&self, keys: &[Key]) -> Plan {
-        let mut operations = Vec::new();
+        let mut plan = self.builder();
         // Routes need the link up; addresses do not, and kube-proxy leaves it down.
-        let up = self.by_route();
+        let up = self.config.vip_binding == VipBinding::Route;
         if self.known.link.is_none_or(|is_up| up && !is_up) {
-            operations.push(Operation::EnsureLink { up });
+            plan.push(Operation::EnsureLink { up });
         }
         for family in &self.config.families {
             let missing = KubeSet::ALL
                 .into_iter()
                 .filter(|set| !self.known.sets.contains_key(&(*set, *family)));
-            operations.extend(missing.map(|set| Operation::CreateSet {
+            plan.extend(missing.map(|set| Operation::CreateSet {
                 set,
                 family: *family,
                 spec: set.spec(*family),
             }));
         }
         // At start there are many: the room for them is taken once.
-        operations.reserve(keys.iter().map(|key| self.most_operations(key)).sum());
-        self.compare(keys, &mut operations);
+        plan.reserve(keys.iter().map(|key| self.most_operations(key)).sum());
+        self.compare(keys, &mut plan);
         for family in &self.config.families {
-            self.rules(*family, &mut operations);
+            self.rules(*family, &mut plan);
         }
-        self.order(operations)
+        plan.build()
     }
 
     fn most_operations(&self, key: &Key) -> usize {
@@ -149,29 +153,6 @@ impl Diff<'_> {
         keys
     }
 
-    /// Phases in order; within the servers coming in, the API server and DNS first.
-    fn order(&self, mut operations: Vec<Operation>) -> Plan {
-        self.bind_routes_again(&mut operations);
-        // Operations on one virtual server stand together: its owner is looked up once.
-        let mut last = (None, 0);
-        operations.sort_by_cached_key(|operation| match operation {
-            // A link that loses its last IPv4 address loses its routes: addresses leave before routes come.
-            Operation::UnbindVip { vip } if self.by_route() && !vip.is_route() => {
-                (Phase::VipsIn, 0)
-            }
-            Operation::BindVip { .. } => (Phase::VipsIn, 1),
-            _ if operation.phase() == Phase::ServersIn => {
-                let key = serves(operation);
-                if last.0 != key {
-                    last = (key, key.map_or(0, |key| self.desired.urgency(&key) as u8));
-                }
-                (Phase::ServersIn, last.1)
-            }
-            _ => (operation.phase(), 0),
-        });
-        Plan { operations }
-    }
-
     /// Where this node begins: schedulers go through real servers in the order in which they came.
     fn staggered<'b>(
         &self,
@@ -189,37 +170,9 @@ impl Diff<'_> {
         real_servers.split_at(first)
     }
 
-    const fn by_route(&self) -> bool {
-        matches!(self.config.vip_binding, VipBinding::Route)
-    }
-
-    /// Where the last IPv4 address is going to leave the link, every IPv4 route must be made again. Only after a change
-    /// of the binding, or of the link by others; O(VIPs) then.
-    fn bind_routes_again(&self, operations: &mut Vec<Operation>) {
-        let leaves = |operation: &Operation| match operation {
-            Operation::UnbindVip { vip } => !vip.is_route() && vip.address().is_ipv4(),
-            _ => false,
-        };
-        if !self.by_route() || !operations.iter().any(leaves) {
-            return;
-        }
-        let bound_now: BTreeSet<IpAddr> = operations
-            .iter()
-            .filter_map(|operation| match operation {
-                Operation::BindVip { vip } => Some(vip.address()),
-                _ => None,
-            })
-            .collect();
-        let again = self
-            .desired
-            .vips()
-            .filter(|vip| vip.address().is_ipv4() && !bound_now.contains(&vip.address()));
-        operations.extend(again.map(|vip| Operation::BindVip { vip }));
-    }
-
     /// Rules come before and leave after what they are for: where a set is going to be empty, its rules stay until
     /// then. O(operations).
-    fn rules(&self, family: Family, operations: &mut Vec<Operation>) {
+    fn rules(&self, family: Family, plan: &mut PlanBuilder<'_>) {
         let Some(rules) = self.rules.get(&family) else {
             return;
         };
@@ -228,7 +181,8 @@ impl Diff<'_> {
         if rules.is_in(saved) {
             return;
         }
-        let leaving: Vec<KubeSet> = operations
+        let leaving: Vec<KubeSet> = plan
+            .operations()
             .iter()
             .filter_map(|operation| match operation {
                 Operation::RemoveMember { member } if member.family == family => Some(member.set),
@@ -240,7 +194,7 @@ impl Diff<'_> {
         let mut first = ruleset(family, self.config, self.pod_cidrs, filled, out_filters);
         first.keep(saved, Table::Filter, OUT_FILTER);
         let mut write = |rules: &Ruleset, saved: &SavedRules, last| {
-            operations.push(Operation::WriteRules {
+            plan.push(Operation::WriteRules {
                 family,
                 rules: Box::new(rules.clone()),
                 restore: rules.restore_text(saved),
@@ -257,18 +211,18 @@ impl Diff<'_> {
         }
     }
 
-    fn member(&self, member: &Member, operations: &mut Vec<Operation>) {
+    fn member(&self, member: &Member, plan: &mut PlanBuilder<'_>) {
         match (
             self.desired.has_member(member),
             self.known.has_member(member),
         ) {
-            (true, false) => operations.push(Operation::AddMember { member: *member }),
-            (false, true) => operations.push(Operation::RemoveMember { member: *member }),
+            (true, false) => plan.push(Operation::AddMember { member: *member }),
+            (false, true) => plan.push(Operation::RemoveMember { member: *member }),
             _ => {}
         }
     }
 
-    fn vip(&self, address: IpAddr, operations: &mut Vec<Operation>) {
+    fn vip(&self, address: IpAddr, plan: &mut PlanBuilder<'_>) {
         let wanted = self.desired.vip(address);
         let bound = self
             .known
@@ -277,27 +231,27 @@ impl Diff<'_> {
             .map(Vec::as_slice)
             .unwrap_or_default();
         if let Some(vip) = wanted.filter(|vip| !bound.contains(vip)) {
-            operations.push(Operation::BindVip { vip });
+            plan.push(Operation::BindVip { vip });
         }
         let leaves = wanted.is_some() || may_unbind(address, self.config, self.known);
         let leaving = bound.iter().filter(|vip| leaves && Some(**vip) != wanted);
-        operations.extend(leaving.map(|vip| Operation::UnbindVip { vip: *vip }));
+        plan.extend(leaving.map(|vip| Operation::UnbindVip { vip: *vip }));
     }
 
-    fn virtual_server(&self, key: &ServiceKey, operations: &mut Vec<Operation>) {
+    fn virtual_server(&self, key: &ServiceKey, plan: &mut PlanBuilder<'_>) {
         let known = self.known.virtual_servers.get(key);
         match (self.desired.virtual_server(key), known) {
             (Some(wanted), Some(known)) if Arc::ptr_eq(wanted, known) => {}
             (Some(wanted), Some(known)) => {
                 if !wanted.service.same_config(&known.service) {
-                    operations.push(Operation::SetVirtualServer {
+                    plan.push(Operation::SetVirtualServer {
                         service: wanted.service,
                     });
                 }
-                real_servers(wanted, known, operations);
+                real_servers(wanted, known, plan);
             }
             (Some(wanted), None) => {
-                operations.push(Operation::AddVirtualServer {
+                plan.push(Operation::AddVirtualServer {
                     service: wanted.service,
                 });
                 let add = |rs: &_| Operation::AddRealServer {
@@ -305,10 +259,10 @@ impl Diff<'_> {
                     real_server: *rs,
                 };
                 let (late, early) = self.staggered(key, wanted.real_servers());
-                operations.extend(early.iter().chain(late).map(add));
+                plan.extend(early.iter().chain(late).map(add));
             }
             (None, Some(_)) if may_remove(key, self.config, self.known) => {
-                operations.push(Operation::RemoveVirtualServer {
+                plan.push(Operation::RemoveVirtualServer {
                     virtual_server: *key,
                 });
             }
@@ -317,29 +271,17 @@ impl Diff<'_> {
     }
 }
 
-/// The virtual server that an operation brings in, or brings real servers to.
-const fn serves(operation: &Operation) -> Option<ServiceKey> {
-    match operation {
-        Operation::AddVirtualServer { service } | Operation::SetVirtualServer { service } => {
-            Some(service.key)
-        }
-        Operation::AddRealServer { virtual_server, .. }
-        | Operation::SetRealServer { virtual_server, .. } => Some(*virtual_server),
-        _ => None,
-    }
-}
-
-fn real_servers(wanted: &VirtualServer, known: &VirtualServer, operations: &mut Vec<Operation>) {
+fn real_servers(wanted: &VirtualServer, known: &VirtualServer, plan: &mut PlanBuilder<'_>) {
     let virtual_server = wanted.service.key;
     for real_server in wanted.real_servers() {
         match known.real_server(real_server.addr) {
             Some(there) if there == real_server => {}
             // One that was drained comes back: its connections live on.
-            Some(_) => operations.push(Operation::SetRealServer {
+            Some(_) => plan.push(Operation::SetRealServer {
                 virtual_server,
                 real_server: *real_server,
             }),
-            None => operations.push(Operation::AddRealServer {
+            None => plan.push(Operation::AddRealServer {
                 virtual_server,
                 real_server: *real_server,
             }),
@@ -351,7 +293,7 @@ fn real_servers(wanted: &VirtualServer, known: &VirtualServer, operations: &mut 
         .filter(|rs| wanted.real_server(rs.addr).is_none())
     {
         if !wanted.drains() {
-            operations.push(Operation::RemoveRealServer {
+            plan.push(Operation::RemoveRealServer {
                 virtual_server,
                 address: leaving.addr,
             });
@@ -360,51 +302,10 @@ fn real_servers(wanted: &VirtualServer, known: &VirtualServer, operations: &mut 
                 weight: 0,
                 ..*leaving
             };
-            operations.push(Operation::DrainRealServer {
+            plan.push(Operation::DrainRealServer {
                 virtual_server,
                 real_server,
             });
         }
     }
-}
-
-/// The plan that removes everything that is ours, and every virtual server, as kube-proxy's `--cleanup` does, but for those
-/// that the configuration keeps. Sets and chains go by their names. O(everything).
-pub(crate) fn clean_up(config: &Config, known: &Known) -> Plan {
-    let mut operations = Vec::new();
-    for (family, saved) in &known.rules {
-        if let Some(restore) =
-            ruleset(*family, config, &[], |_| true, std::iter::empty()).removal_text(saved)
-        {
-            operations.push(Operation::RemoveRules {
-                family: *family,
-                restore,
-            });
-        }
-    }
-    let mut sets: Vec<_> = known.sets.keys().copied().collect();
-    sets.sort_unstable();
-    for (set, family) in sets {
-        operations.push(Operation::DestroySet {
-            set,
-            family,
-            spec: set.spec(family),
-        });
-    }
-    if config.foreign == Foreign::Remove && config.exclude_cidrs.is_empty() {
-        if !known.virtual_servers.is_empty() {
-            operations.push(Operation::FlushVirtualServers);
-        }
-    } else {
-        let keys = known.virtual_servers.keys();
-        let ours = keys.filter(|key| may_remove(key, config, known));
-        let mut ours: Vec<ServiceKey> = ours.copied().collect();
-        ours.sort_unstable();
-        let remove = |virtual_server| Operation::RemoveVirtualServer { virtual_server };
-        operations.extend(ours.into_iter().map(remove));
-    }
-    if known.link.is_some() {
-        operations.push(Operation::DeleteLink);
-    }
-    Plan { operations }
 }

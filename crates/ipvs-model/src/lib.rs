@@ -28,7 +28,7 @@ pub use explain::{Because, Candidate, Explanation, NoSubject, Reason, Subject, V
 pub use known::Known;
 pub use model::Model;
 pub use ownership::{entries_that_list, entry_that_names};
-pub use plan::{Operation, Phase, Plan};
+pub use plan::{Executed, Execution, HeldBack, Operation, OutcomesDiffer, Phase, Plan};
 pub use problem::{Problem, Protected};
 pub use sets::{KubeSet, Member};
 pub use state::{HealthCheck, Vip, VirtualServer, WithoutLocal};

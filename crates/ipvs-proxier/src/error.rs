@@ -1,4 +1,4 @@
-use ipvs_model::Operation;
+use ipvs_model::{Operation, OutcomesDiffer};
 use ipvs_netlink::Cause;
 
 /// Why the data plane failed.
@@ -27,6 +27,9 @@ pub enum PlaneError {
         /// What was tried and why it did not work.
         tried: String,
     },
+    /// The data plane did not say what became of each operation.
+    #[error(transparent)]
+    Outcomes(#[from] OutcomesDiffer),
     /// A set of one of our names is of another type.
     #[error("set {name} is of type {found}, not {wanted}: destroy it with `ipset destroy {name}`")]
     SetType {

@@ -6,7 +6,6 @@ mod error;
 mod health;
 #[cfg(feature = "health")]
 mod health_server;
-mod held_back;
 mod linux;
 #[cfg(feature = "health")]
 mod metrics;

@@ -7,13 +7,12 @@ use std::time::Instant;
 
 use ipvs_codec::{Family, Protocol, Scheduler, ServiceKey};
 use ipvs_model::input::Change;
-use ipvs_model::{Desired, Key, Known, Model, Operation, Phase, Plan};
+use ipvs_model::{Desired, Executed, HeldBack, Key, Known, Model, Operation, Plan};
 use ipvs_netfilter::conntrack::Flow;
 use tracing::{debug, info, warn};
 
 use crate::dataplane::{DataPlane, Progress};
 use crate::error::{Failure, PlaneError};
-use crate::held_back::HeldBack;
 use crate::observation::{Observation, PAUSE};
 use crate::report::Report;
 use crate::told::Told;
@@ -348,35 +347,26 @@ impl<P: DataPlane> Proxier<P> {
         report
     }
 
-    /// In three stages: rules and members; what they guard; rules and members that nothing needs any more. What failed of
-    /// one holds back what would be wrong without. O(plan).
+    /// Carries out a plan; `held` has what earlier plans of the same start could not do. O(plan).
     fn carry_out(&mut self, plan: Plan, known: &mut Known, held: &mut HeldBack) -> Report {
-        let mut operations = plan.operations;
-        let mut outcomes = Vec::with_capacity(operations.len());
-        let mut failures = Vec::new();
-        let mut start = 0;
-        for end in [Some(Phase::ServersIn), Some(Phase::MembersOut), None] {
-            let is_before = |operation: &Operation| end.is_none_or(|end| operation.phase() < end);
-            if !held.is_empty() {
-                let mut at = 0_usize;
-                operations.retain(|operation| {
-                    at = at.saturating_add(1);
-                    let stays = at <= start || !is_before(operation) || !held.covers(operation);
-                    if !stays {
-                        self.undone.extend(operation.key());
-                    }
-                    stays
-                });
-            }
-            let end = operations.partition_point(is_before);
-            let stage = operations.get(start..end).unwrap_or_default();
-            let new = self.plane.apply(stage);
-            held.note(stage, &new, known);
-            outcomes.extend(new);
-            start = end;
+        let mut execution = plan.execute(std::mem::take(held));
+        let mut differ = None;
+        while let Some(stage) = execution.next_stage() {
+            let outcomes = self.plane.apply(stage);
+            differ = execution.done(outcomes, known).err().or(differ);
         }
+        let Executed {
+            tried,
+            outcomes,
+            unaccounted,
+            undone,
+            held: still_held,
+        } = execution.finish();
+        *held = still_held;
+        self.undone.extend(undone);
         let all = outcomes.iter().all(Result::is_ok);
-        for (operation, outcome) in operations.iter().zip(outcomes) {
+        let mut failures = Vec::new();
+        for (operation, outcome) in tried.iter().zip(outcomes) {
             match outcome {
                 Ok(()) => {
                     debug!("{operation}");
@@ -388,16 +378,20 @@ impl<P: DataPlane> Proxier<P> {
                     self.note_drain(operation);
                     self.flows_due.extend(changed_udp(operation));
                 }
-                Err(error) => {
-                    self.undone.extend(operation.key());
-                    failures.push(Failure {
-                        operation: operation.clone(),
-                        error,
-                    });
-                }
+                Err(error) => failures.push(Failure {
+                    operation: operation.clone(),
+                    error,
+                }),
             }
         }
-        Report::new(Plan { operations }, failures)
+        if let Some(differ) = differ {
+            let lost = unaccounted.into_iter().map(|operation| Failure {
+                operation,
+                error: Box::new(differ.into()),
+            });
+            failures.extend(lost);
+        }
+        Report::new(tried, failures)
     }
 
     /// Keeps what was learned for the next plan.

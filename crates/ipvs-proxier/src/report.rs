@@ -30,7 +30,7 @@ impl Report {
     #[must_use]
     pub fn counts(&self) -> BTreeMap<&'static str, usize> {
         let mut counts = self.before.clone();
-        for operation in &self.plan.operations {
+        for operation in &self.plan {
             *counts.entry(operation.kind()).or_default() += 1_usize;
         }
         counts
@@ -47,7 +47,7 @@ impl Report {
 
     /// Takes in what came next, all of it.
     pub(crate) fn append(&mut self, next: Self) {
-        self.plan.operations.extend(next.plan.operations);
+        self.plan.append(next.plan);
         self.failures.extend(next.failures);
     }
 

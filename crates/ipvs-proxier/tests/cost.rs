@@ -79,7 +79,7 @@ fn one_endpoint_of_10000_services_costs_at_most_three_messages_and_no_read() {
     assert!(report.failures.is_empty());
     let texts: Vec<String> = report
         .plan
-        .operations
+        .operations()
         .iter()
         .map(ToString::to_string)
         .collect();
@@ -152,7 +152,7 @@ fn what_everything_waits_for_is_whole_before_the_rest_begins() {
     assert!(report.failures.is_empty());
     let lines: Vec<String> = report
         .plan
-        .operations
+        .operations()
         .iter()
         .map(ToString::to_string)
         .collect();

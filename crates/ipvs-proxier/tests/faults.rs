@@ -231,7 +231,7 @@ proptest! {
             prop_assert!(drained.failures.is_empty(), "{:?}", drained.failures);
         }
         // The first was enough for all but what the other fault hid.
-        prop_assert!(last.operations.len() <= 2, "still\n{}", last);
+        prop_assert!(last.len() <= 2, "still\n{}", last);
         let families = Family::ALL;
         let mut known = proxier.plane().observe(&families).unwrap();
         let kept = known.virtual_servers.remove(&foreign()).is_some();

@@ -76,7 +76,7 @@ fn nothing_is_half_made(known: &Known) -> Result<(), TestCaseError> {
 
 /// Applies a plan step by step, to the simulated kernel too.
 fn apply(plan: &Plan, known: &mut Known, kernel: &mut Simulated) -> Result<(), TestCaseError> {
-    for (operation, outcome) in plan.operations.iter().zip(kernel.apply(&plan.operations)) {
+    for (operation, outcome) in plan.iter().zip(kernel.apply(plan.operations())) {
         prop_assert!(outcome.is_ok(), "{}: {:?} in\n{}", operation, outcome, plan);
         known.applied(operation);
         nothing_is_half_made(known).map_err(|failure| {
@@ -102,7 +102,7 @@ proptest! {
             batch.iter().cloned().for_each(|change| running.change(change));
             let plan = running.plan(&known);
             nothing_wanted_goes(&plan, &running)?;
-            let names = plan.operations.iter().any(|operation| operation.to_string().contains("10.0.0.1:6443"));
+            let names = plan.iter().any(|operation| operation.to_string().contains("10.0.0.1:6443"));
             prop_assert!(!names, "a foreign object in\n{}", plan);
             apply(&plan, &mut known, &mut kernel)?;
             running.share(&plan, &mut known);

@@ -84,7 +84,7 @@ fn drift_is_found_though_all_else_changes() {
         Operation::BindVip { vip },
     ] {
         assert!(
-            report.plan.operations.contains(&wanted),
+            report.plan.operations().contains(&wanted),
             "{wanted}: {}",
             report.plan
         );

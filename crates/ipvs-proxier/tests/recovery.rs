@@ -46,6 +46,27 @@ fn a_failed_operation_hides_no_other_and_is_tried_again() {
     assert!(proxier.sync().unwrap().plan.is_empty());
 }
 
+#[test]
+fn without_as_many_outcomes_as_operations_everything_is_read_again() {
+    let mut proxier = Proxier::new(Model::new(Config::default()), Refusing::default());
+    assert!(proxier.sync().unwrap().failures.is_empty());
+    let changes = web("TCP", &["10.0.0.1"]).into_iter();
+    changes.for_each(|change| proxier.change(change));
+    proxier.plane().loses = 1;
+    let report = proxier.sync().unwrap();
+    let failed = report.failures.iter();
+    let failed: Vec<&str> = failed.map(|failure| failure.operation.kind()).collect();
+    assert_eq!(failed, ["write-rules", "add-member", "add-member"]);
+    let text = report.failures[0].to_string();
+    assert!(text.contains("2 outcomes for 3 operations"), "{text}");
+    assert!(proxier.known().is_none(), "what was done is not known");
+    assert!(proxier.sync().unwrap().failures.is_empty());
+    let state = proxier.plane().kernel.state().clone();
+    assert!(state.virtual_servers.contains_key(&key(Protocol::TCP)));
+    assert_eq!(proxier.known(), Some(&state));
+    assert!(proxier.verify().unwrap().plan.is_empty());
+}
+
 /// Each change is tried with what was refused before, in the middle of a verification.
 #[test]
 fn what_is_refused_again_and_again_keeps_no_verification_from_its_end() {
@@ -276,7 +297,7 @@ fn what_a_full_set_has_no_room_for_waits_and_all_else_is_served() {
             assert!(text.contains("KUBE-CLUSTER-IP"), "{text}");
             assert!(text.contains("the set is full"), "{text}");
         }
-        let done = report.plan.operations.len();
+        let done = report.plan.len();
         assert!(!again || done == 2, "{}", report.plan);
         assert_eq!(proxier.plane().state().virtual_servers.len(), 65_536);
         assert!(proxier.known().is_some(), "a refusal leaves it as it was");

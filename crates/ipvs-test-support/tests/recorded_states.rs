@@ -58,9 +58,7 @@ fn made(input: &Path, config: Config) -> Known {
     changes.into_iter().for_each(|change| model.change(change));
     let mut known = Known::default();
     let plan = model.plan_everything(&known);
-    plan.operations
-        .iter()
-        .for_each(|operation| known.applied(operation));
+    plan.iter().for_each(|operation| known.applied(operation));
     known
 }
 

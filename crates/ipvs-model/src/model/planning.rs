@@ -1,15 +1,16 @@
 //! From what is desired and what is known to plans, and back.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ipvs_codec::ServiceKey;
 
 use super::Model;
 use crate::desired::Key;
-use crate::diff::{Diff, clean_up};
+use crate::diff::Diff;
 use crate::input::ObjectName;
 use crate::known::Known;
-use crate::plan::{Operation, Plan};
+use crate::plan::{Operation, Plan, PlanBuilder, clean_up};
 use crate::rules::ruleset;
 
 impl Model {
@@ -88,6 +89,18 @@ impl Model {
         self.touched.extend(keys);
     }
 
+    /// The plan that removes real servers that have drained. O(real servers log real servers).
+    #[must_use]
+    pub fn plan_drained(&self, drained: &[(ServiceKey, SocketAddr)]) -> Plan {
+        let mut plan = PlanBuilder::new(self.config.vip_binding, &self.desired);
+        let remove = |(virtual_server, address): &_| Operation::RemoveRealServer {
+            virtual_server: *virtual_server,
+            address: *address,
+        };
+        plan.extend(drained.iter().map(remove));
+        plan.build()
+    }
+
     /// The plan that removes what this model's node would have made, as far as `known` has it.
     #[must_use]
     pub fn plan_clean_up(&self, known: &Known) -> Plan {
@@ -113,10 +126,11 @@ impl Model {
         }
     }
 
-    /// Lets `known` share memory with what is desired, for the virtual servers of a plan that was applied. O(plan).
-    pub fn share(&self, plan: &Plan, known: &mut Known) {
+    /// Lets `known` share memory with what is desired, for the virtual servers of operations that were applied, a plan for
+    /// example. O(operations).
+    pub fn share<'a>(&self, applied: impl IntoIterator<Item = &'a Operation>, known: &mut Known) {
         let mut last = None;
-        let keys = plan.operations.iter().filter_map(added_to);
+        let keys = applied.into_iter().filter_map(added_to);
         known.share(
             &self.desired,
             keys.filter(|key| last.replace(*key) != Some(*key)),

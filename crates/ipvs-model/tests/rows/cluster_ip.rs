@@ -325,7 +325,7 @@ fn the_api_server_and_dns_come_first() {
     }
     let plan = model.plan_everything(&Known::default());
     let order: Vec<String> = plan
-        .operations
+        .operations()
         .iter()
         .filter(|operation| matches!(operation, Operation::AddVirtualServer { .. }))
         .map(ToString::to_string)

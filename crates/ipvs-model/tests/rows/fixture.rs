@@ -96,8 +96,7 @@ impl Node {
     }
 
     pub(crate) fn apply(&mut self, plan: &Plan) {
-        plan.operations
-            .iter()
+        plan.iter()
             .for_each(|operation| self.known.applied(operation));
     }
 
@@ -112,7 +111,7 @@ impl Node {
             self.model.plan_everything(&self.known).is_empty(),
             "the plan was not enough"
         );
-        plan.operations.iter().map(ToString::to_string).collect()
+        plan.iter().map(ToString::to_string).collect()
     }
 
     pub(crate) fn service(&self, protocol: Protocol, address: &str, port: u16) -> Option<Service> {

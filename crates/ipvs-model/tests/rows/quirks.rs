@@ -44,7 +44,7 @@ fn q5_fixed_clean_up_destroys_the_sets_of_both_families() {
 fn q6_kept_clean_up_removes_every_virtual_server() {
     let node = Node::with([s(PLAIN)]);
     let plan = Model::new(config()).plan_clean_up(&node.known);
-    assert!(plan.operations.contains(&Operation::FlushVirtualServers));
+    assert!(plan.operations().contains(&Operation::FlushVirtualServers));
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn q13_kept_node_ports_are_not_served_on_loopback() {
     assert!(node.service(Protocol::TCP, "127.0.0.1", 30080).is_none());
     let plan = Model::new(config()).plan_everything(&Known::default());
     let text = plan
-        .operations
+        .operations()
         .iter()
         .find_map(|operation| match operation {
             Operation::WriteRules { restore, .. } => Some(restore.as_str()),

@@ -322,7 +322,7 @@ impl Metrics {
                 .swap(!report.failures.is_empty(), Ordering::Relaxed),
         };
         if due == Due::Verify && pending == 0 && !retried {
-            for operation in &report.plan.operations {
+            for operation in &report.plan {
                 let operation = operation.kind();
                 self.drift.get_or_create(&ByKind { operation }).inc();
             }

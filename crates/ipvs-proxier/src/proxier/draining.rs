@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use ipvs_model::{Operation, Plan};
+use ipvs_model::Operation;
 
 use super::{Knowledge, Proxier, Report};
 use crate::dataplane::DataPlane;
@@ -52,7 +52,7 @@ impl<P: DataPlane> Proxier<P> {
         };
         let desired = self.model.desired();
         let node_deadline = self.model.config().drain_deadline;
-        let mut plan = Plan::default();
+        let mut drained = Vec::new();
         for virtual_server in keys {
             let Some(since) = self.draining.get_mut(&virtual_server) else {
                 continue;
@@ -68,13 +68,11 @@ impl<P: DataPlane> Proxier<P> {
                 let idle = of_it.any(|found| found.count == 0);
                 let late = deadline.is_some_and(|deadline| now.duration_since(since) >= deadline);
                 if idle || late {
-                    plan.operations.push(Operation::RemoveRealServer {
-                        virtual_server,
-                        address,
-                    });
+                    drained.push((virtual_server, address));
                 }
             }
         }
+        let plan = self.model.plan_drained(&drained);
         let report = self.apply(plan, known);
         if self.undrained.is_empty() {
             self.forget_drained();

@@ -1,11 +1,10 @@
 //! The start: everything is made of what was found.
 
-use ipvs_model::Known;
 use ipvs_model::input::ObjectName;
+use ipvs_model::{HeldBack, Known};
 
 use super::{Proxier, Report};
 use crate::dataplane::{DataPlane, Progress};
-use crate::held_back::HeldBack;
 
 /// Up to this many services are there at once anyway.
 const MANY: usize = 100;

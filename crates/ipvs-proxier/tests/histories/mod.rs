@@ -135,7 +135,7 @@ pub(crate) fn last_words(history: &[Change]) -> Vec<Change> {
 /// What goes is wanted by nobody.
 pub(crate) fn nothing_wanted_goes(plan: &Plan, model: &Model) -> Result<(), TestCaseError> {
     let desired = model.desired();
-    for operation in &plan.operations {
+    for operation in plan {
         let wanted = match operation {
             Operation::RemoveVirtualServer { virtual_server } => {
                 desired.virtual_server(virtual_server).is_some()

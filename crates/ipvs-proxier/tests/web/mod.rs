@@ -48,7 +48,7 @@ pub(crate) fn take(proxier: &mut Proxier<Simulated>, changes: Vec<Change>) -> Ve
     assert!(report.failures.is_empty(), "{:?}", report.failures);
     report
         .plan
-        .operations
+        .operations()
         .iter()
         .map(ToString::to_string)
         .collect()

@@ -17,6 +17,8 @@ pub(crate) struct Refusing {
     pub(crate) refuses: Option<fn(&Operation) -> bool>,
     /// Instead of refusing it says nothing.
     pub(crate) is_silent: bool,
+    /// So many outcomes of the next operations are lost.
+    pub(crate) loses: usize,
 }
 
 impl DataPlane for Refusing {
@@ -61,7 +63,10 @@ impl DataPlane for Refusing {
             })),
             _ => self.kernel.apply(std::slice::from_ref(operation)).remove(0),
         };
-        operations.iter().map(one).collect()
+        let mut outcomes: Vec<Outcome> = operations.iter().map(one).collect();
+        let lost = std::mem::take(&mut self.loses);
+        outcomes.truncate(outcomes.len().saturating_sub(lost));
+        outcomes
     }
 
     fn connections(&mut self, keys: &[ServiceKey]) -> Result<Vec<Connections>, PlaneError> {

@@ -1,6 +1,5 @@
-//! Operations in the order in which they are applied.
+//! What can be done to the kernel.
 
-use std::fmt;
 use std::net::SocketAddr;
 
 use ipvs_codec::{Destination, Family, Service, ServiceKey};
@@ -140,59 +139,6 @@ pub enum Operation {
     DeleteLink,
 }
 
-/// Where an operation stands in a plan, so that no client ever sees a half-made service.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Phase {
-    /// Link, sets, rule skeleton.
-    Skeleton,
-    /// Members in.
-    MembersIn,
-    /// Virtual servers and real servers in.
-    ServersIn,
-    /// VIPs bound.
-    VipsIn,
-    /// Real servers drained or removed.
-    RealServersOut,
-    /// Virtual servers removed.
-    VirtualServersOut,
-    /// VIPs unbound.
-    VipsOut,
-    /// Members out.
-    MembersOut,
-    /// Rules out.
-    RulesOut,
-    /// Everything out (clean-up only).
-    CleanUp,
-}
-
-impl Operation {
-    /// Where the operation stands in a plan.
-    #[must_use]
-    pub const fn phase(&self) -> Phase {
-        match self {
-            Self::WriteRules { last: true, .. } => Phase::RulesOut,
-            Self::EnsureLink { .. } | Self::CreateSet { .. } | Self::WriteRules { .. } => {
-                Phase::Skeleton
-            }
-            Self::AddMember { .. } => Phase::MembersIn,
-            Self::AddVirtualServer { .. }
-            | Self::SetVirtualServer { .. }
-            | Self::AddRealServer { .. }
-            | Self::SetRealServer { .. } => Phase::ServersIn,
-            Self::BindVip { .. } => Phase::VipsIn,
-            Self::DrainRealServer { .. } | Self::RemoveRealServer { .. } => Phase::RealServersOut,
-            Self::RemoveVirtualServer { .. } => Phase::VirtualServersOut,
-            Self::UnbindVip { .. } => Phase::VipsOut,
-            Self::RemoveMember { .. } => Phase::MembersOut,
-            Self::FlushVirtualServers
-            | Self::RemoveRules { .. }
-            | Self::DestroySet { .. }
-            | Self::DeleteLink => Phase::CleanUp,
-        }
-    }
-}
-
 impl Operation {
     /// Its name, as in its JSON.
     ///
@@ -268,105 +214,5 @@ impl Operation {
             | Self::RemoveVirtualServer { virtual_server } => virtual_server.family(),
             Self::BindVip { vip } | Self::UnbindVip { vip } => Family::of(vip.address()),
         })
-    }
-}
-
-impl fmt::Display for Operation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let settings = |f: &mut fmt::Formatter<'_>, verb, service: &Service| {
-            write!(
-                f,
-                "{verb} virtual server {} scheduler {}",
-                service.key, service.scheduler
-            )?;
-            match service.timeout {
-                0 => Ok(()),
-                seconds => write!(f, " persistent {seconds} s"),
-            }
-        };
-        let real_server = |f: &mut fmt::Formatter<'_>, verb, virtual_server, rs: &Destination| {
-            write!(
-                f,
-                "{verb} real server {virtual_server} -> {} weight {} {}",
-                rs.addr, rs.weight, rs.forward
-            )
-        };
-        match self {
-            Self::EnsureLink { up: false } => f.write_str("ensure dummy link"),
-            Self::EnsureLink { up: true } => f.write_str("ensure dummy link, up"),
-            Self::CreateSet { spec, .. } => write!(f, "create set {} {}", spec.name, spec.set_type),
-            Self::WriteRules {
-                family, restore, ..
-            } => {
-                write!(
-                    f,
-                    "write {family} rules ({} lines)",
-                    restore.lines().count()
-                )
-            }
-            Self::AddMember { member } => write!(f, "add member {member}"),
-            Self::AddVirtualServer { service } => settings(f, "add", service),
-            Self::SetVirtualServer { service } => settings(f, "set", service),
-            Self::AddRealServer {
-                virtual_server,
-                real_server: rs,
-            } => real_server(f, "add", virtual_server, rs),
-            Self::SetRealServer {
-                virtual_server,
-                real_server: rs,
-            } => real_server(f, "set", virtual_server, rs),
-            Self::DrainRealServer {
-                virtual_server,
-                real_server: rs,
-            } => real_server(f, "drain", virtual_server, rs),
-            Self::BindVip { vip } => write!(f, "bind VIP {vip}"),
-            Self::RemoveRealServer {
-                virtual_server,
-                address,
-            } => {
-                write!(f, "remove real server {virtual_server} -> {address}")
-            }
-            Self::RemoveVirtualServer { virtual_server } => {
-                write!(f, "remove virtual server {virtual_server}")
-            }
-            Self::UnbindVip { vip } => write!(f, "unbind VIP {vip}"),
-            Self::RemoveMember { member } => write!(f, "remove member {member}"),
-            Self::FlushVirtualServers => f.write_str("remove all virtual servers"),
-            Self::RemoveRules { family, .. } => write!(f, "remove {family} rules"),
-            Self::DestroySet { spec, .. } => write!(f, "destroy set {}", spec.name),
-            Self::DeleteLink => f.write_str("delete dummy link"),
-        }
-    }
-}
-
-/// Ordered operations that bring the kernel from what is known to what is desired. Plain data.
-///
-/// Its text has one line for each operation; its JSON is a list of objects.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
-#[serde(transparent)]
-pub struct Plan {
-    /// In the order in which they are applied.
-    pub operations: Vec<Operation>,
-}
-
-impl Plan {
-    /// Whether there is nothing to do.
-    #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.operations.is_empty()
-    }
-
-    /// How many operations there are.
-    #[must_use]
-    pub const fn len(&self) -> usize {
-        self.operations.len()
-    }
-}
-
-impl fmt::Display for Plan {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.operations
-            .iter()
-            .try_for_each(|operation| writeln!(f, "{operation}"))
     }
 }

@@ -1,0 +1,114 @@
+//! What must not be done without what failed.
+
+use foldhash::HashSet;
+use ipvs_codec::{Family, Protocol, ServiceKey};
+use ipvs_netfilter::ipset::{Entry, EntryProtocol};
+
+use super::operation::Operation;
+use super::phase::Phase;
+use crate::known::Known;
+use crate::ownership::{entries_that_list, entry_that_names};
+use crate::sets::{KubeSet, Member};
+
+/// What must not be done after rules or entries failed: plans are [carried out](crate::Execution) with it. Those of one
+/// start share it, since a later one stands on what an earlier one brought in. What it holds back is planned again.
+#[derive(Debug, Default)]
+pub struct HeldBack {
+    /// Families whose rules could not be written: as in kube-proxy, nothing of them leaves.
+    stale: Vec<Family>,
+    /// Those among them that have no filter: every port of the host would answer on a VIP.
+    unfiltered: Vec<Family>,
+    /// Entries that are not in their sets. A VIP that the filter does not know is not bound, for the same reason; a
+    /// virtual server that no set lists is not made: after a change nobody would know it to be ours.
+    missing: HashSet<Member>,
+    /// Protocols and ports of those that list a virtual server.
+    missing_ports: HashSet<(EntryProtocol, u16)>,
+    /// Families of which a virtual server or address that leaves is still there: its entries and rules stay with it. By
+    /// them it is known to be ours, where others have some too.
+    still_there: Vec<Family>,
+}
+
+impl HeldBack {
+    /// Takes in an operation that failed, or of which nothing was heard. `known` is from before its plan.
+    pub(super) fn failed(&mut self, operation: &Operation, known: &Known) {
+        match operation {
+            Operation::WriteRules { family, .. } => {
+                self.stale.push(*family);
+                let rules = known.rules.get(family);
+                if !rules.is_some_and(|rules| rules.has_chains("KUBE-IPVS-FILTER")) {
+                    self.unfiltered.push(*family);
+                }
+            }
+            Operation::AddMember { member } => {
+                if let Entry::IpPort(_, protocol, port) = member.entry {
+                    self.missing_ports.insert((protocol, port));
+                }
+                self.missing.insert(*member);
+            }
+            Operation::RemoveVirtualServer { virtual_server } => {
+                self.still_there.push(virtual_server.family());
+            }
+            Operation::UnbindVip { vip } => {
+                self.still_there.push(Family::of(vip.address()));
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether nothing is held back.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.stale.is_empty() && self.missing.is_empty() && self.still_there.is_empty()
+    }
+
+    fn is_unlisted(&self, key: &ServiceKey) -> bool {
+        entries_that_list(key).any(|entry| self.missing.contains(&entry))
+    }
+
+    /// Whether an entry may be the last that lists a virtual server, because the new one has not come.
+    fn lists_unlisted(&self, member: &Member) -> bool {
+        match member.entry {
+            Entry::IpPort(address, protocol, port) => {
+                let protocol = Protocol::from_number(protocol.0.into());
+                self.is_unlisted(&ServiceKey::endpoint(protocol, address, port))
+            }
+            // It lists that port of every address.
+            Entry::Port(port) => {
+                let protocol = match member.set {
+                    KubeSet::NodePortTcp => EntryProtocol::TCP,
+                    KubeSet::NodePortUdp => EntryProtocol::UDP,
+                    _ => return false,
+                };
+                self.missing_ports.contains(&(protocol, port))
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether an operation has to wait. O(1).
+    pub(super) fn covers(&self, operation: &Operation) -> bool {
+        let in_one_of = |families: &[Family]| {
+            operation
+                .family()
+                .is_some_and(|family| families.contains(&family))
+        };
+        match operation {
+            Operation::BindVip { vip } => {
+                in_one_of(&self.unfiltered)
+                    || self.missing.contains(&entry_that_names(vip.address()))
+            }
+            Operation::AddVirtualServer { service } => self.is_unlisted(&service.key),
+            Operation::AddRealServer { virtual_server, .. } => self.is_unlisted(virtual_server),
+            Operation::RemoveMember { member } => {
+                in_one_of(&self.stale)
+                    || in_one_of(&self.still_there)
+                    || self.lists_unlisted(member)
+            }
+            _ => match operation.phase() {
+                Phase::VirtualServersOut | Phase::VipsOut => in_one_of(&self.stale),
+                Phase::RulesOut => in_one_of(&self.still_there),
+                _ => false,
+            },
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! What is to be done, in which order, and what becomes of it: the one place that knows what must not be done before or
+//! without what.
+
+mod builder;
+mod clean_up;
+mod execution;
+mod held_back;
+mod operation;
+mod phase;
+#[cfg(test)]
+mod tests;
+mod text;
+
+pub use builder::Plan;
+pub(crate) use builder::PlanBuilder;
+pub(crate) use clean_up::clean_up;
+pub use execution::{Executed, Execution, OutcomesDiffer};
+pub use held_back::HeldBack;
+pub use operation::Operation;
+pub use phase::Phase;

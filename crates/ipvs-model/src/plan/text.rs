@@ -1,0 +1,75 @@
+//! Operations as they are printed.
+
+use std::fmt;
+
+use ipvs_codec::{Destination, Service};
+
+use super::operation::Operation;
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let settings = |f: &mut fmt::Formatter<'_>, verb, service: &Service| {
+            write!(
+                f,
+                "{verb} virtual server {} scheduler {}",
+                service.key, service.scheduler
+            )?;
+            match service.timeout {
+                0 => Ok(()),
+                seconds => write!(f, " persistent {seconds} s"),
+            }
+        };
+        let real_server = |f: &mut fmt::Formatter<'_>, verb, virtual_server, rs: &Destination| {
+            write!(
+                f,
+                "{verb} real server {virtual_server} -> {} weight {} {}",
+                rs.addr, rs.weight, rs.forward
+            )
+        };
+        match self {
+            Self::EnsureLink { up: false } => f.write_str("ensure dummy link"),
+            Self::EnsureLink { up: true } => f.write_str("ensure dummy link, up"),
+            Self::CreateSet { spec, .. } => write!(f, "create set {} {}", spec.name, spec.set_type),
+            Self::WriteRules {
+                family, restore, ..
+            } => {
+                write!(
+                    f,
+                    "write {family} rules ({} lines)",
+                    restore.lines().count()
+                )
+            }
+            Self::AddMember { member } => write!(f, "add member {member}"),
+            Self::AddVirtualServer { service } => settings(f, "add", service),
+            Self::SetVirtualServer { service } => settings(f, "set", service),
+            Self::AddRealServer {
+                virtual_server,
+                real_server: rs,
+            } => real_server(f, "add", virtual_server, rs),
+            Self::SetRealServer {
+                virtual_server,
+                real_server: rs,
+            } => real_server(f, "set", virtual_server, rs),
+            Self::DrainRealServer {
+                virtual_server,
+                real_server: rs,
+            } => real_server(f, "drain", virtual_server, rs),
+            Self::BindVip { vip } => write!(f, "bind VIP {vip}"),
+            Self::RemoveRealServer {
+                virtual_server,
+                address,
+            } => {
+                write!(f, "remove real server {virtual_server} -> {address}")
+            }
+            Self::RemoveVirtualServer { virtual_server } => {
+                write!(f, "remove virtual server {virtual_server}")
+            }
+            Self::UnbindVip { vip } => write!(f, "unbind VIP {vip}"),
+            Self::RemoveMember { member } => write!(f, "remove member {member}"),
+            Self::FlushVirtualServers => f.write_str("remove all virtual servers"),
+            Self::RemoveRules { family, .. } => write!(f, "remove {family} rules"),
+            Self::DestroySet { spec, .. } => write!(f, "destroy set {}", spec.name),
+            Self::DeleteLink => f.write_str("delete dummy link"),
+        }
+    }
+}
