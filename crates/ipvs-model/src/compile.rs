@@ -11,51 +11,16 @@ use ipvs_codec::{
 use ipvs_netfilter::ipset::{Entry, EntryProtocol};
 
 use crate::config::VipBinding;
-use crate::desired::Key;
+use crate::contribution::Contribution;
 use crate::endpoints::{Endpoints, Selection};
-use crate::explain::Because;
+use crate::explain::{Because, Trace};
 use crate::facts::{Facts, of_family};
 use crate::input::{EndpointSlice, Service, ServicePort};
+use crate::key::Key;
 use crate::problem::Problem;
 use crate::rules::OutFilter;
 use crate::sets::{KubeSet, Member};
-use crate::state::{ByFamily, HealthCheck, LacksLocal, Vip, VirtualServer};
-
-/// What one service contributes.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Contribution {
-    pub(crate) virtual_servers: Vec<Arc<VirtualServer>>,
-    pub(crate) vips: Vec<Vip>,
-    pub(crate) members: Vec<Member>,
-    pub(crate) out_filters: Vec<OutFilter>,
-    pub(crate) without_local: ByFamily<LacksLocal>,
-    pub(crate) problems: Vec<Problem>,
-    pub(crate) health_check: Option<HealthCheck>,
-    /// For each virtual server of UDP the endpoints that its flows may go to.
-    pub(crate) udp: Vec<(ServiceKey, Arc<[SocketAddr]>)>,
-}
-
-impl Contribution {
-    /// The parts of the state that it concerns.
-    pub(crate) fn keys(&self) -> impl Iterator<Item = Key> {
-        let servers = self.virtual_servers.iter();
-        let servers = servers.map(|server| Key::VirtualServer(server.service.key));
-        let vips = self.vips.iter().map(|vip| Key::Vip(vip.address()));
-        let members = self.members.iter().copied().map(Key::Member);
-        let filters = self.out_filters.iter();
-        let rules = filters.map(|filter| Key::Rules(Family::of(filter.ip)));
-        servers.chain(vips).chain(members).chain(rules)
-    }
-}
-
-/// An object, and why a service contributes it. Taken down only for explanations.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Trace {
-    pub(crate) key: Key,
-    /// Index of the service port.
-    pub(crate) port: usize,
-    pub(crate) because: Because,
-}
+use crate::state::{HealthCheck, Vip, VirtualServer};
 
 /// O(ports × (endpoints + addresses)) of this service.
 pub(crate) fn compile<'a>(
@@ -109,25 +74,6 @@ pub(crate) fn compile<'a>(
     contribution.health_check = service.health_check_node_port.map(health_check);
     contribution.tidy();
     contribution
-}
-
-impl Contribution {
-    /// Several ports of a service have addresses in common, which count once.
-    fn tidy(&mut self) {
-        self.members.sort_unstable();
-        self.members.dedup();
-        self.vips.sort_unstable();
-        self.vips.dedup();
-        self.out_filters.sort_unstable();
-        self.out_filters.dedup();
-        self.problems.dedup();
-        // They stay for as long as the service does.
-        self.virtual_servers.shrink_to_fit();
-        self.vips.shrink_to_fit();
-        self.members.shrink_to_fit();
-        self.out_filters.shrink_to_fit();
-        self.udp.shrink_to_fit();
-    }
 }
 
 /// One service port in one family.

@@ -2,7 +2,6 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,8 +11,10 @@ use ipvs_codec::{Family, Protocol, ServiceKey};
 use ipvs_netfilter::conntrack::Flow;
 use ipvs_netfilter::ipset::EntryProtocol;
 
-use crate::compile::Contribution;
-use crate::input::{ObjectName, Service};
+use crate::claims::{Claim, Claims, Owner};
+use crate::contribution::Contribution;
+use crate::input::ObjectName;
+use crate::key::Key;
 use crate::problem::Problem;
 use crate::rules::{OutFilter, shapes_rules};
 use crate::sets::{KubeSet, Member};
@@ -21,93 +22,6 @@ use crate::state::{ByFamily, HealthCheck, Vip, VirtualServer, WithoutLocal};
 
 /// Entries of a plain service: of its virtual server, and of its address.
 const MEMBERS: usize = 2;
-
-/// A part of the kernel's state that is planned for itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Key {
-    /// The rule skeleton of a family.
-    Rules(Family),
-    /// An entry of a set.
-    Member(Member),
-    /// A virtual server with its real servers.
-    VirtualServer(ServiceKey),
-    /// A virtual address, however it is bound.
-    Vip(IpAddr),
-}
-
-impl fmt::Display for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Rules(family) => write!(f, "{family} rules"),
-            Self::Member(member) => write!(f, "member {member}"),
-            Self::VirtualServer(key) => write!(f, "virtual server {key}"),
-            Self::Vip(address) => write!(f, "VIP {address}"),
-        }
-    }
-}
-
-/// Who contributes: among several that claim one virtual server the older one wins, then the one whose name comes
-/// first.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Owner {
-    /// An RFC 3339 time in UTC, which sorts as text; none is younger than any.
-    created: (bool, Box<str>),
-    pub(crate) name: ObjectName,
-    drain_deadline: Option<Duration>,
-}
-
-impl Owner {
-    pub(crate) fn of(service: &Service) -> Self {
-        let created = service.created.as_deref();
-        let tuning = service.tuning.as_ref();
-        Self {
-            created: (created.is_none(), created.unwrap_or_default().into()),
-            name: service.name.clone(),
-            drain_deadline: tuning.and_then(|tuning| tuning.drain_deadline),
-        }
-    }
-}
-
-#[derive(Debug, Clone)]
-struct Claim {
-    owner: Arc<Owner>,
-    server: Arc<VirtualServer>,
-}
-
-/// Who claims a virtual server. Nearly always one service, so the others have no memory set aside.
-#[derive(Debug)]
-struct Claims {
-    winner: Claim,
-    /// The next winner first.
-    losers: Vec<Claim>,
-}
-
-impl Claims {
-    fn add(&mut self, mut claim: Claim) {
-        if claim.owner < self.winner.owner {
-            std::mem::swap(&mut claim, &mut self.winner);
-        }
-        let at = self
-            .losers
-            .partition_point(|other| other.owner <= claim.owner);
-        self.losers.insert(at, claim);
-    }
-
-    /// What is left without the claims of an owner, and nothing if none are.
-    fn without(mut self, owner: &Arc<Owner>) -> Option<Self> {
-        // Every compilation has an owner of its own, so the new claims of the same service stay.
-        self.losers
-            .retain(|claim| !Arc::ptr_eq(&claim.owner, owner));
-        if !Arc::ptr_eq(&self.winner.owner, owner) {
-            return Some(self);
-        }
-        if self.losers.is_empty() {
-            return None;
-        }
-        self.winner = self.losers.remove(0);
-        Some(self)
-    }
-}
 
 /// How much of a cluster waits for a virtual server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -10,7 +10,8 @@ use ipvs_codec::{Destination, Family, ServiceKey};
 use ipvs_netfilter::iptables::{Ruleset, SavedRules, Table};
 
 use crate::config::{Config, VipBinding};
-use crate::desired::{Desired, Key, Urgency};
+use crate::desired::{Desired, Urgency};
+use crate::key::Key;
 use crate::known::Known;
 use crate::ownership::{entries_that_list, entry_that_names, may_remove, may_unbind};
 use crate::plan::{Operation, Plan, PlanBuilder};

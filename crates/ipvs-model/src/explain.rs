@@ -8,8 +8,8 @@ use ipvs_codec::{Family, ServiceKey};
 use ipvs_netfilter::ipset::{Entry, SetType};
 use serde::Serialize;
 
-use crate::desired::Key;
 use crate::input::ObjectName;
+use crate::key::Key;
 use crate::sets::{KubeSet, Member};
 
 /// What can be asked about. As text: `10.96.0.10:80/TCP`, `10.96.0.10:80/TCP -> 10.244.0.5:8080`,
@@ -98,6 +98,15 @@ fn member(name: &str, entry: &str) -> Option<Member> {
         (_, entry) => entry,
     };
     Some(Member { set, family, entry })
+}
+
+/// An object, and why a service contributes it. Taken down only for explanations.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Trace {
+    pub(crate) key: Key,
+    /// Index of the service port.
+    pub(crate) port: usize,
+    pub(crate) because: Because,
 }
 
 /// Which part of a Service makes an object.

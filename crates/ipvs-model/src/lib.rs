@@ -1,7 +1,9 @@
 #![doc = include_str!("../README.md")]
 
+mod claims;
 mod compile;
 mod config;
+mod contribution;
 mod desired;
 mod diff;
 mod endpoints;
@@ -9,6 +11,7 @@ mod error;
 mod explain;
 mod facts;
 pub mod input;
+mod key;
 mod known;
 mod model;
 mod ownership;
@@ -22,9 +25,10 @@ pub use config::{
     Config, Foreign, InterfaceName, LocalTraffic, NeverBind, NoInterfaceName, NodePortAddresses,
     SkippedLoadBalancers, VipBinding,
 };
-pub use desired::{Desired, Key, Urgency};
+pub use desired::{Desired, Urgency};
 pub use error::InputError;
 pub use explain::{Because, Candidate, Explanation, NoSubject, Reason, Subject, Verdict};
+pub use key::Key;
 pub use known::Known;
 pub use model::Model;
 pub use ownership::{entries_that_list, entry_that_names};

@@ -10,11 +10,14 @@ use ipnet::IpNet;
 use ipvs_codec::Family;
 use ipvs_netfilter::iptables::Ruleset;
 
-use crate::compile::{Contribution, compile};
+use crate::claims::Owner;
+use crate::compile::compile;
 use crate::config::{Config, NodePortAddresses};
-use crate::desired::{Desired, Key, Owner};
+use crate::contribution::Contribution;
+use crate::desired::Desired;
 use crate::facts::{Facts, Surroundings};
 use crate::input::{Change, EndpointSlice, Node, ObjectName, Service};
+use crate::key::Key;
 use crate::problem::Problem;
 
 /// The cluster as one node sees it, and what it should make of it.

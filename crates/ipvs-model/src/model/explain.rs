@@ -1,9 +1,9 @@
 use super::{Model, Tracked};
-use crate::compile::{Trace, compile};
-use crate::desired::Key;
+use crate::compile::compile;
 use crate::endpoints::Endpoints;
-use crate::explain::{Because, Explanation, Reason, Subject};
+use crate::explain::{Because, Explanation, Reason, Subject, Trace};
 use crate::input::{EndpointSlice, Service};
+use crate::key::Key;
 
 impl Model {
     /// Why an object exists, as of the last plan. O(services): nothing is kept for the answer.

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use ipvs_codec::ServiceKey;
 
 use super::Model;
-use crate::desired::Key;
 use crate::diff::Diff;
 use crate::input::ObjectName;
+use crate::key::Key;
 use crate::known::Known;
 use crate::plan::{Operation, Plan, PlanBuilder, clean_up};
 use crate::rules::ruleset;

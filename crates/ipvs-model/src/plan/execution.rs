@@ -4,7 +4,7 @@ use super::builder::Plan;
 use super::held_back::HeldBack;
 use super::operation::Operation;
 use super::phase::Stage;
-use crate::desired::Key;
+use crate::key::Key;
 use crate::known::Known;
 
 /// A data plane returned another number of outcomes than it was given operations.

@@ -7,7 +7,7 @@ use ipvs_netfilter::ipset::SetSpec;
 use ipvs_netfilter::iptables::Ruleset;
 use serde::Serialize;
 
-use crate::desired::Key;
+use crate::key::Key;
 use crate::sets::{KubeSet, Member};
 use crate::state::Vip;
 

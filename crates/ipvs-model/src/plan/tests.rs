@@ -8,7 +8,8 @@ use proptest::sample::select;
 
 use super::*;
 use crate::config::VipBinding;
-use crate::desired::{Desired, Key};
+use crate::desired::Desired;
+use crate::key::Key;
 use crate::known::Known;
 use crate::ownership::{entries_that_list, entry_that_names};
 use crate::sets::{KubeSet, Member};

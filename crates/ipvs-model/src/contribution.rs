@@ -1,0 +1,54 @@
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use ipvs_codec::{Family, ServiceKey};
+
+use crate::key::Key;
+use crate::problem::Problem;
+use crate::rules::OutFilter;
+use crate::sets::Member;
+use crate::state::{ByFamily, HealthCheck, LacksLocal, Vip, VirtualServer};
+
+/// What one service contributes.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Contribution {
+    pub(crate) virtual_servers: Vec<Arc<VirtualServer>>,
+    pub(crate) vips: Vec<Vip>,
+    pub(crate) members: Vec<Member>,
+    pub(crate) out_filters: Vec<OutFilter>,
+    pub(crate) without_local: ByFamily<LacksLocal>,
+    pub(crate) problems: Vec<Problem>,
+    pub(crate) health_check: Option<HealthCheck>,
+    /// For each virtual server of UDP the endpoints that its flows may go to.
+    pub(crate) udp: Vec<(ServiceKey, Arc<[SocketAddr]>)>,
+}
+
+impl Contribution {
+    /// The parts of the state that it concerns.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = Key> {
+        let servers = self.virtual_servers.iter();
+        let servers = servers.map(|server| Key::VirtualServer(server.service.key));
+        let vips = self.vips.iter().map(|vip| Key::Vip(vip.address()));
+        let members = self.members.iter().copied().map(Key::Member);
+        let filters = self.out_filters.iter();
+        let rules = filters.map(|filter| Key::Rules(Family::of(filter.ip)));
+        servers.chain(vips).chain(members).chain(rules)
+    }
+
+    /// Several ports of a service have addresses in common, which count once.
+    pub(crate) fn tidy(&mut self) {
+        self.members.sort_unstable();
+        self.members.dedup();
+        self.vips.sort_unstable();
+        self.vips.dedup();
+        self.out_filters.sort_unstable();
+        self.out_filters.dedup();
+        self.problems.dedup();
+        // They stay for as long as the service does.
+        self.virtual_servers.shrink_to_fit();
+        self.vips.shrink_to_fit();
+        self.members.shrink_to_fit();
+        self.out_filters.shrink_to_fit();
+        self.udp.shrink_to_fit();
+    }
+}
