@@ -1,7 +1,7 @@
 //! The union of all contributions, with owner counts.
 
+use std::collections::BTreeMap;
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +16,7 @@ use crate::contribution::Contribution;
 use crate::input::ObjectName;
 use crate::key::Key;
 use crate::problem::Problem;
+use crate::problems::Problems;
 use crate::rules::{OutFilter, shapes_rules};
 use crate::sets::{KubeSet, Member};
 use crate::state::{ByFamily, HealthCheck, Vip, VirtualServer, WithoutLocal};
@@ -44,9 +45,7 @@ pub struct Desired {
     out_filters: BTreeMap<OutFilter, u32>,
     without_local: ByFamily<WithoutLocal>,
     udp: HashMap<ServiceKey, Arc<[SocketAddr]>>,
-    /// Virtual servers that several services claim.
-    contested: BTreeSet<ServiceKey>,
-    problems: BTreeMap<ObjectName, Vec<Problem>>,
+    problems: Problems,
     health_checks: BTreeMap<ObjectName, HealthCheck>,
 }
 
@@ -138,20 +137,16 @@ impl Desired {
 
     /// What services ask for and do not get, the losers of contested virtual servers among it. O(problems).
     pub fn problems(&self) -> impl Iterator<Item = (&ObjectName, Problem)> {
-        let own = self.problems.iter();
-        let own =
-            own.flat_map(|(name, own)| own.iter().map(move |problem| (name, problem.clone())));
-        let contested = self.contested.iter();
-        let lost = contested.flat_map(|key| {
-            let claims = self.virtual_servers.get(key);
-            claims.into_iter().flat_map(move |claims| {
-                claims.losers.iter().map(move |loser| {
-                    let by = claims.winner.owner.name.clone();
-                    (&loser.owner.name, Problem::Taken { key: *key, by })
-                })
-            })
-        });
-        own.chain(lost)
+        self.problems.all()
+    }
+
+    /// What one service asks for and does not get. O(its problems).
+    pub fn problems_of(&self, service: &ObjectName) -> impl Iterator<Item = Problem> {
+        self.problems.of(service)
+    }
+
+    pub(crate) fn take_problem_changes(&mut self) -> Vec<ObjectName> {
+        self.problems.take_changed()
     }
 
     /// Whether a tracked flow of UDP goes to an endpoint that serves its virtual server no more, or has no endpoint: such
@@ -202,9 +197,6 @@ impl Desired {
         new: Option<(&Arc<Owner>, &Contribution)>,
         touched: &mut Vec<Key>,
     ) {
-        if let Some((owner, _)) = old.filter(|(_, old)| !old.problems.is_empty()) {
-            self.problems.remove(&owner.name);
-        }
         if let Some((owner, _)) = old.filter(|(_, old)| old.health_check.is_some()) {
             self.health_checks.remove(&owner.name);
         }
@@ -212,9 +204,10 @@ impl Desired {
         {
             self.health_checks.insert(owner.name.clone(), check);
         }
-        if let Some((owner, new)) = new.filter(|(_, new)| !new.problems.is_empty()) {
-            let problems = new.problems.clone();
-            self.problems.insert(owner.name.clone(), problems);
+        if let Some((owner, _)) = new.or(old) {
+            let problems = new.map(|(_, new)| new.problems.as_slice());
+            self.problems
+                .replace_own(&owner.name, problems.unwrap_or_default());
         }
         // In first, out second: what is in both never falls to zero.
         if let Some((owner, contribution)) = new {
@@ -223,6 +216,24 @@ impl Desired {
         if let Some((owner, contribution)) = old {
             self.subtract(owner, contribution, touched);
         }
+        for (_, contribution) in old.into_iter().chain(new) {
+            for server in &contribution.virtual_servers {
+                self.look_for_contest(server.service.key);
+            }
+        }
+    }
+
+    /// Who has it and who does not, as of now. O(1), where several claim it O(claimants).
+    fn look_for_contest(&mut self, key: ServiceKey) {
+        let claims = self.virtual_servers.get(&key);
+        let losers = claims.map(|claims| claims.losers.as_slice());
+        let losers = losers.unwrap_or_default();
+        if losers.is_empty() && !self.problems.is_contested(&key) {
+            return;
+        }
+        let winner = claims.map(|claims| &claims.winner.owner.name);
+        let losers = losers.iter().map(|loser| &loser.owner.name);
+        self.problems.replace_claimants(key, winner, losers);
     }
 
     fn add(&mut self, owner: &Arc<Owner>, contribution: &Contribution, touched: &mut Vec<Key>) {
@@ -240,7 +251,6 @@ impl Desired {
             match self.virtual_servers.entry(server.service.key) {
                 Entry::Occupied(mut claims) => {
                     claims.get_mut().add(claim);
-                    self.contested.insert(server.service.key);
                 }
                 Entry::Vacant(place) => {
                     place.insert(Claims {
@@ -292,11 +302,7 @@ impl Desired {
         for server in &contribution.virtual_servers {
             let key = server.service.key;
             let claims = self.virtual_servers.remove(&key);
-            let left = claims.and_then(|claims| claims.without(owner));
-            if left.as_ref().is_none_or(|left| left.losers.is_empty()) {
-                self.contested.remove(&key);
-            }
-            if let Some(left) = left {
+            if let Some(left) = claims.and_then(|claims| claims.without(owner)) {
                 self.virtual_servers.insert(key, left);
             }
             touched.push(Key::VirtualServer(key));

@@ -17,6 +17,7 @@ mod model;
 mod ownership;
 mod plan;
 mod problem;
+mod problems;
 mod rules;
 mod sets;
 mod state;

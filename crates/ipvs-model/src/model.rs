@@ -153,6 +153,32 @@ impl Model {
         &self.desired
     }
 
+    /// The services whose [problems](Desired::problems_of) may have changed since the last call, each once and sorted: those
+    /// that a plan compiled, and the others that claim a virtual server of theirs. O(those log those).
+    ///
+    /// ```
+    /// use ipvs_model::input::Manifest;
+    /// use ipvs_model::{Config, Known, Model};
+    ///
+    /// let manifest: Manifest = serde_json::from_str(r#"{
+    ///     "apiVersion": "v1", "kind": "Service",
+    ///     "metadata": {"name": "web", "annotations": {"ipvs-proxier/one-packet": "perhaps"}},
+    ///     "spec": {"clusterIP": "10.96.0.10", "ports": [{"port": 80}]}
+    /// }"#).unwrap();
+    /// let mut model = Model::new(Config::default());
+    /// for change in manifest.into_changes().unwrap() {
+    ///     model.change(change);
+    /// }
+    /// model.plan(&Known::default());
+    /// let changed = model.take_problem_changes();
+    /// assert_eq!(model.desired().problems_of(&changed[0]).count(), 1);
+    /// model.plan(&Known::default());
+    /// assert!(model.take_problem_changes().is_empty());
+    /// ```
+    pub fn take_problem_changes(&mut self) -> Vec<ObjectName> {
+        self.desired.take_problem_changes()
+    }
+
     /// How many services are known. O(1).
     #[must_use]
     pub fn service_count(&self) -> usize {

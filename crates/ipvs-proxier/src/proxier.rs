@@ -396,7 +396,7 @@ impl<P: DataPlane> Proxier<P> {
 
     /// Keeps what was learned for the next plan.
     fn learn(&mut self, Report { plan, failures, .. }: &Report, known: &mut Known) {
-        self.told.problems(self.model.desired());
+        self.told.problems(&mut self.model);
         // The node's own scheduler was probed at start; others come from annotations.
         let own = self.model.config().scheduler;
         let missing = failures.iter().filter_map(missing_scheduler);

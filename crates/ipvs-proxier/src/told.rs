@@ -1,7 +1,7 @@
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use ipvs_model::input::ObjectName;
-use ipvs_model::{Desired, Problem};
+use ipvs_model::{Model, Problem};
 use tracing::warn;
 
 use crate::error::Failure;
@@ -9,21 +9,23 @@ use crate::error::Failure;
 /// What the log has, so that nothing is said again as long as it stays as it is.
 #[derive(Debug, Default)]
 pub(crate) struct Told {
-    problems: HashSet<(ObjectName, Problem)>,
+    problems: HashMap<ObjectName, Vec<Problem>>,
     failures: HashSet<String>,
 }
 
 impl Told {
-    /// Each problem of a Service once, until it is gone. O(problems).
-    pub(crate) fn problems(&mut self, desired: &Desired) {
-        let problems: Vec<_> = desired
-            .problems()
-            .map(|(service, problem)| (service.clone(), problem))
-            .collect();
-        for (service, problem) in problems.iter().filter(|new| !self.problems.contains(*new)) {
-            warn!("Service {service}: {problem}");
+    /// Each problem of a Service once, until it is gone. O(changed problems).
+    pub(crate) fn problems(&mut self, model: &mut Model) {
+        for service in model.take_problem_changes() {
+            let problems: Vec<Problem> = model.desired().problems_of(&service).collect();
+            let known = self.problems.remove(&service).unwrap_or_default();
+            for problem in problems.iter().filter(|new| !known.contains(new)) {
+                warn!("Service {service}: {problem}");
+            }
+            if !problems.is_empty() {
+                self.problems.insert(service, problems);
+            }
         }
-        self.problems = problems.into_iter().collect();
     }
 
     /// Each failure once, until everything succeeds. O(failures).
