@@ -16,7 +16,7 @@ use benches::Size;
 use clap::{Parser, ValueEnum};
 use ipvs_codec::{Family, Protocol, ServiceKey};
 use ipvs_netlink::Ipvs;
-use ipvs_proxier::{DataPlane as _, IptablesBackend, Linux};
+use ipvs_proxier::{IptablesBackend, Linux, observe};
 use ipvs_test_support::{ApiServer, NetNs};
 
 use crate::process::Process;
@@ -145,9 +145,9 @@ fn measure(options: &Options) -> Result<serde_json::Value> {
 /// How long it takes to read the whole state once, without comparing it: the second time, when the memory is there.
 fn bare_read() -> Result<Duration> {
     let mut plane = Linux::open(IptablesBackend::Auto)?;
-    plane.observe(&Family::ALL)?;
+    observe(&mut plane, &Family::ALL)?;
     let start = Instant::now();
-    plane.observe(&Family::ALL)?;
+    observe(&mut plane, &Family::ALL)?;
     Ok(start.elapsed())
 }
 

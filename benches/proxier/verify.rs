@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use ipvs_model::input::{Change, Manifest};
 use ipvs_model::{Config, Model, Operation, VipBinding};
-use ipvs_proxier::{DataPlane as _, IptablesBackend, Linux, Progress, Proxier};
+use ipvs_proxier::{DataPlane as _, IptablesBackend, Linux, Progress, Proxier, observe};
 
 use crate::{Binding, Options, cluster};
 
@@ -36,7 +36,7 @@ fn model(options: &Options, counts: &[u32], linux: &mut Linux) -> Result<Model> 
 pub(crate) fn left(options: &Options, counts: &[u32]) -> Result<Vec<Operation>> {
     let mut linux = Linux::open(IptablesBackend::Auto)?;
     let mut model = model(options, counts, &mut linux)?;
-    let known = linux.observe(&model.config().families.clone())?;
+    let known = observe(&mut linux, &model.config().families)?;
     Ok(model.plan_everything(&known).into_iter().collect())
 }
 

@@ -135,7 +135,7 @@ fn clean_up(flags: &Flags, config: Config) -> Result<()> {
         linux,
     );
     if flags.dry_run {
-        let known: Known = ipvs_proxier::DataPlane::observe(proxier.plane(), &families)?;
+        let known: Known = ipvs_proxier::observe(proxier.plane(), &families)?;
         return print(&proxier.model().plan_clean_up(&known), flags.output);
     }
     let report = proxier.clean_up()?;

@@ -241,7 +241,7 @@ impl<P: DataPlane> Loop<'_, P> {
                 if due != Due::Drain {
                     self.failing = failing;
                 }
-                (report.failures.is_empty(), report.is_sound())
+                (report.is_success(), report.is_sound())
             }
             Err(problem) => {
                 error!("{problem}; trying again");

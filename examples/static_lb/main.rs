@@ -284,7 +284,7 @@ fn follow<P: DataPlane>(proxier: &mut Proxier<P>, source: &mut Watched) -> Resul
         if !report.plan.is_empty() {
             tracing::info!("synced: {:?}", report.counts());
         }
-        let succeeded = report.failures.is_empty();
+        let succeeded = report.is_success();
         match due {
             Due::Drain => schedule.drained(now, proxier.is_draining()),
             _ => schedule.done(Instant::now(), succeeded, proxier.is_draining()),

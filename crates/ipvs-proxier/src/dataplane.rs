@@ -1,11 +1,10 @@
 use std::net::{IpAddr, SocketAddr};
 
 use ipvs_codec::{Family, ServiceKey};
-use ipvs_model::{Desired, Known, KubeSet, Operation};
+use ipvs_model::{Known, KubeSet, Operation};
 use ipvs_netfilter::conntrack::Flow;
 
 use crate::error::PlaneError;
-use crate::observation::{Observation, PAUSE};
 
 /// A leaving real server and the connections that it still has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,29 +70,13 @@ pub trait DataPlane {
     /// in between.
     ///
     /// # Errors
-    /// [`PlaneError`] when it cannot be read; nothing may then be concluded about any part.
+    /// [`PlaneError`] when it cannot be read. After [`Part::Start`] other parts can be read all the same.
     fn read(
         &mut self,
         part: Part<'_>,
         families: &[Family],
         found: &mut Known,
     ) -> Result<Progress, PlaneError>;
-
-    /// Reads the state of some families, part after part. Waits for processes.
-    ///
-    /// # Errors
-    /// As [`read`](Self::read).
-    fn observe(&mut self, families: &[Family]) -> Result<Known, PlaneError> {
-        let mut observation = Observation::new(families);
-        let mut known = Known::default();
-        loop {
-            match observation.read_on(self, &mut known, &Desired::default())? {
-                Progress::More => {}
-                Progress::Waiting => std::thread::sleep(PAUSE),
-                Progress::Done(()) => return Ok(known),
-            }
-        }
-    }
 
     /// The addresses of the node's links, but for the dummy link, loopback and IPv6 link-local ones.
     ///

@@ -9,8 +9,8 @@ mod health_server;
 mod linux;
 #[cfg(feature = "health")]
 mod metrics;
-mod observation;
 mod proxier;
+mod reading;
 mod report;
 mod schedule;
 mod simulated;
@@ -27,6 +27,7 @@ pub use linux::{IptablesBackend, Linux};
 #[cfg(feature = "health")]
 pub use metrics::{Measured, Metrics};
 pub use proxier::Proxier;
+pub use reading::{Section, Unread, observe};
 pub use report::Report;
 pub use schedule::{Due, Pace, Schedule};
 pub use simulated::Simulated;

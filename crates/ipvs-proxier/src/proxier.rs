@@ -13,7 +13,7 @@ use tracing::{debug, info, warn};
 
 use crate::dataplane::{DataPlane, Progress};
 use crate::error::{Failure, PlaneError};
-use crate::observation::{Observation, PAUSE};
+use crate::reading::{PAUSE, Reading, observe};
 use crate::report::Report;
 use crate::told::Told;
 
@@ -55,7 +55,7 @@ pub struct Proxier<P> {
     plane: P,
     known: Knowledge,
     /// A verification that is going on.
-    observation: Option<Observation>,
+    reading: Option<Reading>,
     /// A start that is going on after it.
     start: Option<Start>,
     /// What the steps of both did so far.
@@ -81,7 +81,7 @@ impl<P: DataPlane> Proxier<P> {
             model,
             plane,
             known: Knowledge::None,
-            observation: None,
+            reading: None,
             start: None,
             so_far: Report::default(),
             draining: BTreeMap::new(),
@@ -163,15 +163,13 @@ impl<P: DataPlane> Proxier<P> {
         }
     }
 
-    /// Reads everything, compares, and repairs what differs, but for weights that others set. O(everything). Waits for
-    /// processes.
+    /// Reads everything, compares, and repairs what differs, but for weights that others set. What cannot be read is in
+    /// [`Report::unread`]; all else is repaired. O(everything). Waits for processes.
     ///
     /// # Errors
-    /// [`PlaneError`] when the state cannot be read; nothing is then changed.
+    /// [`PlaneError`] when the node's addresses cannot be read, or the first time anything; nothing is then changed.
     pub fn verify(&mut self) -> Result<Report, PlaneError> {
-        if let Some(observation) = &mut self.observation {
-            observation.restart();
-        }
+        self.reading = None;
         let mut whole = std::mem::take(&mut self.so_far);
         loop {
             let (progress, report) = self.step()?;
@@ -189,7 +187,7 @@ impl<P: DataPlane> Proxier<P> {
     /// services with each call. Changes can be synced in between. O(part), and O(differences) at the end.
     ///
     /// # Errors
-    /// [`PlaneError`] when the state cannot be read; nothing is then changed, and the next call begins anew.
+    /// As [`verify`](Self::verify); the next call begins anew.
     pub fn verify_some(&mut self) -> Result<Progress<Report>, PlaneError> {
         let step = self.step();
         let mut report = std::mem::take(&mut self.so_far);
@@ -212,42 +210,49 @@ impl<P: DataPlane> Proxier<P> {
         {
             return Ok(self.bring_in_some(known));
         }
-        if self
-            .observation
-            .as_ref()
-            .is_none_or(Observation::is_at_start)
-        {
+        if self.reading.as_ref().is_none_or(Reading::is_at_start) {
             self.look_around()?;
         }
-        let begun = self.observation.take();
-        let mut observation =
-            begun.unwrap_or_else(|| Observation::new(&self.model.config().families));
+        let begun = self.reading.take();
+        let mut reading =
+            begun.unwrap_or_else(|| Reading::everything(&self.model.config().families));
         let (mut known, is_first) = match std::mem::take(&mut self.known) {
             Knowledge::All(known) => (known, false),
             Knowledge::Partial(known) => (known, true),
             Knowledge::None => (Known::default(), true),
         };
-        let progress = observation.read_on(&mut self.plane, &mut known, self.model.desired());
-        if let Ok(Progress::Done(())) = progress {
+        let progress = reading.read_on(&mut self.plane, &mut known, self.model.desired());
+        if is_first && !reading.is_complete() {
+            // What is not known would look as if it were not there.
+            let unread = reading.finish().unread.into_iter().next();
+            return unread.map_or_else(
+                || Ok((Progress::More, Report::default())),
+                |unread| Err(*unread.error),
+            );
+        }
+        if progress == Progress::Done(()) {
             return Ok(if is_first {
                 self.begin(known)
             } else {
-                let report = self.repair(observation.into_differing(), known);
+                let findings = reading.finish();
+                self.told.unread(&findings.unread);
+                let mut report = self.repair(findings.differing, known);
+                report.unread = findings.unread;
                 (Progress::Done(()), self.look_back(report))
             });
         }
-        self.observation = Some(observation);
+        self.reading = Some(reading);
         self.known = if is_first {
             Knowledge::Partial(known)
         } else {
             Knowledge::All(known)
         };
-        Ok((progress?, Report::default()))
+        Ok((progress, Report::default()))
     }
 
     /// Of all that there was to do: after a success failures are new again.
     fn look_back(&mut self, report: Report) -> Report {
-        if report.failures.is_empty() {
+        if report.is_success() {
             self.told.succeeded();
         }
         report
@@ -286,7 +291,7 @@ impl<P: DataPlane> Proxier<P> {
     /// # Errors
     /// [`PlaneError`] when the state cannot be read; nothing is then removed.
     pub fn clean_up(&mut self) -> Result<Report, PlaneError> {
-        let known = self.plane.observe(&self.model.config().families.clone())?;
+        let known = observe(&mut self.plane, &self.model.config().families)?;
         self.start = None;
         let plan = self.model.plan_clean_up(&known);
         Ok(self.apply(plan, known))
@@ -411,7 +416,7 @@ impl<P: DataPlane> Proxier<P> {
     fn settle(&mut self, known: Known, is_unsure: bool) {
         let undone = std::mem::take(&mut self.undone);
         if is_unsure {
-            self.observation = None;
+            self.reading = None;
             self.known = Knowledge::None;
             return;
         }

@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use ipvs_model::{Operation, Plan};
 
 use crate::error::Failure;
+use crate::reading::Unread;
 
 /// What a sync did.
 #[derive(Debug, Default)]
@@ -13,6 +14,8 @@ pub struct Report {
     pub plan: Plan,
     /// Those that failed, of all steps.
     pub failures: Vec<Failure>,
+    /// What a resync could not read: there all is left as it was last known.
+    pub unread: Vec<Unread>,
     /// Of steps whose plan is gone.
     before: BTreeMap<&'static str, usize>,
 }
@@ -22,6 +25,7 @@ impl Report {
         Self {
             plan,
             failures,
+            unread: Vec::new(),
             before: BTreeMap::new(),
         }
     }
@@ -49,6 +53,7 @@ impl Report {
     pub(crate) fn append(&mut self, next: Self) {
         self.plan.append(next.plan);
         self.failures.extend(next.failures);
+        self.unread.extend(next.unread);
     }
 
     /// Takes in what came next, and only counts what this did.
@@ -56,6 +61,13 @@ impl Report {
         self.before = self.counts();
         self.plan = next.plan;
         self.failures.extend(next.failures);
+        self.unread.extend(next.unread);
+    }
+
+    /// Whether nothing failed, and everything could be read. O(1).
+    #[must_use]
+    pub const fn is_success(&self) -> bool {
+        self.failures.is_empty() && self.unread.is_empty()
     }
 
     /// Whether all is there that every service stands on: link, sets and rules. What failed beside it concerns some, a set

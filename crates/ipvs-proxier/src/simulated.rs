@@ -32,12 +32,12 @@ const CHUNK: usize = 8;
 /// ```
 /// use ipvs_codec::Family;
 /// use ipvs_model::Operation;
-/// use ipvs_proxier::{DataPlane as _, Simulated};
+/// use ipvs_proxier::{DataPlane as _, Simulated, observe};
 ///
 /// let mut plane = Simulated::default();
 /// let outcomes = plane.apply(&[Operation::EnsureLink { up: false }]);
 /// assert!(outcomes[0].is_ok());
-/// assert_eq!(plane.observe(&Family::ALL).unwrap().link, Some(false));
+/// assert_eq!(observe(&mut plane, &Family::ALL).unwrap().link, Some(false));
 /// ```
 #[derive(Debug, Default)]
 pub struct Simulated {

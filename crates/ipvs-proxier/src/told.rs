@@ -5,6 +5,7 @@ use ipvs_model::{Model, Problem};
 use tracing::warn;
 
 use crate::error::Failure;
+use crate::reading::Unread;
 
 /// What the log has, so that nothing is said again as long as it stays as it is.
 #[derive(Debug, Default)]
@@ -34,6 +35,17 @@ impl Told {
             let text = failure.to_string();
             if !self.failures.contains(&text) {
                 warn!("{text}; it is tried again, later and later");
+                self.failures.insert(text);
+            }
+        }
+    }
+
+    /// What could not be read, once until everything succeeds. O(unread).
+    pub(crate) fn unread(&mut self, unread: &[Unread]) {
+        for unread in unread {
+            let text = unread.to_string();
+            if !self.failures.contains(&text) {
+                warn!("{text}; all else is compared, and it is tried again");
                 self.failures.insert(text);
             }
         }

@@ -14,7 +14,7 @@ use ipvs_model::{Config, Foreign, Known, Model, Operation, Plan, VirtualServer};
 use ipvs_netfilter::conntrack::Flow;
 use ipvs_netlink::{Cause, KernelError};
 use ipvs_proxier::{
-    Connections, DataPlane, Outcome, Part, PlaneError, Progress, Proxier, Simulated,
+    Connections, DataPlane, Outcome, Part, PlaneError, Progress, Proxier, Simulated, observe,
 };
 use ipvs_test_support::seed;
 use proptest::prelude::*;
@@ -233,7 +233,7 @@ proptest! {
         // The first was enough for all but what the other fault hid.
         prop_assert!(last.len() <= 2, "still\n{}", last);
         let families = Family::ALL;
-        let mut known = proxier.plane().observe(&families).unwrap();
+        let mut known = observe(proxier.plane(), &families).unwrap();
         let kept = known.virtual_servers.remove(&foreign()).is_some();
         prop_assert_eq!(kept, keep);
         let mut fresh = model();
@@ -317,7 +317,7 @@ fn a_million_events_end_where_a_fresh_start_does() {
         assert!(proxier.verify().unwrap().failures.is_empty());
         let later = Instant::now() + Duration::from_secs(1_000);
         assert!(proxier.drain(later).unwrap().failures.is_empty());
-        let known = proxier.plane().observe(&Family::ALL).unwrap();
+        let known = observe(proxier.plane(), &Family::ALL).unwrap();
         let mut fresh = model();
         history
             .iter()

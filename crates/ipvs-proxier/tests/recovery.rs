@@ -8,7 +8,7 @@ use std::time::Instant;
 use ipvs_codec::{Destination, Family, Protocol, Scheduler, Service, ServiceKey};
 use ipvs_model::input::{Change, ObjectName};
 use ipvs_model::{Config, KubeSet, Model, Operation};
-use ipvs_proxier::{DataPlane as _, Progress, Proxier, Simulated};
+use ipvs_proxier::{DataPlane as _, Part, Progress, Proxier, Section, Simulated};
 
 use web::refusing::{NO_RULES, Refusing};
 use web::{addr, changes, key, synced, take, web};
@@ -140,6 +140,34 @@ fn row_128_and_q8_kept_a_weight_that_others_set_stays() {
     let mut restarted = Proxier::new(Model::new(Config::default()), plane);
     let done = take(&mut restarted, web("TCP", &["10.0.0.1"]));
     assert!(done[0].contains("set real server") && done[0].contains("weight 1"));
+}
+
+#[test]
+fn a_verification_that_cannot_read_the_rules_repairs_all_else() {
+    let mut proxier = Proxier::new(Model::new(Config::default()), Refusing::default());
+    proxier.plane().unreadable = Some(|part| part == Part::Rules(Family::Ipv4));
+    let change = |proxier: &mut Proxier<Refusing>| {
+        let changes = web("TCP", &["10.0.0.1"]).into_iter();
+        changes.for_each(|change| proxier.change(change));
+    };
+    change(&mut proxier);
+    assert!(proxier.sync().is_err(), "nothing is known yet");
+    assert!(proxier.plane().kernel.state().virtual_servers.is_empty());
+    proxier.plane().unreadable = None;
+    assert!(proxier.sync().unwrap().is_success());
+    let wanted = proxier.plane().kernel.state().clone();
+    proxier.plane().unreadable = Some(|part| part == Part::Rules(Family::Ipv4));
+    let state = proxier.plane().kernel.state_mut();
+    state.virtual_servers.clear();
+    state.vips.clear();
+    let report = proxier.verify().unwrap();
+    let unread = report.unread.iter().map(|unread| unread.section);
+    let unread: Vec<Section> = unread.collect();
+    assert_eq!(unread, [Section::Rules(Family::Ipv4)]);
+    assert!(report.failures.is_empty() && !report.is_success());
+    assert_eq!(*proxier.plane().kernel.state(), wanted);
+    proxier.plane().unreadable = None;
+    assert!(proxier.verify().unwrap().is_success());
 }
 
 /// A proxier of one family is blind to the other.

@@ -50,10 +50,10 @@ impl Linux {
     ///
     /// ```no_run
     /// use ipvs_codec::Family;
-    /// use ipvs_proxier::{DataPlane as _, IptablesBackend, Linux};
+    /// use ipvs_proxier::{IptablesBackend, Linux, observe};
     ///
     /// let mut plane = Linux::open(IptablesBackend::Auto)?;
-    /// let known = plane.observe(&Family::ALL)?;
+    /// let known = observe(&mut plane, &Family::ALL)?;
     /// println!("{} virtual servers", known.virtual_servers.len());
     /// # Ok::<(), ipvs_proxier::PlaneError>(())
     /// ```

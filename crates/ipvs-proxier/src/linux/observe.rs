@@ -21,9 +21,11 @@ impl Linux {
     ) -> Result<Progress, PlaneError> {
         match part {
             Part::Start => {
-                self.lister.restart()?;
-                self.set_reader.restart()?;
-                self.binding_reader.restart()?;
+                // Each starts over with its next call, also where the rest of what it had begun could not be read. One that
+                // fails must not keep the others from being read.
+                let _ = self.lister.restart();
+                let _ = self.set_reader.restart();
+                let _ = self.binding_reader.restart();
                 self.saving = None;
             }
             Part::Link => return self.read_link(families, found),

@@ -19,6 +19,8 @@ pub(crate) struct Refusing {
     pub(crate) is_silent: bool,
     /// So many outcomes of the next operations are lost.
     pub(crate) loses: usize,
+    /// Parts that cannot be read.
+    pub(crate) unreadable: Option<fn(Part<'_>) -> bool>,
 }
 
 impl DataPlane for Refusing {
@@ -28,6 +30,9 @@ impl DataPlane for Refusing {
         families: &[Family],
         found: &mut Known,
     ) -> Result<Progress, PlaneError> {
+        if self.unreadable.is_some_and(|unreadable| unreadable(part)) {
+            return Err(Cause::Lost.into());
+        }
         self.kernel.read(part, families, found)
     }
 

@@ -9,7 +9,7 @@ use ipvs_codec::{
 };
 use ipvs_model::{Known, KubeSet, Member, Operation, Vip};
 use ipvs_netfilter::ipset::{Entry, EntryProtocol};
-use ipvs_proxier::{DataPlane as _, IptablesBackend, Linux, Simulated};
+use ipvs_proxier::{DataPlane as _, IptablesBackend, Linux, Simulated, observe};
 use ipvs_test_support::NetNs;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestRunner};
@@ -260,7 +260,7 @@ fn compare(namespace: &str, operations: &[Operation]) -> Result<(), TestCaseErro
             let mut plane = Linux::open(IptablesBackend::Legacy).unwrap();
             let outcomes = plane.apply(operations);
             let errors: Vec<Option<i32>> = outcomes.iter().map(errno).collect();
-            (errors, plane.observe(&Family::ALL).unwrap())
+            (errors, observe(&mut plane, &Family::ALL).unwrap())
         })
         .unwrap();
     let mut simulated = Simulated::default();
@@ -270,7 +270,7 @@ fn compare(namespace: &str, operations: &[Operation]) -> Result<(), TestCaseErro
         prop_assert_eq!(simulated, real, "operation {}: {}", at, operation);
     }
     prop_assert_eq!(
-        normal(simulated.observe(&Family::ALL).unwrap()),
+        normal(observe(&mut simulated, &Family::ALL).unwrap()),
         normal(real)
     );
     Ok(())

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use ipvs_codec::Family;
 use ipvs_model::Known;
-use ipvs_proxier::{DataPlane as _, IptablesBackend, Linux};
+use ipvs_proxier::{IptablesBackend, Linux};
 use ipvs_test_support::{Cluster, NetNs, RunningProxier, ask_tcp, eventually, seed};
 
 use crate::metrics::metrics;
@@ -35,7 +35,7 @@ const HANDS: [&str; 18] = [
 const PAIRS: usize = 6;
 
 pub(crate) fn observe(namespace: &NetNs) -> Result<Known> {
-    let open = || Linux::open(IptablesBackend::Auto)?.observe(&Family::ALL);
+    let open = || ipvs_proxier::observe(&mut Linux::open(IptablesBackend::Auto)?, &Family::ALL);
     Ok(namespace.run(open)??)
 }
 

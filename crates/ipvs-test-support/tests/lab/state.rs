@@ -3,7 +3,7 @@
 use ipvs_codec::Family;
 use ipvs_model::input::Change;
 use ipvs_model::{Config, LocalTraffic, Model, Plan, VipBinding};
-use ipvs_proxier::{DataPlane as _, IptablesBackend, Linux, Manifests};
+use ipvs_proxier::{IptablesBackend, Linux, Manifests, observe};
 use ipvs_test_support::NetNs;
 
 /// The plan that a fresh proxier, as `node-0` with the arguments of the recorded states, would make in a namespace:
@@ -12,7 +12,7 @@ pub(crate) fn open_plan(namespace: &NetNs, manifests: &std::path::Path, config: 
     namespace
         .run(|| {
             let mut plane = Linux::open(IptablesBackend::Auto).unwrap();
-            let known = plane.observe(&Family::ALL).unwrap();
+            let known = observe(&mut plane, &Family::ALL).unwrap();
             let mut model = Model::new(config.clone());
             model.change(Change::NodeAddresses(plane.node_addresses().unwrap()));
             for change in Manifests::new(vec![manifests.to_owned()]).poll().unwrap() {
