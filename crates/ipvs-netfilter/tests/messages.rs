@@ -3,7 +3,7 @@
 use ipvs_netfilter::ipset::{
     Entry, EntryProtocol, Listing, Request, SetFamily, SetName, SetSpec, SetType,
 };
-use ipvs_netfilter::iptables::{Rule, Ruleset, SavedRules, Table, TableRules};
+use ipvs_netfilter::iptables::{Removal, Rule, Ruleset, SavedRules, Table, TableRules};
 use proptest::prelude::*;
 
 fn name(text: &str) -> SetName {
@@ -108,7 +108,7 @@ proptest! {
         listing.read(&first).unwrap();
         listing.read(&further).unwrap();
         prop_assert_eq!(listing.entries, vec![entry, entry]);
-        prop_assert_eq!(listing.set.unwrap().set_type, set_type);
+        prop_assert_eq!(listing.head.unwrap().spec().unwrap().set_type, set_type);
     }
 
     #[test]
@@ -165,11 +165,148 @@ fn only_what_is_missing_is_restored() {
     assert!(ruleset().is_in(&saved));
     assert!(!ruleset().is_in(&empty));
     assert!(!ruleset().restore_text(&saved).contains("-I OUTPUT"));
-    let removal = ruleset().removal_text(&saved).unwrap();
-    assert!(removal.contains("-D OUTPUT -m comment") && removal.contains("-X KUBE-SERVICES"));
-    assert!(!removal.contains("MINE"));
-    assert_eq!(ruleset().removal_text(&empty), None);
     assert!(saved.has(Table::Nat, "OUTPUT", &Rule::new().jump("MINE")));
+}
+
+#[test]
+fn what_was_removed_is_not_there_any_more() {
+    let text = "*mangle\n:KUBE-PROXY-CANARY - [0:0]\nCOMMIT\n*nat\n:OUTPUT ACCEPT [0:0]\n:A - [0:0]\n:B - [0:0]\n\
+                -A OUTPUT -j A\n-A OUTPUT -j A\n-A A -j B\n-A B -g A\nCOMMIT\n";
+    let mut saved = SavedRules::parse(text);
+    let jump = ("OUTPUT".to_owned(), Rule::new().jump("A"));
+    saved.removed(&Removal {
+        rules: vec![jump],
+        flushed: vec!["A".into()],
+        deleted: vec!["B".into()],
+        ..Removal::of(Table::Nat)
+    });
+    saved.removed(&Removal {
+        deleted: vec!["KUBE-PROXY-CANARY".into()],
+        ..Removal::of(Table::Mangle)
+    });
+    let left: Vec<_> = saved.chains().collect();
+    let once = [Rule::new().jump("A")];
+    assert_eq!(
+        left,
+        [
+            (Table::Nat, "A", &[][..]),
+            (Table::Nat, "OUTPUT", &once[..])
+        ],
+        "a rule that is there twice is there once"
+    );
+}
+
+#[test]
+fn rules_that_match_a_set_are_left_out() {
+    let rule = |set: &str| Rule::new().match_set(name(set), "dst").jump("ACCEPT");
+    let filter = TableRules {
+        chains: vec![("KUBE-FORWARD".into(), vec![rule("A"), rule("AB")])],
+        jumps: Vec::new(),
+    };
+    let rules = Ruleset {
+        nat: TableRules::default(),
+        filter,
+    };
+    let (without, found) = rules.clone().without_sets(&[name("A")]);
+    assert!(found);
+    assert_eq!(without.filter.chains[0].1, [rule("AB")]);
+    assert_eq!(rules.clone().without_sets(&[name("B")]), (rules, false));
+}
+
+/// As the kernel lists them: head and parameters; what has no value in the set is left out.
+#[test]
+fn a_set_that_cannot_stand_in_says_why() {
+    let read = |spec: &SetSpec, parameters: &[(u16, &[u8])]| {
+        let mut created = bytes(Request::Create(spec, 0));
+        let mut nest = Vec::new();
+        for (kind, value) in parameters {
+            nest.extend(u16::try_from(value.len() + 4).unwrap().to_ne_bytes());
+            nest.extend(kind.to_ne_bytes());
+            nest.extend(*value);
+            nest.resize(nest.len().next_multiple_of(4), 0);
+        }
+        created.extend(u16::try_from(nest.len() + 4).unwrap().to_ne_bytes());
+        created.extend((7_u16 | 0x8000).to_ne_bytes());
+        created.extend(nest);
+        let mut listing = Listing::default();
+        listing.read(&created).unwrap();
+        listing.head.unwrap()
+    };
+    let spec = |set_type, family| SetSpec {
+        name: name("KUBE-X"),
+        set_type,
+        family,
+    };
+    let hash = spec(SetType::HashIpPort, SetFamily::Inet);
+    let bitmap = spec(SetType::BitmapPort, SetFamily::Unspec);
+    let why = |found: &SetSpec, parameters: &[(u16, &[u8])], wanted: &SetSpec| {
+        let difference = read(found, parameters).difference(wanted);
+        difference.map(|difference| difference.to_string())
+    };
+    let why = |found: &SetSpec, parameters: &[(u16, &[u8])], wanted: &SetSpec, text: &str| {
+        assert_eq!(why(found, parameters, wanted).as_deref(), Some(text));
+    };
+    why(
+        &spec(SetType::HashIp, SetFamily::Inet),
+        &[],
+        &hash,
+        "it is of type hash:ip, not hash:ip,port",
+    );
+    why(
+        &hash,
+        &[],
+        &bitmap,
+        "it is of type hash:ip,port, not bitmap:port",
+    );
+    why(
+        &spec(SetType::HashIpPort, SetFamily::Inet6),
+        &[],
+        &hash,
+        "it is of family inet6, not inet",
+    );
+    let timeout = 600_u32.to_be_bytes();
+    why(
+        &hash,
+        &[(6 | 0x4000, &timeout)],
+        &hash,
+        "its entries go by themselves after 600 s",
+    );
+    let ports: [(u16, &[u8]); 2] = [(4 | 0x4000, &[0, 0]), (5 | 0x4000, &[3, 232])];
+    why(
+        &bitmap,
+        &ports,
+        &bitmap,
+        "it has room for ports 0 to 1000 only",
+    );
+    why(&hash, &[(20, &[24])], &hash, "it cuts addresses to 24 bits");
+    // hashsize, maxelem, counters and comment, references: as good as ours.
+    let other: [(u16, &[u8]); 4] = [
+        (18 | 0x4000, &[0, 0, 4, 0]),
+        (19 | 0x4000, &[0, 0, 0, 9]),
+        (8 | 0x4000, &[0, 0, 0, 24]),
+        (25 | 0x4000, &[0, 0, 0, 3]),
+    ];
+    assert_eq!(read(&hash, &other).difference(&hash), None);
+    assert_eq!(read(&hash, &[]).difference(&hash), None);
+}
+
+/// The kernel has more types than are used here: `hash:net`, `list:set`.
+#[test]
+fn a_set_of_an_unknown_type_is_read_without_its_entries() {
+    let spec = SetSpec {
+        name: name("S"),
+        set_type: SetType::HashIp,
+        family: SetFamily::Inet6,
+    };
+    let mut message = listing(SetType::HashIp, Entry::Ip([0; 16].into()));
+    let at = message.windows(8).position(|bytes| bytes == b"hash:ip\0");
+    message[at.unwrap()..][..7].copy_from_slice(b"hash:no");
+    let mut listing = Listing::default();
+    listing.read(&message).unwrap();
+    let head = listing.head.unwrap();
+    assert_eq!((head.spec(), listing.entries.len()), (None, 0));
+    let difference = head.difference(&spec).unwrap();
+    assert_eq!(difference.to_string(), "it is of type hash:no, not hash:ip");
 }
 
 #[test]

@@ -12,6 +12,9 @@ pub enum Cause {
     /// The kernel refused it.
     #[error("{0}")]
     Kernel(KernelError),
+    /// A bitmap set has no room for an entry. ipset has the same number for a hash set that is full.
+    #[error("the entry is out of the set's range (ipset error {})", .0.errno)]
+    OutOfRange(KernelError),
     /// The socket failed.
     #[error("netlink socket: {0}")]
     Io(#[from] io::Error),
@@ -93,7 +96,7 @@ impl Cause {
     #[must_use]
     pub const fn errno(&self) -> Option<i32> {
         match self {
-            Self::Kernel(error) => Some(error.errno),
+            Self::Kernel(error) | Self::OutOfRange(error) => Some(error.errno),
             _ => None,
         }
     }
@@ -119,7 +122,34 @@ impl Cause {
     /// The set holds as many entries as it can.
     #[must_use]
     pub const fn is_set_full(&self) -> bool {
-        matches!(self.errno(), Some(ipset::HASH_FULL))
+        matches!(
+            self,
+            Self::Kernel(KernelError {
+                errno: ipset::HASH_FULL,
+                ..
+            })
+        )
+    }
+
+    /// Something refers to the set, so that it is not destroyed.
+    #[must_use]
+    pub const fn is_set_busy(&self) -> bool {
+        matches!(self.errno(), Some(ipset::BUSY))
+    }
+
+    /// What became of a request to ipset: some numbers mean something else for a bitmap.
+    pub(crate) fn of_set(self, request: &ipset::Request<'_>) -> Self {
+        let (ipset::Request::Add(_, entry) | ipset::Request::Delete(_, entry)) = request else {
+            return self;
+        };
+        match self {
+            Self::Kernel(error)
+                if error.errno == ipset::BITMAP_RANGE && matches!(entry, ipset::Entry::Port(_)) =>
+            {
+                Self::OutOfRange(error)
+            }
+            cause => cause,
+        }
     }
 }
 
@@ -156,5 +186,32 @@ impl Error {
 impl From<Error> for Cause {
     fn from(error: Error) -> Self {
         error.cause
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ipset::{Entry, Request, SetName};
+
+    #[test]
+    fn a_bitmap_says_out_of_range_where_a_hash_set_says_full() {
+        let name = SetName::new("KUBE-NODE-PORT-TCP").unwrap();
+        let cause = |entry| {
+            let error = KernelError {
+                errno: 4352,
+                text: None,
+            };
+            Cause::Kernel(error).of_set(&Request::Add(name, entry))
+        };
+        let of_bitmap = cause(Entry::Port(30080));
+        assert_eq!(
+            of_bitmap.to_string(),
+            "the entry is out of the set's range (ipset error 4352)"
+        );
+        assert!(!of_bitmap.is_set_full() && of_bitmap.errno() == Some(4352));
+        let of_hash = cause(Entry::Ip([10, 96, 0, 10].into()));
+        assert_eq!(of_hash.to_string(), "the set is full (ipset error 4352)");
+        assert!(of_hash.is_set_full());
     }
 }

@@ -1,7 +1,8 @@
 use std::ops::RangeInclusive;
 
 use ipvs_netfilter::ipset::{
-    Entry, Listing, PROTOCOL_VERSION, Request, SetName, SetSpec, parse_protocol, parse_revision,
+    Entry, Listing, PROTOCOL_VERSION, Request, SetHead, SetName, SetSpec, parse_protocol,
+    parse_revision,
 };
 use netlink_packet_core::NLM_F_CREATE;
 use netlink_sys::protocols::NETLINK_NETFILTER;
@@ -127,14 +128,30 @@ impl IpSets {
 
     /// Sends requests that answer with nothing but success or an error: one outcome for each, in order.
     pub fn batch(&mut self, requests: &[Request<'_>]) -> Vec<Outcome> {
-        self.connection.batch(requests, write)
+        let outcomes = self.connection.batch(requests, write).into_iter();
+        let outcomes = outcomes.zip(requests);
+        outcomes
+            .map(|(outcome, request)| outcome.map_err(|cause| cause.of_set(request)))
+            .collect()
     }
 
-    /// A set and its entries; `None` if there is no such set.
+    /// Destroys a set, of whatever type it is.
     ///
     /// # Errors
-    /// [`Cause::Malformed`] for a set of a type that `ipvs-netfilter` does not know; whatever the kernel refuses.
-    pub fn list(&mut self, name: SetName) -> Result<Option<(SetSpec, Vec<Entry>)>, Error> {
+    /// [`ipset::BUSY`](ipvs_netfilter::ipset::BUSY) while a rule or another set refers to it; `ENOENT` if it is not there;
+    /// `EINVAL` in a kernel without ipset.
+    pub fn destroy(&mut self, name: SetName) -> Result<(), Error> {
+        let outcomes = self.batch(&[Request::Destroy(name)]);
+        let outcome = outcomes.into_iter().collect::<Outcome>();
+        outcome.map_err(|cause| Error::new(format!("destroy set {name}"), cause))
+    }
+
+    /// What a set says of itself, and its entries; `None` if there is no such set. There are no entries of a set of a type
+    /// that `ipvs-netfilter` does not know.
+    ///
+    /// # Errors
+    /// Whatever the kernel refuses: `EINVAL` in a kernel without ipset.
+    pub fn list(&mut self, name: SetName) -> Result<Option<(SetHead, Vec<Entry>)>, Error> {
         let mut listing = Listing::default();
         let request = Request::List(name);
         let answer = self.connection.dump(
@@ -145,7 +162,7 @@ impl IpSets {
             Err(cause) if !cause.is_not_found() => {
                 Err(Error::new(format!("list set {name}"), cause))
             }
-            _ => Ok(listing.set.map(|set| (set, listing.entries))),
+            _ => Ok(listing.head.map(|head| (head, listing.entries))),
         }
     }
 }
@@ -153,8 +170,8 @@ impl IpSets {
 /// Some entries of a set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SetChunk {
-    /// The set; `None` if there is no such set.
-    pub set: Option<SetSpec>,
+    /// What the set says of itself; `None` if there is no such set.
+    pub head: Option<SetHead>,
     /// The entries.
     pub entries: Vec<Entry>,
     /// Whether they are the last.
@@ -212,7 +229,7 @@ impl IpSetReader {
             done => done.map_err(failed)?,
         };
         let chunk = SetChunk {
-            set: listing.set,
+            head: listing.head.clone(),
             entries: std::mem::take(&mut listing.entries),
             is_last,
         };

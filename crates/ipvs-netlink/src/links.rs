@@ -1,6 +1,8 @@
 use std::net::IpAddr;
 
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, Parseable as _};
+use netlink_packet_core::{
+    NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, NlaBuffer, NlasIterator, Parseable as _,
+};
 use netlink_packet_route::address::{
     AddressAttribute, AddressFlags, AddressHeader, AddressMessage,
 };
@@ -17,6 +19,10 @@ use crate::ipvs::malformed;
 use crate::namespace::NetworkNamespace;
 use crate::rtnetlink::{LinkIndex, TABLE_LOCAL, family_of, ip, open, write};
 
+/// `struct ifinfomsg`.
+const LINK_HEADER: usize = 16;
+const IFLA_LINKINFO: u16 = 18;
+const IFLA_INFO_KIND: u16 = 1;
 /// `RT_TABLE_MAIN`.
 const TABLE_MAIN: u8 = 254;
 
@@ -27,6 +33,8 @@ pub struct Link {
     pub index: LinkIndex,
     /// Whether it is up.
     pub up: bool,
+    /// Whether it is of kind `dummy`.
+    pub is_dummy: bool,
 }
 
 /// Links, addresses and routes of the network namespace of the thread that opened it.
@@ -81,18 +89,7 @@ impl Links {
         let answer = self.connection.request(
             |out| write(&request, 0, out),
             |message| {
-                // struct ifinfomsg: index and flags are its second and third word. The attributes are not needed, and grow.
-                let word = |at: usize| {
-                    message
-                        .get(at..)?
-                        .first_chunk()
-                        .copied()
-                        .map(u32::from_ne_bytes)
-                };
-                link = word(4).zip(word(8)).map(|(index, flags)| Link {
-                    index: LinkIndex(index),
-                    up: flags & LinkFlags::Up.bits() != 0,
-                });
+                link = parse(message);
                 Ok(())
             },
         );
@@ -303,6 +300,29 @@ fn route_message(link: LinkIndex, address: IpAddr, source: Option<IpAddr>) -> Ro
             .push(RouteAttribute::PrefSource(source.into()));
     }
     message
+}
+
+/// `struct ifinfomsg`: index and flags are its second and third word. Of the attributes, which grow, only the kind is read.
+fn parse(message: &[u8]) -> Option<Link> {
+    let word = |at: usize| {
+        let bytes = message.get(at..)?.first_chunk().copied();
+        bytes.map(u32::from_ne_bytes)
+    };
+    let (index, flags) = word(4).zip(word(8))?;
+    let attributes = NlasIterator::new(message.get(LINK_HEADER..).unwrap_or_default());
+    let is_dummy = attributes.flatten().any(|attribute| {
+        let is_kind = |inner: &NlaBuffer<&[u8]>| inner.kind() == IFLA_INFO_KIND;
+        let mut inner = NlasIterator::new(attribute.value()).flatten();
+        attribute.kind() == IFLA_LINKINFO
+            && inner
+                .find(is_kind)
+                .is_some_and(|kind| kind.value().split(|byte| *byte == 0).next() == Some(b"dummy"))
+    });
+    Some(Link {
+        index: LinkIndex(index),
+        up: flags & LinkFlags::Up.bits() != 0,
+        is_dummy,
+    })
 }
 
 /// Of one route, or of each of its next hops.

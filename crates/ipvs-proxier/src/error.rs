@@ -1,4 +1,5 @@
 use ipvs_model::{Operation, OutcomesDiffer};
+use ipvs_netfilter::ipset::SetDifference;
 use ipvs_netlink::Cause;
 
 /// Why the data plane failed.
@@ -30,15 +31,13 @@ pub enum PlaneError {
     /// The data plane did not say what became of each operation.
     #[error(transparent)]
     Outcomes(#[from] OutcomesDiffer),
-    /// A set of one of our names is of another type.
-    #[error("set {name} is of type {found}, not {wanted}: destroy it with `ipset destroy {name}`")]
+    /// A set of one of our names is not as it must be.
+    #[error("set {name}: {difference}: destroy it with `ipset destroy {name}`")]
     SetType {
         /// The set.
         name: String,
-        /// Its type.
-        found: String,
-        /// The type that it must have.
-        wanted: String,
+        /// What is wrong with it.
+        difference: SetDifference,
     },
 }
 

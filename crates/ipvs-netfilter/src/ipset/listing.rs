@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use ipnet::IpNet;
 
 use super::wire::{address, data, message};
-use super::{Entry, EntryProtocol, SetFamily, SetName, SetSpec, SetType};
+use super::{Entry, EntryProtocol, SetHead, SetName, SetSpec, SetType};
 use crate::wire::{BrokenAttribute, attrs};
 
 /// Bytes that are no answer of ipset.
@@ -20,14 +20,6 @@ pub enum ListingError {
     /// An attribute is missing or too short.
     #[error("{0} is missing or too short")]
     Missing(&'static str),
-    /// The set's type or family is none that this crate knows.
-    #[error("set {name} is of an unknown type {set_type:?}")]
-    UnknownType {
-        /// The set.
-        name: String,
-        /// Its type.
-        set_type: String,
-    },
 }
 
 impl From<BrokenAttribute> for ListingError {
@@ -36,7 +28,8 @@ impl From<BrokenAttribute> for ListingError {
     }
 }
 
-/// A set's listing. A large set comes in several messages, and only the first says what set it is.
+/// A set's listing. A large set comes in several messages, and only the first says what set it is. The entries of a set of a
+/// type that this crate does not know are passed over.
 ///
 /// ```
 /// use ipvs_netfilter::ipset::Listing;
@@ -45,8 +38,8 @@ impl From<BrokenAttribute> for ListingError {
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Listing {
-    /// The set; none before the first message was read.
-    pub set: Option<SetSpec>,
+    /// What the set says of itself; none before the first message was read.
+    pub head: Option<SetHead>,
     /// The entries so far.
     pub entries: Vec<Entry>,
 }
@@ -55,28 +48,34 @@ impl Listing {
     /// Reads a message from the bytes behind the netlink header.
     ///
     /// # Errors
-    /// [`ListingError`] when the bytes are no listing of a set of a known type.
+    /// [`ListingError`] when the bytes are no listing of a set.
     pub fn read(&mut self, bytes: &[u8]) -> Result<(), ListingError> {
         let (_header, body) = bytes
             .split_first_chunk::<4>()
             .ok_or(ListingError::NoHeader)?;
-        let (mut name, mut type_name, mut family, mut members) = (&[][..], None, None, &[][..]);
+        let (mut name, mut type_name, mut family) = (&[][..], None, None);
+        let (mut parameters, mut members) = (&[][..], &[][..]);
         for attr in attrs(body) {
             let (kind, value) = attr?;
             match kind {
                 message::SET_NAME => name = string(value),
                 message::TYPE_NAME => type_name = Some(string(value)),
                 message::FAMILY => family = value.first().copied(),
+                message::DATA => parameters = value,
                 message::ADT => members = value,
                 _ => {}
             }
         }
         if let Some(type_name) = type_name {
-            self.set = Some(head(name, type_name, family)?);
+            self.head = Some(head(name, type_name, family, parameters)?);
         }
-        let set = self
-            .set
+        let head = self
+            .head
+            .as_ref()
             .ok_or(ListingError::Missing("IPSET_ATTR_TYPENAME"))?;
+        let Some(set) = head.spec() else {
+            return Ok(());
+        };
         for member in attrs(members) {
             self.entries.push(entry(set, member?.1)?);
         }
@@ -84,23 +83,36 @@ impl Listing {
     }
 }
 
-fn head(name: &[u8], type_name: &[u8], family: Option<u8>) -> Result<SetSpec, ListingError> {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let unknown = || ListingError::UnknownType {
-        name: text(name),
-        set_type: text(type_name),
-    };
-    let family = family.ok_or(ListingError::Missing("IPSET_ATTR_FAMILY"))?;
-    let known = SetType::from_name(type_name).zip(SetFamily::from_number(family));
-    let (set_type, family) = known.ok_or_else(unknown)?;
-    let name = text(name)
+fn head(
+    name: &[u8],
+    type_name: &[u8],
+    family: Option<u8>,
+    parameters: &[u8],
+) -> Result<SetHead, ListingError> {
+    let name = String::from_utf8_lossy(name)
         .parse::<SetName>()
         .or(Err(ListingError::Missing("IPSET_ATTR_SETNAME")))?;
-    Ok(SetSpec {
+    let mut head = SetHead {
         name,
-        set_type,
-        family,
-    })
+        type_name: String::from_utf8_lossy(type_name).into_owned(),
+        family: family.ok_or(ListingError::Missing("IPSET_ATTR_FAMILY"))?,
+        timeout: None,
+        ports: None,
+        netmask: None,
+    };
+    let (mut first, mut last) = (None, None);
+    for attr in attrs(parameters) {
+        let (kind, value) = attr?;
+        match kind {
+            data::TIMEOUT => head.timeout = value.first_chunk().copied().map(u32::from_be_bytes),
+            data::PORT => first = value.first_chunk().copied().map(u16::from_be_bytes),
+            data::PORT_TO => last = value.first_chunk().copied().map(u16::from_be_bytes),
+            data::NETMASK => head.netmask = value.first().copied(),
+            _ => {}
+        }
+    }
+    head.ports = first.zip(last).map(|(first, last)| first..=last);
+    Ok(head)
 }
 
 /// Reads the answer to [`Request::TypeRevision`](super::Request::TypeRevision) from the bytes behind the netlink

@@ -25,7 +25,7 @@ pub enum Request<'a> {
     TypeRevision(&'a SetSpec),
     /// Create a set of this revision of its type. A set of the same name and another type: `EEXIST`.
     Create(&'a SetSpec, u8),
-    /// Destroy a set. [`BUSY`](super::error_text) while a rule refers to it, `ENOENT` if it is not there.
+    /// Destroy a set. [`BUSY`](super::BUSY) while a rule refers to it, `ENOENT` if it is not there.
     Destroy(SetName),
     /// Remove all entries. `ENOENT` if the set is not there.
     Flush(SetName),

@@ -35,6 +35,16 @@ impl SetFamily {
     }
 }
 
+impl fmt::Display for SetFamily {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unspec => "unspec",
+            Self::Inet => "inet",
+            Self::Inet6 => "inet6",
+        })
+    }
+}
+
 /// What the entries of a set are made of. The kernel loads `ip_set_TYPE` on demand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum SetType {

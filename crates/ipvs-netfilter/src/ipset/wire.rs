@@ -22,9 +22,13 @@ pub(crate) mod data {
     pub(crate) const IP: u16 = 1;
     pub(crate) const PORT: u16 = 4;
     pub(crate) const PORT_TO: u16 = 5;
+    /// Of a set as of an entry; in network byte order.
+    pub(crate) const TIMEOUT: u16 = 6;
     pub(crate) const PROTO: u16 = 7;
     pub(crate) const HASH_SIZE: u16 = 18;
     pub(crate) const MAX_ELEMENTS: u16 = 19;
+    /// Of a set; an entry has its second address at this number.
+    pub(crate) const NETMASK: u16 = 20;
     pub(crate) const IP2: u16 = 20;
     pub(crate) const CIDR2: u16 = 21;
 }

@@ -122,14 +122,13 @@ impl Linux {
     ) -> Result<Progress, PlaneError> {
         let wanted = set.spec(family);
         let chunk = self.set_reader.next_chunk(wanted.name)?;
-        let Some(found) = chunk.set else {
+        let Some(found) = chunk.head else {
             return Ok(progress(chunk.is_last));
         };
-        if (found.set_type, found.family) != (wanted.set_type, wanted.family) {
+        if let Some(difference) = found.difference(&wanted) {
             return Err(PlaneError::SetType {
                 name: wanted.name.to_string(),
-                found: found.set_type.to_string(),
-                wanted: wanted.set_type.to_string(),
+                difference,
             });
         }
         let entries = known.sets.entry((set, family)).or_default();

@@ -189,7 +189,8 @@ fn a_full_set_is_an_error_of_its_own() {
                     .all(|outcome| outcome.as_ref().is_err_and(|cause| cause.is_set_full()))
             );
             let (found, members) = sets.list(set.name).unwrap().unwrap();
-            assert_eq!((found, members.len()), (set, added.len()));
+            assert_eq!((found.spec(), members.len()), (Some(set), added.len()));
+            assert_eq!(found.difference(&set), None);
             assert!(sets.list("absent".parse().unwrap()).unwrap().is_none());
         })
         .unwrap();
@@ -206,7 +207,8 @@ fn addresses_and_routes_are_bound_read_and_unbound() {
             let mut links = Links::open().unwrap();
             assert!(links.find("kube-ipvs0").unwrap().is_none());
             let link = links.ensure_dummy("kube-ipvs0").unwrap();
-            assert!(!link.up);
+            assert!(!link.up && link.is_dummy);
+            assert!(!links.find("lo").unwrap().unwrap().is_dummy);
             let ip = |text: &str| text.parse::<IpAddr>().unwrap();
             let source = Some(ip("192.168.50.10"));
             let bindings = [
@@ -266,7 +268,7 @@ fn a_set_is_read_in_chunks_between_which_it_changes() {
             };
             let mut reader = IpSetReader::open().unwrap();
             let none = reader.next_chunk(set.name).unwrap();
-            assert!(none.set.is_none() && none.is_last);
+            assert!(none.head.is_none() && none.is_last);
             sets.create(&set).unwrap();
             let entry = |n: u32| Entry::Ip(Ipv4Addr::from_bits(0x0b00_0000 + n).into());
             let add = |sets: &mut IpSets, range: std::ops::Range<u32>| {
@@ -279,7 +281,7 @@ fn a_set_is_read_in_chunks_between_which_it_changes() {
             let (mut found, mut chunks) = (Vec::new(), 0);
             loop {
                 let chunk = reader.next_chunk(set.name).unwrap();
-                assert_eq!(chunk.set, Some(set));
+                assert_eq!(chunk.head.and_then(|head| head.spec()), Some(set));
                 found.extend(chunk.entries);
                 chunks += 1;
                 if chunk.is_last {
@@ -296,7 +298,7 @@ fn a_set_is_read_in_chunks_between_which_it_changes() {
             let destroy = [ipset::Request::Destroy(set.name)];
             assert!(sets.batch(&destroy).iter().all(Result::is_err));
             let other = reader.next_chunk("other".parse().unwrap()).unwrap();
-            assert!(other.set.is_none() && other.is_last);
+            assert!(other.head.is_none() && other.is_last);
             assert!(!reader.next_chunk(set.name).unwrap().is_last);
             reader.restart().unwrap();
             assert!(sets.batch(&destroy).iter().all(Result::is_ok));
