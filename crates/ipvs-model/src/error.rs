@@ -1,10 +1,12 @@
 use std::fmt::Display;
 
+use crate::escaped::Escaped;
+
 /// A Kubernetes object with a value that is impossible.
 ///
-/// Displays as `spec.ports[0].port: 70000: a port is 1 to 65535`.
+/// Displays as `spec.ports[0].port: 70000: a port is 1 to 65535`; what a value hides is [`Escaped`].
 #[derive(Debug, Clone, PartialEq, Eq, Hash, thiserror::Error)]
-#[error("{field}: {value}: {reason}")]
+#[error("{}: {}: {reason}", Escaped(field), Escaped(value))]
 pub struct InputError {
     /// Path of the field in the object.
     pub field: String,
@@ -21,5 +23,19 @@ impl InputError {
             value: value.to_string(),
             reason,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::input::ObjectName;
+
+    #[test]
+    fn a_value_cannot_end_its_line() {
+        let error = InputError::new("spec\u{202e}", "x\n2026 ERROR gone", "no");
+        assert_eq!(error.to_string(), r"spec\u{202e}: x\n2026 ERROR gone: no");
+        let name = ObjectName::new("shop\r", "web\n");
+        assert_eq!(name.to_string(), r"shop\r/web\n");
     }
 }

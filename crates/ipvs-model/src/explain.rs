@@ -8,6 +8,7 @@ use ipvs_codec::{Family, ServiceKey};
 use ipvs_netfilter::ipset::{Entry, SetType};
 use serde::Serialize;
 
+use crate::escaped::Escaped;
 use crate::input::ObjectName;
 use crate::key::Key;
 use crate::sets::{KubeSet, Member};
@@ -262,7 +263,7 @@ impl fmt::Display for Explanation {
             }
             write!(f, ", EndpointSlice {}", candidate.slice)?;
             if let Some(node) = &candidate.node {
-                write!(f, " on {node}")?;
+                write!(f, " on {}", Escaped(node))?;
             }
             writeln!(f, ": {}", candidate.because.text())?;
         }

@@ -8,6 +8,7 @@ mod desired;
 mod diff;
 mod endpoints;
 mod error;
+mod escaped;
 mod explain;
 mod facts;
 pub mod input;
@@ -28,6 +29,7 @@ pub use config::{
 };
 pub use desired::{Desired, Urgency};
 pub use error::InputError;
+pub use escaped::Escaped;
 pub use explain::{Because, Candidate, Explanation, NoSubject, Reason, Subject, Verdict};
 pub use key::Key;
 pub use known::Known;

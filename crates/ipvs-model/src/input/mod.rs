@@ -26,6 +26,7 @@ use ipvs_codec::{Protocol, Scheduler};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::error::InputError;
+use crate::escaped::Escaped;
 
 /// Namespace and name of an object.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -61,7 +62,7 @@ impl Serialize for ObjectName {
 
 impl fmt::Display for ObjectName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.namespace, self.name)
+        write!(f, "{}/{}", Escaped(&self.namespace), Escaped(&self.name))
     }
 }
 

@@ -10,6 +10,7 @@ use super::tuning::Tuning;
 use super::{Metadata, ObjectName, parse_network, parse_port, parse_protocol, parse_served_ip};
 use crate::config::Config;
 use crate::error::InputError;
+use crate::escaped::Escaped;
 
 /// Services with this label belong to another proxy.
 const PROXY_NAME: &str = "service.kubernetes.io/service-proxy-name";
@@ -103,7 +104,7 @@ pub struct ServicePort {
 impl fmt::Display for ServicePort {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.name.is_empty() {
-            write!(f, "{} ", self.name)?;
+            write!(f, "{} ", Escaped(&self.name))?;
         }
         write!(f, "{}/{}", self.port, self.protocol)
     }
