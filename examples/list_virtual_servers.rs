@@ -7,27 +7,29 @@
 
 use anyhow::Result;
 use ipvs_netlink::Ipvs;
+use support::output::print;
 
 fn main() -> Result<()> {
     let mut ipvs = Ipvs::open()?;
-    println!("{}", ipvs.info()?);
+    print(format_args!("{}\n", ipvs.info()?))?;
     for observed in ipvs.services()? {
         let service = observed.service;
-        print!("{} {}", service.key, service.scheduler);
-        match service.timeout {
-            0 => println!(),
-            seconds => println!(" persistent {seconds} s"),
-        }
+        let persistent = match service.timeout {
+            0 => String::new(),
+            seconds => format!(" persistent {seconds} s"),
+        };
+        let (key, scheduler) = (service.key, service.scheduler);
+        print(format_args!("{key} {scheduler}{persistent}\n"))?;
         for observed in ipvs.destinations(&service.key)? {
             let destination = observed.destination;
-            println!(
-                "  -> {} {} weight {} active {} inactive {}",
+            print(format_args!(
+                "  -> {} {} weight {} active {} inactive {}\n",
                 destination.addr,
                 destination.forward,
                 destination.weight,
                 observed.active_connections,
                 observed.inactive_connections
-            );
+            ))?;
         }
     }
     Ok(())

@@ -3,6 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipvs_codec::Protocol;
+use ipvs_model::Escaped;
+use support::output::print;
 
 use crate::failure::Failure;
 use crate::names::Names;
@@ -15,19 +17,21 @@ pub(crate) fn list(given: Given, names: &mut Names) -> Result<(), Failure> {
     let text = std::fs::read_to_string(FILE)
         .map_err(|_ignored| Failure::unread("cannot open file /proc/net/ip_vs_conn"))?;
     let engines = given.has(Opt::PersistentConn);
-    println!("IPVS connection entries");
+    print("IPVS connection entries\n")?;
     let (state, source, own, far) = ("state", "source", "virtual", "destination");
     if engines {
-        println!(
-            "pro expire {state:<11} {source:<18} {own:<18} {far:<18} {:<16} pe_data",
+        print(format_args!(
+            "pro expire {state:<11} {source:<18} {own:<18} {far:<18} {:<16} pe_data\n",
             "pe name"
-        );
+        ))?;
     } else {
-        println!("pro expire {state:<11} {source:<18} {own:<18} {far}");
+        print(format_args!(
+            "pro expire {state:<11} {source:<18} {own:<18} {far}\n"
+        ))?;
     }
     for line in text.lines().skip(1) {
         if let Some(line) = show(line, given.has(Opt::Numeric), engines, names) {
-            println!("{line}");
+            print(format_args!("{line}\n"))?;
         }
     }
     Ok(())
@@ -56,7 +60,10 @@ fn show(line: &str, numeric: bool, engines: bool, names: &mut Names) -> Option<S
     let expires = format!("{:02}:{:02}", seconds / 60, seconds % 60);
     let head = format!("{name:<3} {expires:<6} {state:<11} {client:<18} {own:<18}");
     Some(match words.get(9..11) {
-        Some([engine, data]) if engines => format!("{head} {far:<16} {engine:<18} {data}"),
+        // The data are what a packet had.
+        Some([engine, data]) if engines => {
+            format!("{head} {far:<16} {engine:<18} {}", Escaped(data))
+        }
         _ => format!("{head} {far}"),
     })
 }

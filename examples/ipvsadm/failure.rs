@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use support::output::{Unwritten, complain};
+
 /// What is said on standard error, and the exit status.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Failure {
@@ -45,8 +47,19 @@ impl Failure {
         }
     }
 
+    pub(crate) fn report(&self) {
+        complain(&self.text);
+    }
+
     pub(crate) fn exit(&self) -> ExitCode {
-        eprintln!("{}", self.text);
+        self.report();
         ExitCode::from(self.status)
+    }
+}
+
+/// ipvsadm itself does not notice; a saved table that is cut off is worse than an error.
+impl From<Unwritten> for Failure {
+    fn from(error: Unwritten) -> Self {
+        Self::unread(error.to_string())
     }
 }

@@ -28,7 +28,7 @@ use crate::names::Names;
 use crate::options::Given;
 
 fn main() -> ExitCode {
-    let mut words = std::env::args();
+    let mut words = std::env::args_os().map(|word| word.to_string_lossy().into_owned());
     let program = words.next().unwrap_or_else(|| "ipvsadm".into());
     let words: Vec<String> = words.collect();
     match run(&program, &words) {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, ToSocketAddrs as _};
 
 use ipvs_codec::Protocol;
+use ipvs_model::Escaped;
 
 /// The ports of `/etc/services`.
 #[derive(Debug)]
@@ -61,7 +62,8 @@ impl Names {
     pub(crate) fn endpoint(&mut self, ip: IpAddr, port: u16, protocol: Option<Protocol>) -> String {
         let host = self.hosts.entry(ip).or_insert_with(|| {
             // An address without a name comes back as a number, for IPv6 perhaps with a zone.
-            dns_lookup::lookup_addr(&ip).unwrap_or_else(|_| ip.to_string())
+            let name = dns_lookup::lookup_addr(&ip);
+            name.map_or_else(|_| ip.to_string(), |name| Escaped(&name).to_string())
         });
         let service = protocol
             .and_then(protocol_name)

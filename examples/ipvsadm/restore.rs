@@ -71,6 +71,6 @@ pub(crate) fn apply(ipvs: &mut Ipvs, changes: &[Change]) -> Result<(), Failure> 
 
 fn report(outcome: Result<(), Failure>) {
     if let Err(failure) = outcome {
-        eprintln!("{}", failure.text);
+        failure.report();
     }
 }

@@ -2,6 +2,7 @@
 
 use ipvs_codec::{Family, ObservedDestination, ObservedService, ServiceKey};
 use ipvs_netlink::Ipvs;
+use support::output::print;
 
 use crate::change::general;
 use crate::command::Action;
@@ -19,8 +20,8 @@ pub(crate) fn show(
     names: &mut Names,
 ) -> Result<(), Failure> {
     match action {
-        Action::Help => print!("{}", help::text(program)),
-        Action::Version => println!("{}", help::version()),
+        Action::Help => print(help::text(program))?,
+        Action::Version => print(help::version() + "\n")?,
         Action::Save(given) => save(ipvs, given, names)?,
         Action::List(given, _) if given.has(Opt::Connection) => connections::list(given, names)?,
         Action::List(given, Some(key)) => one(ipvs, &key, given, names)?,
@@ -41,10 +42,12 @@ pub(crate) fn all(ipvs: &mut Ipvs, given: Given, names: &mut Names) -> Result<()
     let info = ipvs.info().map_err(|error| unread(&error))?;
     let [_, major, minor, patch] = info.version.to_be_bytes();
     let size = info.connection_table_size;
-    println!("IP Virtual Server version {major}.{minor}.{patch} (size={size})");
+    print(format_args!(
+        "IP Virtual Server version {major}.{minor}.{patch} (size={size})\n"
+    ))?;
     let services = services(ipvs, given)?;
     let mut printer = Printer::new(given, names);
-    print!("{}", printer.title());
+    print(printer.title())?;
     services
         .iter()
         .try_for_each(|service| entry(ipvs, service, given, &mut printer))
@@ -54,7 +57,7 @@ fn one(ipvs: &mut Ipvs, key: &ServiceKey, given: Given, names: &mut Names) -> Re
     let service = ipvs.service(key).map_err(|error| unread(&error))?;
     let service = service.ok_or_else(|| Failure::unread("No such service"))?;
     let mut printer = Printer::new(given, names);
-    print!("{}", printer.title());
+    print(printer.title())?;
     entry(ipvs, &service, given, &mut printer)
 }
 
@@ -64,10 +67,10 @@ fn entry(
     given: Given,
     printer: &mut Printer<'_>,
 ) -> Result<(), Failure> {
-    print!("{}", printer.service(service));
+    print(printer.service(service))?;
     let key = &service.service.key;
     for destination in destinations(ipvs, key, given)? {
-        print!("{}", printer.destination(&destination, key.protocol()));
+        print(printer.destination(&destination, key.protocol()))?;
     }
     Ok(())
 }
@@ -77,7 +80,7 @@ fn save(ipvs: &mut Ipvs, given: Given, names: &mut Names) -> Result<(), Failure>
     let mut printer = Printer::new(given, names);
     for service in &services {
         let destinations = destinations(ipvs, &service.service.key, given)?;
-        print!("{}", printer.saved(service, &destinations));
+        print(printer.saved(service, &destinations))?;
     }
     Ok(())
 }
@@ -113,13 +116,15 @@ fn destinations(
 fn timeouts(ipvs: &mut Ipvs) -> Result<(), Failure> {
     let timeouts = ipvs.timeouts().map_err(|error| unread(&error))?;
     let (tcp, tcp_fin, udp) = (timeouts.tcp, timeouts.tcp_fin, timeouts.udp);
-    println!("Timeout (tcp tcpfin udp): {tcp} {tcp_fin} {udp}");
+    print(format_args!(
+        "Timeout (tcp tcpfin udp): {tcp} {tcp_fin} {udp}\n"
+    ))?;
     Ok(())
 }
 
 fn daemons(ipvs: &mut Ipvs) -> Result<(), Failure> {
     for daemon in ipvs.daemons().map_err(|error| unread(&error))? {
-        println!("{daemon}");
+        print(format_args!("{daemon}\n"))?;
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use anyhow::{Result, bail};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _};
+use support::output::exit;
 use tracing::{info, warn};
 
 use crate::config_file;
@@ -46,7 +47,8 @@ impl Flags {
 /// When the file cannot be used, or with everything that is wrong with the flags. Help and version end the process.
 pub(crate) fn parse(words: Vec<OsString>) -> Result<Flags> {
     let words = plain(words);
-    let (flags, problems) = from_words(words.clone()).unwrap_or_else(|error| error.exit());
+    let (flags, problems) =
+        from_words(words.clone()).unwrap_or_else(|said| exit("kube-proxy", &said, 2));
     let Some(path) = flags.config_file.clone() else {
         return judge("", flags, problems);
     };

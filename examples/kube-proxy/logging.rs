@@ -1,12 +1,14 @@
 //! What is logged, and in which form: `-v` and `--logging-format`.
 
 use std::fmt;
-use std::io::IsTerminal as _;
+use std::io;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::ValueEnum;
 use serde_json::{Map, Value, json};
+use support::log::{self, Flush};
+use support::output::visible_json;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::EnvFilter;
@@ -24,19 +26,22 @@ pub(crate) enum LoggingFormat {
 const OPERATIONS: u8 = 4;
 const REQUESTS: u8 = 6;
 
-/// Logs to standard error from now on. `RUST_LOG` has precedence over `verbosity`.
-pub(crate) fn start(verbosity: u8, format: LoggingFormat) {
+/// Logs to standard error from now on, without ever waiting for it. `RUST_LOG` has precedence over `verbosity`.
+pub(crate) fn start(verbosity: u8, format: LoggingFormat) -> io::Result<Flush> {
     let filter =
         EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(directives(verbosity)));
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
     match format {
-        LoggingFormat::Text => log
-            .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
-            .with_target(false)
-            .init(),
-        LoggingFormat::Json => log.event_format(Json).init(),
+        LoggingFormat::Text => log::start(filter),
+        LoggingFormat::Json => {
+            let (lines, flush) = log::to_stderr()?;
+            tracing_subscriber::fmt()
+                .with_env_filter(filter)
+                .with_writer(lines)
+                .log_internal_errors(false)
+                .event_format(Json)
+                .init();
+            Ok(flush)
+        }
     }
 }
 
@@ -90,7 +95,7 @@ where
         for (name, value) in fields.others {
             line[name] = value;
         }
-        writeln!(writer, "{line}")
+        writeln!(writer, "{}", visible_json(&line.to_string()))
     }
 }
 
@@ -148,11 +153,11 @@ mod tests {
     struct Said(Arc<Mutex<Vec<u8>>>);
 
     impl Write for Said {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.0.lock().unwrap().write(bytes)
         }
 
-        fn flush(&mut self) -> std::io::Result<()> {
+        fn flush(&mut self) -> io::Result<()> {
             Ok(())
         }
     }
@@ -195,6 +200,24 @@ mod tests {
             (&lines[1]["level"], &lines[1]["v"]),
             (&json!("warning"), &Value::Null)
         );
+    }
+
+    #[test]
+    fn what_cannot_be_seen_is_escaped_and_not_lost() {
+        let said = Said::default();
+        let writer = said.clone();
+        let log = tracing_subscriber::fmt()
+            .event_format(Json)
+            .with_writer(move || writer.clone())
+            .finish();
+        let forged = "5s\n{\"msg\":\"all is well\"}\u{202e}\u{2028}\u{7f}";
+        tracing::subscriber::with_default(log, || tracing::warn!(forged, "told: {forged}"));
+        let text = String::from_utf8(said.0.lock().unwrap().clone()).unwrap();
+        let line = text.strip_suffix('\n').unwrap();
+        assert!(!line.contains(ipvs_model::Escaped::applies_to), "{line}");
+        let line: Value = serde_json::from_str(line).unwrap();
+        assert_eq!(line["msg"], format!("told: {forged}"));
+        assert_eq!(line["forged"], forged);
     }
 
     #[test]

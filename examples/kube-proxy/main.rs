@@ -26,22 +26,38 @@ use std::time::SystemTime;
 use anyhow::{Context as _, Result, bail};
 use ipvs_model::{Config, Known, Model};
 use ipvs_netlink::Ipvs;
-use ipvs_proxier::{Linux, Measured, Metrics, Proxier, Simulated};
+use ipvs_proxier::{Control, Linux, Measured, Metrics, Proxier, Simulated};
 use serde::Serialize;
+use support::limits::raise_open_files;
+use support::output::{self, complain};
+use support::signals;
 
 use crate::flags::{Flags, Output};
 use crate::logging::LoggingFormat;
 
 fn main() -> ExitCode {
+    let control = Control::new();
+    let signals = signals::follow(&control);
     let flags = command_line::parse(std::env::args_os().collect());
     let (verbosity, format) = flags.as_ref().map_or((0, LoggingFormat::Text), |flags| {
         (flags.verbosity, flags.logging_format)
     });
-    logging::start(verbosity, format);
+    let _flush = match signals.and_then(|()| logging::start(verbosity, format)) {
+        Ok(flush) => flush,
+        Err(error) => {
+            complain(format_args!("kube-proxy: cannot start: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    if let Err(error) = raise_open_files() {
+        tracing::warn!("the limit of open files stays as it is: {error}");
+    }
     match flags.and_then(|flags| start(&flags)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!("{}", whole(&error));
+            // A page of what the node lacks, or all that is wrong with the flags: a line of the log has one line of it.
+            let text = whole(&error);
+            text.lines().for_each(|line| tracing::error!("{line}"));
             ExitCode::FAILURE
         }
     }
@@ -151,8 +167,8 @@ fn clean_up(flags: &Flags, config: Config) -> Result<()> {
 
 fn print(what: &(impl Display + Serialize), output: Output) -> Result<()> {
     match output {
-        Output::Text => print!("{what}"),
-        Output::Json => println!("{}", serde_json::to_string_pretty(what)?),
+        Output::Text => output::print(what)?,
+        Output::Json => output::print_json(what)?,
     }
     Ok(())
 }

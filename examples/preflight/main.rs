@@ -22,6 +22,7 @@ use ipvs_probe::{
     Attempt, Facts, HostPrograms, Needs, Profile, Report, Root, Rule, Severity, Verdict, check,
     find_rule, mend, steps,
 };
+use support::output::{Unwritten, complain, exit, print, print_json};
 
 #[derive(Parser)]
 #[command(
@@ -83,19 +84,13 @@ enum Output {
 }
 
 fn main() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
-        Ok(arguments) => arguments,
-        Err(error) => {
-            let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { 3 } else { 0 });
-        }
-    };
+    let arguments = Arguments::try_parse().unwrap_or_else(|said| exit("preflight", &said, 3));
     match run(&arguments) {
         Ok(Verdict::Usable) => ExitCode::SUCCESS,
         Ok(Verdict::Unusable) => ExitCode::from(1),
         Ok(Verdict::Degraded) => ExitCode::from(2),
         Err(error) => {
-            eprintln!("preflight: {error:#}");
+            complain(format_args!("preflight: {error:#}"));
             ExitCode::from(3)
         }
     }
@@ -107,7 +102,7 @@ fn run(arguments: &Arguments) -> Result<Verdict> {
             let ids: Vec<&str> = ipvs_probe::RULES.iter().map(|rule| rule.id).collect();
             format!("no rule {id}; there are: {}", ids.join(" "))
         })?;
-        explain(rule);
+        print(explain(rule))?;
         return Ok(Verdict::Usable);
     }
     // There is only one mode, and it is the one that is checked.
@@ -116,17 +111,17 @@ fn run(arguments: &Arguments) -> Result<Verdict> {
     let needs = needs(arguments);
     let (facts, report) = look(&root, &needs, arguments.scheduler);
     if !arguments.fix {
-        print(&facts, &report, arguments.output)?;
+        tell(&facts, &report, arguments.output)?;
         return Ok(report.verdict());
     }
     for step in steps(&root, &facts, &needs, &report) {
-        println!("{step}");
+        print(format_args!("{step}\n"))?;
         if !arguments.dry_run {
             mend(&root, &mut HostPrograms, &step)?;
         }
     }
     let (facts, report) = look(&root, &needs, arguments.scheduler);
-    print(&facts, &report, arguments.output)?;
+    tell(&facts, &report, arguments.output)?;
     Ok(report.verdict())
 }
 
@@ -169,33 +164,28 @@ fn look(root: &Root, needs: &Needs, scheduler: Scheduler) -> (Facts, Report) {
     (facts, report)
 }
 
-fn print(facts: &Facts, report: &Report, output: Output) -> Result<()> {
+fn tell(facts: &Facts, report: &Report, output: Output) -> Result<(), Unwritten> {
     match output {
         Output::Text => {
             let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-            print!("{}", report.page(colour));
+            print(report.page(colour))
         }
-        Output::Json => {
-            let whole = serde_json::json!({
-                "verdict": report.verdict(),
-                "findings": report.findings,
-                "facts": facts,
-            });
-            println!("{}", serde_json::to_string_pretty(&whole)?);
-        }
+        Output::Json => print_json(&serde_json::json!({
+            "verdict": report.verdict(),
+            "findings": report.findings,
+            "facts": facts,
+        })),
     }
-    Ok(())
 }
 
-fn explain(rule: &Rule) {
+fn explain(rule: &Rule) -> String {
     let severity = match rule.severity {
         Severity::Blocks => "no proxying without it",
         Severity::Degrades => "proxying with faults without it",
         Severity::Advice => "worth knowing",
     };
-    println!("{}: {severity}\n", rule.id);
-    println!("needs   {}", rule.need);
-    println!("when    {}", rule.when);
-    println!("why     {}", rule.reason);
-    println!("source  {}", rule.source);
+    format!(
+        "{}: {severity}\n\nneeds   {}\nwhen    {}\nwhy     {}\nsource  {}\n",
+        rule.id, rule.need, rule.when, rule.reason, rule.source
+    )
 }

@@ -1,0 +1,63 @@
+//! Signals, from the first step of `main` on: SIGTERM and SIGINT end the process, SIGHUP has files read again.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::thread;
+use std::time::Duration;
+
+use ipvs_proxier::Control;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::flag;
+use signal_hook::iterator::Signals;
+use tracing::{info, warn};
+
+use crate::log;
+
+/// How long the program may take to end by itself. Whoever stopped it waits for two seconds.
+const PATIENCE: Duration = Duration::from_millis(1500);
+/// How long the log may take then.
+const LAST_LINES: Duration = Duration::from_millis(200);
+
+/// Has signals ask `control`: SIGTERM and SIGINT to stop, SIGHUP to reload. A process that has not ended 1.5 s after the
+/// first of the two, whatever it waits for, ends with status 0 all the same, and with the second signal at once: what is
+/// in the kernel stays in place, and each step of a sync can be the last.
+///
+/// # Errors
+/// When the handlers cannot be installed, or there can be no thread.
+pub fn follow(control: &Control) -> io::Result<()> {
+    follow_for(control, PATIENCE)
+}
+
+/// The same with another patience.
+///
+/// # Errors
+/// As [`follow`].
+pub fn follow_for(control: &Control, patience: Duration) -> io::Result<()> {
+    let is_second = Arc::new(AtomicBool::new(false));
+    for signal in [SIGTERM, SIGINT] {
+        // In this order: the first signal only arms it.
+        flag::register_conditional_shutdown(signal, 0, Arc::clone(&is_second))?;
+        flag::register(signal, Arc::clone(&is_second))?;
+    }
+    let signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+    let control = control.clone();
+    let work = move || obey(signals, &control, patience);
+    thread::Builder::new().name("signals".into()).spawn(work)?;
+    Ok(())
+}
+
+fn obey(mut signals: Signals, control: &Control, patience: Duration) {
+    for signal in &mut signals {
+        if signal == SIGHUP {
+            info!("SIGHUP: files and configuration are read again");
+            control.reload();
+            continue;
+        }
+        control.stop();
+        thread::sleep(patience);
+        warn!("still waiting for something: ended by force; the kernel's state stays in place");
+        log::flush(LAST_LINES);
+        signal_hook::low_level::exit(0);
+    }
+}
