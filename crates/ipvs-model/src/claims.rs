@@ -9,14 +9,14 @@ use crate::state::VirtualServer;
 /// Who contributes: among several that claim one virtual server the older one wins, then the one whose name comes
 /// first.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Owner {
+pub(crate) struct Claimant {
     /// An RFC 3339 time in UTC, which sorts as text; none is younger than any.
     created: (bool, Box<str>),
     pub(crate) name: ObjectName,
     pub(crate) drain_deadline: Option<Duration>,
 }
 
-impl Owner {
+impl Claimant {
     pub(crate) fn of(service: &Service) -> Self {
         let created = service.created.as_deref();
         let tuning = service.tuning.as_ref();
@@ -30,7 +30,7 @@ impl Owner {
 
 #[derive(Debug, Clone)]
 pub(crate) struct Claim {
-    pub(crate) owner: Arc<Owner>,
+    pub(crate) owner: Arc<Claimant>,
     pub(crate) server: Arc<VirtualServer>,
 }
 
@@ -54,7 +54,7 @@ impl Claims {
     }
 
     /// What is left without the claims of an owner, and nothing if none are.
-    pub(crate) fn without(mut self, owner: &Arc<Owner>) -> Option<Self> {
+    pub(crate) fn without(mut self, owner: &Arc<Claimant>) -> Option<Self> {
         // Every compilation has an owner of its own, so the new claims of the same service stay.
         self.losers
             .retain(|claim| !Arc::ptr_eq(&claim.owner, owner));

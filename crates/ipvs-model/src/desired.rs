@@ -11,7 +11,7 @@ use ipvs_codec::{Family, Protocol, ServiceKey};
 use ipvs_netfilter::conntrack::Flow;
 use ipvs_netfilter::ipset::EntryProtocol;
 
-use crate::claims::{Claim, Claims, Owner};
+use crate::claims::{Claim, Claimant, Claims};
 use crate::contribution::Contribution;
 use crate::input::ObjectName;
 use crate::key::Key;
@@ -193,8 +193,8 @@ impl Desired {
     /// Replaces what `owner` contributes; `touched` learns the keys that may have changed. O(both contributions).
     pub(crate) fn replace(
         &mut self,
-        old: Option<(&Arc<Owner>, &Contribution)>,
-        new: Option<(&Arc<Owner>, &Contribution)>,
+        old: Option<(&Arc<Claimant>, &Contribution)>,
+        new: Option<(&Arc<Claimant>, &Contribution)>,
         touched: &mut Vec<Key>,
     ) {
         if let Some((owner, _)) = old.filter(|(_, old)| old.health_check.is_some()) {
@@ -236,7 +236,7 @@ impl Desired {
         self.problems.replace_claimants(key, winner, losers);
     }
 
-    fn add(&mut self, owner: &Arc<Owner>, contribution: &Contribution, touched: &mut Vec<Key>) {
+    fn add(&mut self, owner: &Arc<Claimant>, contribution: &Contribution, touched: &mut Vec<Key>) {
         for family in Family::ALL {
             let counts = self.without_local.of_mut(family);
             let more = contribution.without_local.of(family);
@@ -289,7 +289,7 @@ impl Desired {
 
     fn subtract(
         &mut self,
-        owner: &Arc<Owner>,
+        owner: &Arc<Claimant>,
         contribution: &Contribution,
         touched: &mut Vec<Key>,
     ) {

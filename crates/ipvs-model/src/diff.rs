@@ -13,7 +13,7 @@ use crate::config::{Config, VipBinding};
 use crate::desired::{Desired, Urgency};
 use crate::key::Key;
 use crate::known::Known;
-use crate::ownership::{entries_that_list, entry_that_names, may_remove, may_unbind};
+use crate::ownership::{Ownership, entries_that_list, entry_that_names};
 use crate::plan::{Operation, Plan, PlanBuilder};
 use crate::rules::{OUT_FILTER, ruleset};
 use crate::sets::{KubeSet, Member};
@@ -37,6 +37,10 @@ impl Diff<'_> {
         let mut plan = self.builder();
         self.compare(&keys, &mut plan);
         plan.build()
+    }
+
+    const fn ownership(&self) -> Ownership<'_> {
+        Ownership::of(self.config, self.known)
     }
 
     const fn builder(&self) -> PlanBuilder<'_> {
@@ -126,6 +130,7 @@ impl Diff<'_> {
     /// The keys, sorted, whose sides are not equal.
     fn different(&self) -> Vec<Key> {
         let (desired, known) = (self.desired, self.known);
+        let ownership = self.ownership();
         let mut keys = Vec::new();
         let changed = desired.virtual_servers().filter(|(key, wanted)| {
             let found = known.virtual_servers.get(key);
@@ -133,9 +138,8 @@ impl Diff<'_> {
         });
         keys.extend(changed.map(|(key, _)| Key::VirtualServer(*key)));
         let left = known.virtual_servers.keys();
-        let left = left.filter(|key| {
-            desired.virtual_server(key).is_none() && may_remove(key, self.config, known)
-        });
+        let left =
+            left.filter(|key| desired.virtual_server(key).is_none() && ownership.may_remove(key));
         keys.extend(left.copied().map(Key::VirtualServer));
         let missing = desired.members().filter(|member| !known.has_member(member));
         keys.extend(missing.copied().map(Key::Member));
@@ -146,9 +150,10 @@ impl Diff<'_> {
             bound.is_none_or(|bound| **bound != [*vip])
         });
         keys.extend(unbound.map(|vip| Key::Vip(vip.address())));
-        let left = known.vips.keys().filter(|address| {
-            desired.vip(**address).is_none() && may_unbind(**address, self.config, known)
-        });
+        let left = known
+            .vips
+            .keys()
+            .filter(|address| desired.vip(**address).is_none() && ownership.may_unbind(**address));
         keys.extend(left.copied().map(Key::Vip));
         keys.sort_unstable();
         keys
@@ -234,7 +239,7 @@ impl Diff<'_> {
         if let Some(vip) = wanted.filter(|vip| !bound.contains(vip)) {
             plan.push(Operation::BindVip { vip });
         }
-        let leaves = wanted.is_some() || may_unbind(address, self.config, self.known);
+        let leaves = wanted.is_some() || self.ownership().may_unbind(address);
         let leaving = bound.iter().filter(|vip| leaves && Some(**vip) != wanted);
         plan.extend(leaving.map(|vip| Operation::UnbindVip { vip: *vip }));
     }
@@ -262,7 +267,7 @@ impl Diff<'_> {
                 let (late, early) = self.staggered(key, wanted.real_servers());
                 plan.extend(early.iter().chain(late).map(add));
             }
-            (None, Some(_)) if may_remove(key, self.config, self.known) => {
+            (None, Some(_)) if self.ownership().may_remove(key) => {
                 plan.push(Operation::RemoveVirtualServer {
                     virtual_server: *key,
                 });

@@ -34,7 +34,7 @@ pub use explain::{Because, Candidate, Explanation, NoSubject, Reason, Subject, V
 pub use key::Key;
 pub use known::Known;
 pub use model::Model;
-pub use ownership::{entries_that_list, entry_that_names};
+pub use ownership::{Owner, Ownership, entries_that_list, entry_that_names};
 pub use plan::{Executed, Execution, HeldBack, Operation, OutcomesDiffer, Phase, Plan};
 pub use problem::{Problem, Protected};
 pub use sets::{KubeSet, Member};

@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use ipvs_codec::Family;
 use ipvs_netfilter::iptables::Ruleset;
 
-use crate::claims::Owner;
+use crate::claims::Claimant;
 use crate::compile::compile;
 use crate::config::{Config, NodePortAddresses};
 use crate::contribution::Contribution;
@@ -71,7 +71,7 @@ struct Tracked {
     service: Option<Service>,
     /// Sorted by name. Mostly one, for which a tree would take the room of eleven.
     slices: Vec<EndpointSlice>,
-    contribution: Option<(Arc<Owner>, Contribution)>,
+    contribution: Option<(Arc<Claimant>, Contribution)>,
     /// Whether it stands among the stale ones.
     stale: bool,
 }
@@ -397,7 +397,7 @@ impl Model {
             tracked.stale = false;
             let new = tracked.service.as_ref().map(|service| {
                 self.compiled = self.compiled.saturating_add(1);
-                let owner = Owner::of(service);
+                let owner = Claimant::of(service);
                 (
                     Arc::new(owner),
                     compile(service, tracked.slices.iter(), &facts, None),

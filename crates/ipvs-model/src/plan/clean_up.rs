@@ -7,7 +7,7 @@ use super::operation::Operation;
 use crate::config::{Config, Foreign};
 use crate::desired::Desired;
 use crate::known::Known;
-use crate::ownership::may_remove;
+use crate::ownership::Ownership;
 use crate::rules::ruleset;
 
 /// The plan that removes everything that is ours, and every virtual server, as kube-proxy's `--cleanup` does, but for those
@@ -39,8 +39,9 @@ pub(crate) fn clean_up(config: &Config, known: &Known) -> Plan {
             plan.push(Operation::FlushVirtualServers);
         }
     } else {
+        let ownership = Ownership::of(config, known);
         let keys = known.virtual_servers.keys();
-        let ours = keys.filter(|key| may_remove(key, config, known));
+        let ours = keys.filter(|key| ownership.may_remove(key));
         let mut ours: Vec<ServiceKey> = ours.copied().collect();
         ours.sort_unstable();
         let remove = |virtual_server| Operation::RemoveVirtualServer { virtual_server };

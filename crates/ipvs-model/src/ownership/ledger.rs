@@ -1,32 +1,11 @@
-//! Whose an object is that no Service asks for. What is of a family that is not served is never ours.
+//! The ledger: entries of our sets, which nobody else fills. They come before what they list, and leave after it.
 
 use std::net::IpAddr;
 
 use ipvs_codec::{Family, Protocol, ServiceKey};
 use ipvs_netfilter::ipset::{Entry, EntryProtocol};
 
-use crate::config::{Config, Foreign};
-use crate::known::Known;
 use crate::sets::{KubeSet, Member};
-
-/// Whether a virtual server that nobody asks for may be removed.
-pub(crate) fn may_remove(key: &ServiceKey, config: &Config, known: &Known) -> bool {
-    let ServiceKey::Endpoint { addr, .. } = *key else {
-        return false;
-    };
-    let is_excluded = config.exclude_cidrs.iter().any(|net| net.contains(&addr));
-    if is_excluded || !config.families.contains(&key.family()) {
-        return false;
-    }
-    config.foreign == Foreign::Remove
-        || entries_that_list(key).any(|entry| known.has_member(&entry))
-}
-
-/// Whether an address that nobody asks for may be unbound.
-pub(crate) fn may_unbind(address: IpAddr, config: &Config, known: &Known) -> bool {
-    config.families.contains(&Family::of(address))
-        && (config.foreign == Foreign::Remove || known.has_member(&entry_that_names(address)))
-}
 
 /// The entries of our sets that make a virtual server known to be ours: as service address and port, or as node port.
 ///
