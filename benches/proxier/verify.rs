@@ -2,10 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use ipvs_model::input::{Change, Manifest};
 use ipvs_model::{Config, Model, Operation, VipBinding};
-use ipvs_proxier::{DataPlane as _, IptablesBackend, Linux, Progress, Proxier, observe};
+use ipvs_proxier::{
+    Activity, Controller, DataPlane as _, IptablesBackend, Linux, Moment, Pace, Step, SystemClock,
+    observe,
+};
 
 use crate::{Binding, Options, cluster};
 
@@ -40,26 +43,43 @@ pub(crate) fn left(options: &Options, counts: &[u32]) -> Result<Vec<Operation>> 
     Ok(model.plan_everything(&known).into_iter().collect())
 }
 
-/// The parts of a verification that finds nothing, the longest first: a change that comes waits for one of them.
+/// The parts of a resync that finds nothing, the longest first: a change that comes waits for one of them.
 pub(crate) fn parts(options: &Options) -> Result<Vec<Duration>> {
     let mut linux = Linux::open(IptablesBackend::Auto)?;
     let counts = vec![options.size.endpoints; options.size.services as usize];
     let model = model(options, &counts, &mut linux)?;
-    let mut proxier = Proxier::new(model, linux);
-    let _ = proxier.sync()?;
+    let mut controller = Controller::new(model, Pace::default());
+    controller.source(Moment::now(), Vec::new(), Vec::new(), true);
+    steps(&mut controller, &mut linux, Activity::Start)?;
     // The first one is where the memory comes from.
-    let _ = proxier.verify()?;
-    let mut parts = Vec::new();
-    loop {
-        let start = Instant::now();
-        let progress = proxier.verify_some()?;
-        parts.push(start.elapsed());
-        match progress {
-            Progress::Done(_) => break,
-            Progress::More => {}
-            Progress::Waiting => std::thread::sleep(Duration::from_millis(1)),
-        }
-    }
+    controller.hurry(Activity::Resync, Moment::now());
+    steps(&mut controller, &mut linux, Activity::Resync)?;
+    controller.hurry(Activity::Resync, Moment::now());
+    let mut parts = steps(&mut controller, &mut linux, Activity::Resync)?;
     parts.sort_unstable_by(|one, other| other.cmp(one));
     Ok(parts)
+}
+
+/// How long each step of an activity takes.
+fn steps(
+    controller: &mut Controller,
+    linux: &mut Linux,
+    activity: Activity,
+) -> Result<Vec<Duration>> {
+    let mut steps = Vec::new();
+    loop {
+        let start = Instant::now();
+        let step = controller.poll(&SystemClock, linux);
+        steps.push(start.elapsed());
+        match step {
+            Step::More => {}
+            Step::Wait(_) => std::thread::sleep(Duration::from_millis(1)),
+            Step::Did(report) => {
+                ensure!(report.succeeded(), "{report:?}");
+                if report.ended.is_some_and(|ended| ended.activity == activity) {
+                    return Ok(steps);
+                }
+            }
+        }
+    }
 }

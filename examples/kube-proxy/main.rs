@@ -13,20 +13,19 @@ mod accepted;
 mod command_line;
 mod config_file;
 mod flags;
+mod follow;
 mod logging;
 mod nftables;
 mod node;
-mod run;
 
 use std::fmt::Display;
 use std::fs;
 use std::process::ExitCode;
-use std::time::SystemTime;
 
 use anyhow::{Context as _, Result, bail};
-use ipvs_model::{Config, Known, Model};
-use ipvs_netlink::Ipvs;
-use ipvs_proxier::{Control, Linux, Measured, Metrics, Proxier, Simulated};
+use ipvs_model::input::Change;
+use ipvs_model::{Config, HeldBack, Known, Model};
+use ipvs_proxier::{Control, Controller, DataPlane as _, Linux, load, run_once};
 use serde::Serialize;
 use support::limits::raise_open_files;
 use support::output::{self, complain};
@@ -52,7 +51,7 @@ fn main() -> ExitCode {
     if let Err(error) = raise_open_files() {
         tracing::warn!("the limit of open files stays as it is: {error}");
     }
-    match flags.and_then(|flags| start(&flags)) {
+    match flags.and_then(|flags| start(&flags, &control)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // A page of what the node lacks, or all that is wrong with the flags: a line of the log has one line of it.
@@ -74,7 +73,7 @@ fn whole(error: &anyhow::Error) -> String {
     text
 }
 
-fn start(flags: &Flags) -> Result<()> {
+fn start(flags: &Flags, control: &Control) -> Result<()> {
     if let Some(path) = &flags.write_config_to {
         let text = serde_saphyr::to_string(&config_file::of(&flags.words))?;
         return fs::write(path, text).with_context(|| format!("cannot write {}", path.display()));
@@ -85,16 +84,7 @@ fn start(flags: &Flags) -> Result<()> {
         return clean_up(flags, config);
     }
     if flags.dry_run || flags.explain.is_some() {
-        let mut proxier = Proxier::new(Model::new(config), Simulated::default());
-        run::load(&mut proxier, &mut *flags.source(wake())?)?;
-        // The addresses of this machine's links say nothing about the node that is planned for.
-        let node_addresses = proxier.model().node_ips().to_vec();
-        proxier.plane().set_node_addresses(node_addresses);
-        let plan = proxier.sync()?.plan;
-        return match flags.explain {
-            Some(subject) => print(&proxier.model().explain(subject), flags.output),
-            None => print(&plan, flags.output),
-        };
+        return plan(flags, config, control);
     }
     let needs = node::needs(&config, flags.ipvs_strict_arp);
     let linux = Linux::open(flags.iptables());
@@ -106,61 +96,61 @@ fn start(flags: &Flags) -> Result<()> {
     }
     node::inspect(&needs, config.scheduler, linux.ipvs())?;
     nftables::remove_leftovers(false);
-    let mut source = flags.source(wake())?;
     let config = Config {
         families: linux.families().to_vec(),
         random_fully: linux.random_fully(),
         ..config
     };
     if flags.once {
-        return run::once(&mut Proxier::new(Model::new(config), linux), &mut *source);
+        let mut source = flags.source(control)?;
+        let mut controller = Controller::new(Model::new(config), flags.pace()?);
+        run_once(&mut controller, &mut *source, &mut linux, control)?;
+        return Ok(());
     }
-    let mut metrics = Metrics::new(&config.families, SystemTime::now());
-    if flags.service_metrics > 0 {
-        metrics = metrics.with_traffic(Ipvs::open()?, flags.service_metrics);
-    }
-    let server = flags.serve(config.families.clone(), metrics.clone())?;
-    let plane = Measured::new(linux, metrics.clone());
-    let mut work = run::Loop {
-        proxier: Proxier::new(Model::new(config), plane),
-        source: &mut *source,
-        server,
-        metrics,
-        triggers: Vec::new(),
-        verifying: None,
-        failing: 0,
-    };
-    work.forever(flags)
+    follow::follow(flags, config, linux, control)
 }
 
-/// Ends the waiting of this thread.
-fn wake() -> impl Fn() + Send + Sync + 'static {
-    let this = std::thread::current();
-    move || this.unpark()
+/// Prints what a node that has nothing would be made to do, or why something of it is there.
+fn plan(flags: &Flags, config: Config, control: &Control) -> Result<()> {
+    let mut model = Model::new(config);
+    for change in load(&mut *flags.source(control)?, control)? {
+        model.change(change);
+    }
+    // The addresses of this machine's links say nothing about the node that is planned for.
+    let node_addresses = model.node_ips().to_vec();
+    model.change(Change::NodeAddresses(node_addresses));
+    let plan = model.plan_everything(&Known::default());
+    match flags.explain {
+        Some(subject) => print(&model.explain(subject), flags.output),
+        None => print(&plan, flags.output),
+    }
 }
 
 fn clean_up(flags: &Flags, config: Config) -> Result<()> {
     nftables::remove_leftovers(flags.dry_run);
-    let linux = Linux::open(flags.iptables())?;
+    let mut linux = Linux::open(flags.iptables())?;
     let families = linux.families().to_vec();
-    let mut proxier = Proxier::new(
-        Model::new(Config {
-            families: families.clone(),
-            ..config
-        }),
-        linux,
-    );
+    let known = ipvs_proxier::observe(&mut linux, &families)?;
+    let plan = Model::new(Config { families, ..config }).plan_clean_up(&known);
     if flags.dry_run {
-        let known: Known = ipvs_proxier::observe(proxier.plane(), &families)?;
-        return print(&proxier.model().plan_clean_up(&known), flags.output);
+        return print(&plan, flags.output);
     }
-    let report = proxier.clean_up()?;
-    match report.failures.first() {
+    let mut execution = plan.execute(HeldBack::default());
+    while let Some(stage) = execution.next_stage() {
+        let outcomes = linux.apply(stage);
+        execution.done(outcomes, &known)?;
+    }
+    let done = execution.finish();
+    let mut failed = done.iter().filter_map(|(operation, outcome)| {
+        let error = outcome.as_ref().err()?;
+        Some(format!("{operation}: {error}"))
+    });
+    match failed.next() {
         None => Ok(()),
         Some(first) => bail!(
             "{} of {} operations failed, the first: {first}",
-            report.failures.len(),
-            report.plan.len()
+            failed.count().saturating_add(1),
+            done.tried.len()
         ),
     }
 }

@@ -10,19 +10,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::process::ExitCode;
+use std::time::SystemTime;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
 use ipvs_model::input::{Change, Manifest, ObjectName};
-use ipvs_model::{Config, Foreign, Model, VipBinding};
+use ipvs_model::{Config, Foreign, Known, Model, VipBinding};
 use ipvs_probe::{Facts, Needs, NoPrograms, Root, mend, steps_at_start};
 use ipvs_proxier::{
-    DataPlane, Due, IptablesBackend, Linux, Pace, Polled, Proxier, Schedule, Simulated, Source,
+    Control, Controller, IptablesBackend, Linux, Moment, Pace, Polled, Source, load, run, run_once,
 };
 use serde::Deserialize;
 use serde_json::json;
+use support::{log, output, signals};
+use tracing_subscriber::EnvFilter;
 
 #[derive(Parser)]
 #[command(version, about = "Balances the virtual servers of a TOML file.")]
@@ -203,13 +205,36 @@ impl Source for Watched {
     fn is_complete(&self) -> bool {
         self.complete
     }
+
+    fn reload(&mut self) {
+        self.read_at = None;
+    }
 }
 
-fn main() -> Result<()> {
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .init();
-    let arguments = Arguments::parse();
+fn main() -> ExitCode {
+    let control = Control::new();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(said) => output::exit("static_lb", &said, 2),
+    };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let _flush = match signals::follow(&control).and_then(|()| log::start(filter)) {
+        Ok(flush) => flush,
+        Err(error) => {
+            output::complain(format_args!("static_lb: cannot start: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    match balance(&arguments, &control) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn balance(arguments: &Arguments, control: &Control) -> Result<()> {
     let mut source = Watched::new(arguments.file.clone());
     // Servers answer through this machine, whoever asks; what others balance here is theirs.
     let config = Config {
@@ -219,12 +244,14 @@ fn main() -> Result<()> {
         ..Config::default()
     };
     if arguments.dry_run {
-        let mut proxier = Proxier::new(Model::new(config), Simulated::default());
-        load(&mut proxier, &mut source)?;
-        print!("{}", proxier.sync()?.plan);
+        let mut model = Model::new(config);
+        for change in load(&mut source, control)? {
+            model.change(change);
+        }
+        output::print(model.plan_everything(&Known::default()))?;
         return Ok(());
     }
-    let plane = Linux::open(IptablesBackend::Auto)?;
+    let mut plane = Linux::open(IptablesBackend::Auto)?;
     // Forwarding, and the sysctls of IPVS.
     let root = Root::host();
     let facts = Facts::gather(&root, &mut NoPrograms);
@@ -237,63 +264,14 @@ fn main() -> Result<()> {
         random_fully: plane.random_fully(),
         ..config
     };
-    let mut proxier = Proxier::new(Model::new(config), plane);
-    load(&mut proxier, &mut source)?;
+    let mut controller = Controller::new(Model::new(config), Pace::default());
     if arguments.once {
-        let failures = proxier.sync()?.failures;
-        ensure!(failures.is_empty(), "{failures:?}");
+        run_once(&mut controller, &mut source, &mut plane, control)?;
         return Ok(());
     }
-    follow(&mut proxier, &mut source)
-}
-
-/// Whether something has changed.
-fn load<P: DataPlane>(proxier: &mut Proxier<P>, source: &mut Watched) -> Result<bool> {
-    let Polled {
-        changes, problems, ..
-    } = source.poll();
-    if let Some(problem) = problems.first() {
-        bail!("{problem}");
-    }
-    let has_changed = !changes.is_empty();
-    for change in changes {
-        proxier.change(change);
-    }
-    Ok(has_changed)
-}
-
-fn follow<P: DataPlane>(proxier: &mut Proxier<P>, source: &mut Watched) -> Result<()> {
-    let mut schedule = Schedule::new(Pace::default());
-    loop {
-        let now = Instant::now();
-        let due = schedule.due(now);
-        let report = match due {
-            Due::Sync => proxier.sync()?,
-            Due::Verify => proxier.verify()?,
-            Due::Drain => proxier.drain(now)?,
-            Due::Wait(_) => {
-                thread::sleep(Duration::from_millis(500));
-                match load(proxier, source) {
-                    Ok(true) => schedule.change(),
-                    Ok(false) => {}
-                    Err(problem) => tracing::error!("{problem:#}; the last good file stays"),
-                }
-                continue;
-            }
-        };
-        if !report.plan.is_empty() {
-            tracing::info!("synced: {:?}", report.counts());
-        }
-        let succeeded = report.is_success();
-        match due {
-            Due::Drain => schedule.drained(now, proxier.is_draining()),
-            _ => schedule.done(Instant::now(), succeeded, proxier.is_draining()),
-        }
-        if due == Due::Verify {
-            schedule.verified(Instant::now(), succeeded);
-        }
-        if let Some(deadline) = proxier.next_deadline().filter(|_| succeeded) {
-            schedule.drain_by(deadline);
-        }
-    }
+    // A file that cannot be used is an error at the start; later the last good one stays.
+    let changes = load(&mut source, control)?;
+    controller.source(Moment::now(), changes, Vec::new(), true);
+    run(&mut controller, &mut source, &mut plane, &mut (), control)?;
+    Ok(())
 }

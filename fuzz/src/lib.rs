@@ -1,6 +1,8 @@
 //! What is fuzzed: everything that reads bytes or text from outside. The targets are functions, so that `cargo test` runs
 //! them on the corpus and on bent copies of it, without the fuzzer.
 
+use std::time::Duration;
+
 use arbitrary::Unstructured;
 use ipvs_codec::reply::frames;
 use ipvs_codec::wire::IpvsMessage;
@@ -12,8 +14,8 @@ use ipvs_netfilter::conntrack::Flow;
 use ipvs_netfilter::ipset::{Listing, parse_protocol, parse_revision};
 use ipvs_netfilter::iptables::SavedRules;
 use ipvs_model::input::{Change, Manifest};
-use ipvs_model::{Config, LocalTraffic, Model};
-use ipvs_proxier::{Manifests, Proxier, Simulated};
+use ipvs_model::{Config, LocalTraffic, Model, Plan};
+use ipvs_proxier::{Activity, Controller, Manifests, Moment, Pace, Simulated, Step};
 use netlink_packet_core::Emitable as _;
 
 /// What parses is emitted and parses to the same again; the typed readers never panic.
@@ -135,14 +137,45 @@ fn gone(change: &Change) -> Option<Change> {
 /// One plan after each change: what the kernel takes is there, and when it takes everything nothing is left to do.
 fn plan(changes: Vec<Change>) {
     let config = Config { node_name: "node-0".into(), local_traffic: LocalTraffic::NodeCidrs, ..Config::default() };
-    let mut proxier = Proxier::new(Model::new(config), Simulated::default());
-    let mut refused = proxier.sync().is_ok_and(|report| !report.failures.is_empty());
+    let mut node = Node {
+        controller: Controller::new(Model::new(config), Pace { min_sync: Duration::ZERO, ..Pace::default() }),
+        kernel: Simulated::default(),
+        now: Moment::now(),
+        failed: false,
+    };
+    node.take(Vec::new());
     for change in changes {
-        proxier.change(change);
-        refused |= proxier.sync().is_ok_and(|report| !report.failures.is_empty());
+        node.take(vec![change]);
     }
-    let left = proxier.verify().map(|report| report.plan).unwrap_or_default();
-    assert!(refused || left.is_empty(), "{left}");
+    node.controller.hurry(Activity::Resync, node.now);
+    let left = node.take(Vec::new());
+    assert!(node.failed || left.is_empty(), "{left}");
+}
+
+/// A node whose clock stands still.
+struct Node {
+    controller: Controller,
+    kernel: Simulated,
+    now: Moment,
+    failed: bool,
+}
+
+impl Node {
+    /// Everything that is due after changes; the operations of the last step.
+    fn take(&mut self, changes: Vec<Change>) -> Plan {
+        self.controller.source(self.now, changes, Vec::new(), true);
+        let mut last = Plan::default();
+        loop {
+            match self.controller.poll(&self.now, &mut self.kernel) {
+                Step::More => {}
+                Step::Did(report) => {
+                    self.failed |= !report.succeeded();
+                    last = report.plan;
+                }
+                Step::Wait(_) => return last,
+            }
+        }
+    }
 }
 
 #[cfg(test)]

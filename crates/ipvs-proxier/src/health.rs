@@ -7,6 +7,9 @@ use ipvs_model::input::ObjectName;
 use ipvs_model::{HealthCheck, Model};
 use serde::Serialize;
 
+use crate::clock::Moment;
+use crate::controller::Status;
+
 /// An answer to a health question.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HealthAnswer {
@@ -18,49 +21,33 @@ pub struct HealthAnswer {
     pub weight: Option<u32>,
 }
 
-/// A point in time, by two clocks: what people read may be set forth and back, what waiting is measured by may not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Moment {
-    /// For people.
-    pub wall: SystemTime,
-    /// For durations.
-    pub steady: Instant,
-}
-
-impl Moment {
-    /// This one.
-    #[must_use]
-    pub fn now() -> Self {
-        Self {
-            wall: SystemTime::now(),
-            steady: Instant::now(),
-        }
-    }
-}
-
 /// Whether the proxier is healthy, and what load balancers are told. Pure: the time comes in through parameters.
 ///
-/// It is healthy unless a change has been waiting for longer than twice the sync period.
+/// It is healthy unless something that concerns the node has been [waiting](Status::waiting_since) for longer than twice the
+/// sync period.
 ///
 /// ```
 /// use std::time::Duration;
 /// use ipvs_codec::Family;
-/// use ipvs_proxier::{Health, Moment};
+/// use ipvs_proxier::{Health, Moment, Status};
 ///
 /// let now = Moment::now();
 /// let later = |seconds| Moment { steady: now.steady + Duration::from_secs(seconds), ..now };
 /// let mut health = Health::new(Family::ALL.to_vec(), Duration::from_secs(30));
 /// assert_eq!(health.livez(now).status, 200, "starting counts as healthy");
-/// health.queued(now);
+/// let mut status = Status::default();
+/// status.waiting_since = Some(now.steady);
+/// health.follow(&status);
 /// assert_eq!(health.livez(later(61)).status, 503);
-/// health.synced(later(61));
+/// status.waiting_since = None;
+/// health.follow(&status);
 /// assert_eq!(health.livez(later(62)).status, 200);
 /// ```
 #[derive(Debug, Clone)]
 pub struct Health {
     families: Vec<Family>,
     patience: Duration,
-    queued: Option<Instant>,
+    waiting_since: Option<Instant>,
     synced: Option<SystemTime>,
     eligible: bool,
     checks: BTreeMap<ObjectName, HealthCheck>,
@@ -107,7 +94,7 @@ impl Health {
         Self {
             families,
             patience: sync_period.saturating_mul(2),
-            queued: None,
+            waiting_since: None,
             synced: None,
             eligible: false,
             checks: BTreeMap::new(),
@@ -115,20 +102,15 @@ impl Health {
         }
     }
 
-    /// A change waits to be synced.
-    pub fn queued(&mut self, now: Moment) {
-        self.queued.get_or_insert(now.steady);
-    }
-
-    /// A sync was [sound](crate::Report::is_sound): nothing waits that concerns the whole node.
-    pub const fn synced(&mut self, now: Moment) {
-        self.queued = None;
-        self.synced = Some(now.wall);
+    /// Takes over what a controller knows of itself. O(1).
+    pub const fn follow(&mut self, status: &Status) {
+        self.waiting_since = status.waiting_since;
+        self.synced = status.last_sync;
     }
 
     /// Takes over what load balancers are told, and whether they should send this node traffic. O(Services with a health
     /// check port).
-    pub fn follow(&mut self, model: &Model) {
+    pub fn follow_model(&mut self, model: &Model) {
         self.eligible = model.is_eligible();
         self.addresses = model.health_check_addresses();
         if self.checks != *model.desired().health_checks() {
@@ -150,7 +132,7 @@ impl Health {
 
     fn is_healthy(&self, now: Moment) -> bool {
         let waits = |since| now.steady.saturating_duration_since(since);
-        self.queued
+        self.waiting_since
             .is_none_or(|since| waits(since) <= self.patience)
     }
 

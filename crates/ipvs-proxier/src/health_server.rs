@@ -22,7 +22,9 @@ use tokio::task::{JoinHandle, LocalSet, spawn_local};
 use tracing::warn;
 
 use crate::Metrics;
-use crate::health::{Health, HealthAnswer, Moment};
+use crate::clock::Moment;
+use crate::controller::Status;
+use crate::health::{Health, HealthAnswer};
 
 /// A listener that cannot be opened is tried again after this long.
 const RETRY: Duration = Duration::from_secs(5);
@@ -112,7 +114,7 @@ impl Shared {
 /// ```no_run
 /// use std::time::{Duration, SystemTime};
 /// use ipvs_codec::Family;
-/// use ipvs_proxier::{Health, HealthServer, Metrics, Moment, Serve};
+/// use ipvs_proxier::{Health, HealthServer, Metrics, Serve, Status};
 ///
 /// let server = HealthServer::start(Serve {
 ///     health: Health::new(Family::ALL.to_vec(), Duration::from_secs(30)),
@@ -121,7 +123,7 @@ impl Shared {
 ///     health_address: Some("0.0.0.0:10256".parse().unwrap()),
 ///     metrics_address: None,
 /// })?;
-/// server.update(|health| health.synced(Moment::now()));
+/// server.update(|health| health.follow(&Status::default()));
 /// # Ok::<(), std::io::Error>(())
 /// ```
 #[derive(Debug)]
@@ -181,11 +183,12 @@ impl HealthServer {
         change(&mut self.shared.health());
     }
 
-    /// Follows the Services of a model: what is answered, and on which ports. O(Services with a health check port).
-    pub fn follow(&self, model: &Model) {
+    /// Follows a controller and its Services: what is answered, and on which ports. O(Services with a health check port).
+    pub fn follow(&self, status: &Status, model: &Model) {
         let mut wanted = self.fixed.clone();
         let mut health = self.shared.health();
-        health.follow(model);
+        health.follow(status);
+        health.follow_model(model);
         for (name, check) in health.checks() {
             let at = |ip: &IpAddr| {
                 let address = SocketAddr::new(*ip, check.port);

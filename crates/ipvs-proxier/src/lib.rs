@@ -1,6 +1,8 @@
 #![doc = include_str!("../README.md")]
 
+mod clock;
 mod control;
+mod controller;
 mod dataplane;
 mod error;
 mod health;
@@ -9,27 +11,34 @@ mod health_server;
 mod linux;
 #[cfg(feature = "health")]
 mod metrics;
-mod proxier;
+mod monitor;
+mod news;
 mod reading;
 mod report;
-mod schedule;
+mod run;
+#[cfg(feature = "health")]
+mod served;
 mod simulated;
 mod source;
-mod told;
 
+pub use clock::{Clock, Moment, SystemClock};
 pub use control::Control;
+pub use controller::{Controller, Pace, Stage, Status, Step};
 pub use dataplane::{Connections, DataPlane, Outcome, Part, Progress};
-pub use error::{Failure, PlaneError};
-pub use health::{Health, HealthAnswer, Moment};
+pub use error::{Failure, PlaneError, StepError};
+pub use health::{Health, HealthAnswer};
 #[cfg(feature = "health")]
 pub use health_server::{HealthServer, ListenFailure, Listener, Serve};
 pub use linux::{IptablesBackend, Linux};
 #[cfg(feature = "health")]
 pub use metrics::{Measured, Metrics};
-pub use proxier::Proxier;
+pub use monitor::{Monitor, MonitorError};
+pub use news::News;
 pub use reading::{Section, Unread, observe};
-pub use report::Report;
-pub use schedule::{Due, Pace, Schedule};
+pub use report::{Activity, Ended, Report};
+pub use run::{RunError, load, run, run_once};
+#[cfg(feature = "health")]
+pub use served::Served;
 pub use simulated::Simulated;
 pub use source::{About, ManifestError, Manifests, Notice, Polled, Source, Trigger};
 #[cfg(feature = "kube")]

@@ -60,7 +60,7 @@ fn an_old_server_is_asked_for_headless_services_too() {
     follower.server.put(&service("new", "10.96.0.11")).unwrap();
     follower.until("watched", |follower| follower.serves("10.96.0.11"));
     assert_eq!(follower.problems, [""; 0]);
-    assert_eq!(follower.proxier.plane().state().virtual_servers.len(), 2);
+    assert_eq!(follower.node.plane().state().virtual_servers.len(), 2);
 }
 
 #[test]

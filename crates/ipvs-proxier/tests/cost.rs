@@ -1,8 +1,12 @@
 //! What a change costs: messages and reads, counted on the simulated kernel.
 
+mod node;
+
 use ipvs_model::input::{Change, Manifest};
 use ipvs_model::{Config, Model};
-use ipvs_proxier::{Proxier, Simulated};
+use ipvs_proxier::Simulated;
+
+use node::{Node, ON_DEMAND};
 
 fn changes(json: &str) -> Vec<Change> {
     serde_json::from_str::<Manifest>(json)
@@ -36,27 +40,27 @@ fn slice(number: usize, odd: Option<&str>) -> Vec<Change> {
     ))
 }
 
-fn loaded(services: usize) -> Proxier<Simulated> {
+fn loaded(services: usize) -> Node<Simulated> {
     let config = Config {
         node_name: "node-0".into(),
         ..Config::default()
     };
-    let mut proxier = Proxier::new(Model::new(config), Simulated::default());
+    let mut node = Node::new(Model::new(config), Simulated::default());
     for number in 0..services {
         service(number)
             .into_iter()
             .chain(slice(number, None))
-            .for_each(|change| proxier.change(change));
+            .for_each(|change| node.change(change));
     }
-    let report = proxier.sync().unwrap();
+    let report = node.sync().unwrap();
     assert!(report.failures.is_empty());
-    proxier
+    node
 }
 
 #[test]
 fn one_endpoint_of_10000_services_costs_at_most_three_messages_and_no_read() {
-    let mut proxier = loaded(10_000);
-    let real_servers: usize = proxier
+    let mut node = loaded(10_000);
+    let real_servers: usize = node
         .plane()
         .state()
         .virtual_servers
@@ -65,16 +69,16 @@ fn one_endpoint_of_10000_services_costs_at_most_three_messages_and_no_read() {
         .sum();
     assert_eq!(real_servers, 100_000);
     let before = (
-        proxier.plane().messages(),
-        proxier.plane().reads(),
-        proxier.plane().processes(),
+        node.plane().messages(),
+        node.plane().reads(),
+        node.plane().processes(),
     );
-    let compiled = proxier.model().compiled();
+    let compiled = node.model().compiled();
 
     slice(4711, Some("10.200.0.1"))
         .into_iter()
-        .for_each(|change| proxier.change(change));
-    let report = proxier.sync().unwrap();
+        .for_each(|change| node.change(change));
+    let report = node.sync().unwrap();
 
     assert!(report.failures.is_empty());
     let texts: Vec<String> = report
@@ -90,45 +94,42 @@ fn one_endpoint_of_10000_services_costs_at_most_three_messages_and_no_read() {
             "drain real server 10.96.18.212:80/TCP -> 10.100.18.212:8080 weight 0 Masq",
         ]
     );
-    assert!(proxier.plane().messages() - before.0 <= 3, "messages");
-    assert_eq!(proxier.plane().reads(), before.1, "reads");
-    assert_eq!(proxier.plane().processes(), before.2, "processes");
-    assert_eq!(
-        proxier.model().compiled() - compiled,
-        1,
-        "services compiled"
-    );
+    assert!(node.plane().messages() - before.0 <= 3, "messages");
+    assert_eq!(node.plane().reads(), before.1, "reads");
+    assert_eq!(node.plane().processes(), before.2, "processes");
+    assert_eq!(node.model().compiled() - compiled, 1, "services compiled");
 }
 
 #[test]
 fn an_equal_object_costs_nothing() {
-    let mut proxier = loaded(100);
+    let mut node = loaded(100);
     let before = (
-        proxier.plane().messages(),
-        proxier.plane().reads(),
-        proxier.model().compiled(),
+        node.plane().messages(),
+        node.plane().reads(),
+        node.model().compiled(),
     );
     service(7)
         .into_iter()
         .chain(slice(7, None))
-        .for_each(|change| proxier.change(change));
-    assert!(proxier.sync().unwrap().plan.is_empty());
+        .for_each(|change| node.change(change));
+    assert!(node.sync().unwrap().plan.is_empty());
     assert_eq!(
         (
-            proxier.plane().messages(),
-            proxier.plane().reads(),
-            proxier.model().compiled()
+            node.plane().messages(),
+            node.plane().reads(),
+            node.model().compiled()
         ),
         before
     );
 }
 
-/// Proxiers of a node that has nothing, with the API's own service and DNS among many others.
-fn with_api_and_dns() -> Proxier<Simulated> {
-    let mut proxier = Proxier::new(Model::new(Config::default()), Simulated::default());
+/// A node that has nothing, while its source lists, with the API's own service and DNS among many others.
+fn with_api_and_dns() -> Node<Simulated> {
+    let model = Model::new(Config::default());
+    let mut node = Node::listing(model, Simulated::default(), ON_DEMAND);
     for number in 0..200 {
         let objects = service(number).into_iter().chain(slice(number, None));
-        objects.for_each(|change| proxier.change(change));
+        objects.for_each(|change| node.change(change));
     }
     for (name, namespace, ip, port) in [
         ("kubernetes", "default", "10.97.0.1", 443),
@@ -140,15 +141,16 @@ fn with_api_and_dns() -> Proxier<Simulated> {
         );
         changes(&object)
             .into_iter()
-            .for_each(|change| proxier.change(change));
+            .for_each(|change| node.change(change));
     }
-    proxier
+    node
 }
 
 #[test]
 fn what_everything_waits_for_is_whole_before_the_rest_begins() {
-    let mut proxier = with_api_and_dns();
-    let report = proxier.sync().unwrap();
+    let mut node = with_api_and_dns();
+    node.complete();
+    let report = node.sync().unwrap();
     assert!(report.failures.is_empty());
     let lines: Vec<String> = report
         .plan
@@ -168,15 +170,16 @@ fn what_everything_waits_for_is_whole_before_the_rest_begins() {
     let mut seen = std::collections::HashSet::new();
     let twice = lines.iter().find(|line| !seen.insert(line.as_str()));
     assert_eq!(twice, None);
-    assert!(proxier.verify().unwrap().plan.is_empty());
+    assert!(node.resync().unwrap().plan.is_empty());
 }
 
 #[test]
 fn what_was_compiled_while_a_source_listed_is_not_compiled_again() {
-    let mut proxier = with_api_and_dns();
-    proxier.prepare().unwrap();
-    assert_eq!(proxier.model().compiled(), 200, "those with endpoints");
-    assert_eq!(proxier.plane().messages(), 0);
-    assert!(proxier.sync().unwrap().failures.is_empty());
-    assert_eq!(proxier.model().compiled(), 202);
+    let mut node = with_api_and_dns();
+    assert!(node.rests_until().is_some(), "it looks again");
+    assert_eq!(node.model().compiled(), 200, "those with endpoints");
+    assert_eq!(node.plane().messages(), 0);
+    node.complete();
+    assert!(node.sync().unwrap().failures.is_empty());
+    assert_eq!(node.model().compiled(), 202);
 }

@@ -1,6 +1,7 @@
 //! Random histories on a kernel that fails: refuses, does and denies it, cannot be read.
 
 mod histories;
+mod node;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -14,9 +15,10 @@ use ipvs_model::{Config, Foreign, Known, Model, Operation, Plan, VirtualServer};
 use ipvs_netfilter::conntrack::Flow;
 use ipvs_netlink::{Cause, KernelError};
 use ipvs_proxier::{
-    Connections, DataPlane, Outcome, Part, PlaneError, Progress, Proxier, Simulated, observe,
+    Connections, DataPlane, Outcome, Part, PlaneError, Progress, Simulated, observe,
 };
 use ipvs_test_support::seed;
+use node::Node;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::{RngSeed, TestRunner};
@@ -157,7 +159,7 @@ impl DataPlane for Faulty {
     }
 }
 
-fn proxier(seed: u64, foreign: Foreign) -> Proxier<Faulty> {
+fn node(seed: u64, foreign: Foreign) -> Node<Faulty> {
     let config = Config {
         node_name: "n1".into(),
         foreign,
@@ -170,7 +172,7 @@ fn proxier(seed: u64, foreign: Foreign) -> Proxier<Faulty> {
         faults: 0,
         listed: None,
     };
-    Proxier::new(Model::new(config), plane)
+    Node::new(Model::new(config), plane)
 }
 
 /// A virtual server of somebody else.
@@ -180,12 +182,12 @@ fn make_foreign(kernel: &mut Simulated) {
 }
 
 /// The links' addresses are told and there.
-fn take(proxier: &mut Proxier<Faulty>, change: &Change) {
+fn take(node: &mut Node<Faulty>, change: &Change) {
     if let Change::NodeAddresses(addresses) = change {
-        let kernel = &mut proxier.plane().kernel;
+        let kernel = &mut node.plane().kernel;
         kernel.set_node_addresses(addresses.clone());
     }
-    proxier.change(change.clone());
+    node.change(change.clone());
 }
 
 proptest! {
@@ -198,48 +200,48 @@ proptest! {
         parts in 0..50_u32,
     ) {
         let foreigners = if keep { Foreign::Keep } else { Foreign::Remove };
-        let mut proxier = proxier(seed, foreigners);
+        let mut node = node(seed, foreigners);
         if keep {
-            make_foreign(&mut proxier.plane().kernel);
+            make_foreign(&mut node.plane().kernel);
         }
-        proxier.plane().one_in = one_in;
+        node.plane().one_in = one_in;
         let start = Instant::now();
         for (round, batch) in batches.iter().enumerate() {
-            batch.iter().for_each(|change| take(&mut proxier, change));
+            batch.iter().for_each(|change| take(&mut node, change));
             let now = start + Duration::from_secs(round as u64);
             for step in 0..parts + 2 {
                 let report = match step {
-                    0 => proxier.sync().map(Some),
-                    1 if round % 2 == 0 => proxier.drain(now).map(Some),
-                    1 => proxier.drain_some(now).map(Some),
-                    _ => proxier.verify_some().map(Progress::done),
+                    0 => node.sync().map(Some),
+                    1 if round % 2 == 0 => node.drain(now).map(Some),
+                    1 => node.drain_some(now).map(Some),
+                    _ => node.resync_some().map(Progress::done),
                 };
                 let Ok(Some(report)) = report else { continue };
-                nothing_wanted_goes(&report.plan, proxier.model())?;
+                nothing_wanted_goes(&report.plan, node.model())?;
                 let touched = report.plan.to_string().contains("10.0.0.1:6443");
                 prop_assert!(!touched, "a foreign object in\n{}", report.plan);
             }
         }
-        proxier.plane().one_in = 0;
+        node.plane().one_in = 0;
         let mut last = Plan::default();
         for later in 1..=2_u64 {
-            let report = proxier.verify().unwrap();
-            nothing_wanted_goes(&report.plan, proxier.model())?;
+            let report = node.resync().unwrap();
+            nothing_wanted_goes(&report.plan, node.model())?;
             prop_assert!(report.failures.is_empty(), "{:?}", report.failures);
             last = report.plan;
-            let drained = proxier.drain(start + Duration::from_secs(1_000 * later)).unwrap();
+            let drained = node.drain(start + Duration::from_secs(1_000 * later)).unwrap();
             prop_assert!(drained.failures.is_empty(), "{:?}", drained.failures);
         }
         // The first was enough for all but what the other fault hid.
         prop_assert!(last.len() <= 2, "still\n{}", last);
         let families = Family::ALL;
-        let mut known = observe(proxier.plane(), &families).unwrap();
+        let mut known = observe(node.plane(), &families).unwrap();
         let kept = known.virtual_servers.remove(&foreign()).is_some();
         prop_assert_eq!(kept, keep);
         let mut fresh = model();
         let history: Vec<Change> = batches.concat();
         last_words(&history).into_iter().for_each(|change| fresh.change(change));
-        fresh.change(Change::NodeAddresses(proxier.plane().node_addresses().unwrap()));
+        fresh.change(Change::NodeAddresses(node.plane().node_addresses().unwrap()));
         let left = fresh.plan_everything(&known);
         prop_assert!(left.is_empty(), "a fresh start would do\n{}", left);
     }
@@ -251,20 +253,20 @@ proptest! {
     fn a_verification_in_parts_repairs_nothing_where_nothing_drifted(
         batches in proptest::collection::vec((proptest::collection::vec(change(), 1..4), 0..12_u32), 1..30),
     ) {
-        let mut proxier = proxier(0, Foreign::Remove);
+        let mut node = node(0, Foreign::Remove);
         let mut verifications = 0;
         for (batch, parts) in batches {
-            batch.iter().for_each(|change| take(&mut proxier, change));
-            prop_assert!(proxier.sync().unwrap().failures.is_empty());
+            batch.iter().for_each(|change| take(&mut node, change));
+            prop_assert!(node.sync().unwrap().failures.is_empty());
             for _ in 0..parts {
-                if let Progress::Done(report) = proxier.verify_some().unwrap() {
+                if let Progress::Done(report) = node.resync_some().unwrap() {
                     prop_assert!(report.plan.is_empty(), "{}", report.plan);
                     verifications += 1;
                 }
             }
         }
         while verifications == 0 {
-            let report = proxier.verify_some().unwrap().done();
+            let report = node.resync_some().unwrap().done();
             prop_assert!(report.as_ref().is_none_or(|report| report.plan.is_empty()), "{report:?}");
             verifications += u32::from(report.is_some());
         }
@@ -274,16 +276,16 @@ proptest! {
 /// The property sees faults: with one in two hardly anything succeeds at first.
 #[test]
 fn faults_happen() {
-    let mut proxier = proxier(7, Foreign::Remove);
-    proxier.plane().one_in = 2;
+    let mut node = node(7, Foreign::Remove);
+    node.plane().one_in = 2;
     let mut failures = 0;
     for _ in 0..20 {
-        failures += proxier.sync().map_or(1, |report| report.failures.len());
+        failures += node.sync().map_or(1, |report| report.failures.len());
     }
-    assert!(failures > 10 && proxier.plane().faults > 10);
+    assert!(failures > 10 && node.plane().faults > 10);
 }
 
-/// One proxier, one kernel, a million events, some of them while it fails; now and then all is compared.
+/// One node, one kernel, a million events, some of them while it fails; now and then all is compared.
 #[test]
 #[ignore = "minutes: cargo xtask test --nightly"]
 fn a_million_events_end_where_a_fresh_start_does() {
@@ -295,35 +297,35 @@ fn a_million_events_end_where_a_fresh_start_does() {
         ..ProptestConfig::default()
     });
     let some = change();
-    let mut proxier = proxier(seed, Foreign::Remove);
+    let mut node = node(seed, Foreign::Remove);
     let mut history = Vec::new();
     let mut operations = 0;
     for round in 0..EVENTS / ROUND {
-        proxier.plane().one_in = if round % 4 == 1 { 200 } else { 0 };
+        node.plane().one_in = if round % 4 == 1 { 200 } else { 0 };
         for event_number in 0..ROUND {
             let event = some.new_tree(&mut runner).unwrap().current();
-            take(&mut proxier, &event);
+            take(&mut node, &event);
             history.push(event);
-            let part = (event_number % 16 == 0).then(|| proxier.verify_some().ok()?.done());
-            for report in [proxier.sync().ok(), part.flatten()] {
+            let part = (event_number % 16 == 0).then(|| node.resync_some().ok()?.done());
+            for report in [node.sync().ok(), part.flatten()] {
                 let Some(report) = report else { continue };
-                nothing_wanted_goes(&report.plan, proxier.model()).unwrap();
+                nothing_wanted_goes(&report.plan, node.model()).unwrap();
                 operations += report.plan.len();
             }
         }
         // Only the last word on each object counts; what was before is not needed.
         history = last_words(&history);
-        proxier.plane().one_in = 0;
-        assert!(proxier.verify().unwrap().failures.is_empty());
+        node.plane().one_in = 0;
+        assert!(node.resync().unwrap().failures.is_empty());
         let later = Instant::now() + Duration::from_secs(1_000);
-        assert!(proxier.drain(later).unwrap().failures.is_empty());
-        let known = observe(proxier.plane(), &Family::ALL).unwrap();
+        assert!(node.drain(later).unwrap().failures.is_empty());
+        let known = observe(node.plane(), &Family::ALL).unwrap();
         let mut fresh = model();
         history
             .iter()
             .cloned()
             .for_each(|change| fresh.change(change));
-        let addresses = proxier.plane().node_addresses().unwrap();
+        let addresses = node.plane().node_addresses().unwrap();
         fresh.change(Change::NodeAddresses(addresses));
         let left = fresh.plan_everything(&known);
         assert!(
@@ -331,7 +333,7 @@ fn a_million_events_end_where_a_fresh_start_does() {
             "seed {seed}, round {round}: a fresh start would do\n{left}"
         );
     }
-    let faults = proxier.plane().faults;
+    let faults = node.plane().faults;
     println!(
         "seed {seed}: {EVENTS} events, {operations} operations, {faults} faults, as a fresh start"
     );

@@ -1,11 +1,15 @@
 //! Rows 134 to 139: tracked flows of UDP, on the simulated kernel.
 
+mod node;
+
 use std::net::{IpAddr, SocketAddr};
 
 use ipvs_model::input::{Change, Manifest};
 use ipvs_model::{Config, Model};
 use ipvs_netfilter::conntrack::{Flow, Tuple};
-use ipvs_proxier::{Proxier, Simulated};
+use ipvs_proxier::Simulated;
+
+use node::Node;
 
 fn changes(json: &str) -> Vec<Change> {
     serde_json::from_str::<Manifest>(json)
@@ -62,25 +66,23 @@ fn flow(protocol: u8, to: &str, server: &str) -> Flow {
     }
 }
 
-/// A proxier with endpoints that were synced, and flows that came since.
-fn node(protocol: &str, endpoints: &[&str], flows: &[Flow]) -> Proxier<Simulated> {
+/// A node with endpoints that were synced, and flows that came since.
+fn node(protocol: &str, endpoints: &[&str], flows: &[Flow]) -> Node<Simulated> {
     let mut kernel = Simulated::default();
     let address: IpAddr = "192.168.1.10".parse().unwrap();
     kernel.set_node_addresses(vec![address]);
-    let mut proxier = Proxier::new(Model::new(Config::default()), kernel);
+    let mut node = Node::new(Model::new(Config::default()), kernel);
     let objects = dns(protocol).into_iter().chain(slice(protocol, endpoints));
-    objects.for_each(|change| proxier.change(change));
-    assert!(proxier.sync().unwrap().failures.is_empty());
-    proxier.plane().tracked_flows().extend_from_slice(flows);
-    proxier
+    objects.for_each(|change| node.change(change));
+    assert!(node.sync().unwrap().failures.is_empty());
+    node.plane().tracked_flows().extend_from_slice(flows);
+    node
 }
 
-fn take(proxier: &mut Proxier<Simulated>, changes: Vec<Change>) -> Vec<Flow> {
-    changes
-        .into_iter()
-        .for_each(|change| proxier.change(change));
-    assert!(proxier.sync().unwrap().failures.is_empty());
-    proxier.plane().tracked_flows().clone()
+fn take(node: &mut Node<Simulated>, changes: Vec<Change>) -> Vec<Flow> {
+    changes.into_iter().for_each(|change| node.change(change));
+    assert!(node.sync().unwrap().failures.is_empty());
+    node.plane().tracked_flows().clone()
 }
 
 const UDP: u8 = 17;
@@ -91,8 +93,8 @@ const B: &str = "10.244.0.2:5353";
 fn row_134_flows_to_an_endpoint_that_is_gone_are_forgotten() {
     let [gone, stays] = [A, B].map(|server| flow(UDP, "10.96.0.53:53", server));
     let other = flow(UDP, "10.96.0.99:53", A);
-    let mut proxier = node("UDP", &["10.244.0.1", "10.244.0.2"], &[gone, stays, other]);
-    let left = take(&mut proxier, slice("UDP", &["10.244.0.2"]));
+    let mut node = node("UDP", &["10.244.0.1", "10.244.0.2"], &[gone, stays, other]);
+    let left = take(&mut node, slice("UDP", &["10.244.0.2"]));
     assert_eq!(left, [stays, other]);
 }
 
@@ -105,48 +107,45 @@ fn row_135_by_every_address_of_the_service() {
         "10.96.0.53:53",
     ];
     let flows = to.map(|to| flow(UDP, to, A));
-    let mut proxier = node("UDP", &["10.244.0.1", "10.244.0.2"], &flows);
-    assert!(take(&mut proxier, slice("UDP", &["10.244.0.2"])).is_empty());
+    let mut node = node("UDP", &["10.244.0.1", "10.244.0.2"], &flows);
+    assert!(take(&mut node, slice("UDP", &["10.244.0.2"])).is_empty());
 }
 
 #[test]
 fn q10_restricted_a_flow_to_the_node_port_of_another_machine_is_left_alone() {
     let elsewhere = flow(UDP, "172.16.0.1:30053", A);
-    let mut proxier = node("UDP", &["10.244.0.1", "10.244.0.2"], &[elsewhere]);
-    let left = take(&mut proxier, slice("UDP", &["10.244.0.2"]));
+    let mut node = node("UDP", &["10.244.0.1", "10.244.0.2"], &[elsewhere]);
+    let left = take(&mut node, slice("UDP", &["10.244.0.2"]));
     assert_eq!(left, [elsewhere]);
 }
 
 #[test]
 fn row_136_an_endpoint_that_terminates_and_serves_keeps_its_flows() {
     let kept = flow(UDP, "10.96.0.53:53", A);
-    let mut proxier = node("UDP", &["10.244.0.1", "10.244.0.2"], &[kept]);
-    let left = take(
-        &mut proxier,
-        slice("UDP", &["10.244.0.1 going", "10.244.0.2"]),
-    );
+    let mut node = node("UDP", &["10.244.0.1", "10.244.0.2"], &[kept]);
+    let left = take(&mut node, slice("UDP", &["10.244.0.1 going", "10.244.0.2"]));
     assert_eq!(left, [kept]);
 }
 
 #[test]
 fn row_137_without_endpoints_nothing_is_forgotten() {
     let kept = flow(UDP, "10.96.0.53:53", A);
-    let mut proxier = node("UDP", &["10.244.0.1"], &[kept]);
-    assert_eq!(take(&mut proxier, slice("UDP", &[])), [kept]);
+    let mut node = node("UDP", &["10.244.0.1"], &[kept]);
+    assert_eq!(take(&mut node, slice("UDP", &[])), [kept]);
 }
 
 #[test]
 fn row_138_a_change_of_tcp_reads_no_flows() {
     let tcp = flow(6, "10.96.0.53:53", A);
-    let mut proxier = node("TCP", &["10.244.0.1", "10.244.0.2"], &[tcp]);
-    let reads = proxier.plane().reads();
-    assert_eq!(take(&mut proxier, slice("TCP", &["10.244.0.2"])), [tcp]);
-    assert_eq!(proxier.plane().reads(), reads);
+    let mut node = node("TCP", &["10.244.0.1", "10.244.0.2"], &[tcp]);
+    let reads = node.plane().reads();
+    assert_eq!(take(&mut node, slice("TCP", &["10.244.0.2"])), [tcp]);
+    assert_eq!(node.plane().reads(), reads);
 }
 
 #[test]
 fn row_139_the_first_endpoint_frees_flows_that_went_nowhere() {
     let black_hole = flow(UDP, "10.96.0.53:53", "10.96.0.53:53");
-    let mut proxier = node("UDP", &[], &[black_hole]);
-    assert!(take(&mut proxier, slice("UDP", &["10.244.0.1"])).is_empty());
+    let mut node = node("UDP", &[], &[black_hole]);
+    assert!(take(&mut node, slice("UDP", &["10.244.0.1"])).is_empty());
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use ipvs_codec::Family;
 use ipvs_model::input::Manifest;
 use ipvs_model::{Config, Model, NodePortAddresses};
-use ipvs_proxier::{Health, HealthServer, Listener, Metrics, Moment, Serve};
+use ipvs_proxier::{Health, HealthServer, Listener, Metrics, Moment, Serve, Status};
 
 const PERIOD: Duration = Duration::from_secs(3);
 
@@ -96,6 +96,13 @@ fn parts(answer: &str) -> (String, Vec<String>, String) {
     (status, headers, body.to_owned())
 }
 
+fn waiting_since(moment: Option<Moment>) -> Status {
+    let mut status = Status::default();
+    status.waiting_since = moment.map(|moment| moment.steady);
+    status.last_sync = Some(SystemTime::now());
+    status
+}
+
 /// The clock on the wall was set back since.
 fn long_ago() -> Moment {
     let now = Moment::now();
@@ -111,7 +118,7 @@ fn row_145_load_balancers_are_told_of_ready_endpoints_on_this_node() {
     let mut model = model(address.port());
     let server = start(None, None);
     slice(&mut model, "");
-    server.follow(&model);
+    server.follow(&Status::default(), &model);
     let (status, headers, body) = parts(&ask(address, "/anything"));
     assert_eq!(status, "HTTP/1.1 200 OK");
     assert_eq!(
@@ -128,14 +135,14 @@ fn row_145_load_balancers_are_told_of_ready_endpoints_on_this_node() {
     assert_eq!(body, wanted, "as the real one answered");
     let going = r#""ready": false, "serving": true, "terminating": true"#;
     slice(&mut model, going);
-    server.follow(&model);
+    server.follow(&Status::default(), &model);
     let (status, headers, _) = parts(&ask(address, "/"));
     assert_eq!(status, "HTTP/1.1 503 Service Unavailable");
     assert!(headers.contains(&"X-Load-Balancing-Endpoint-Weight: 0".to_owned()));
     slice(&mut model, "");
     let long_ago = long_ago();
-    server.follow(&model);
-    server.update(|health| health.queued(long_ago));
+    server.follow(&Status::default(), &model);
+    server.update(|health| health.follow(&waiting_since(Some(long_ago))));
     let (status, headers, body) = parts(&ask(address, "/"));
     assert_eq!(
         status, "HTTP/1.1 503 Service Unavailable",
@@ -160,8 +167,8 @@ fn row_140_to_143_the_proxiers_own_health() {
         "no Node yet"
     );
     assert_eq!(status("/livez"), "HTTP/1.1 200 OK");
-    server.follow(&model);
-    server.update(|health| health.synced(Moment::now()));
+    server.follow(&Status::default(), &model);
+    server.update(|health| health.follow(&waiting_since(None)));
     assert_eq!(status("/healthz"), "HTTP/1.1 200 OK");
     let healthz = body("/healthz");
     assert_eq!(healthz["nodeEligible"], true);
@@ -169,10 +176,10 @@ fn row_140_to_143_the_proxiers_own_health() {
     assert!(healthz["lastUpdated"].as_str().unwrap().ends_with('Z'));
     assert_eq!(body("/livez").get("nodeEligible"), None);
     let long_ago = long_ago();
-    server.update(|health| health.queued(long_ago));
+    server.update(|health| health.follow(&waiting_since(Some(long_ago))));
     assert_eq!(status("/livez"), "HTTP/1.1 503 Service Unavailable");
     assert_eq!(body("/healthz")["healthy"], false);
-    server.update(|health| health.synced(Moment::now()));
+    server.update(|health| health.follow(&waiting_since(None)));
     assert_eq!(status("/livez"), "HTTP/1.1 200 OK");
     for going in [
         r#""spec": {"taints": [{"key": "ToBeDeletedByClusterAutoscaler", "effect": "NoSchedule"}]}, "metadata": {"name": "node-0"}"#,
@@ -183,7 +190,7 @@ fn row_140_to_143_the_proxiers_own_health() {
             &mut model,
             &format!(r#"{{"apiVersion": "v1", "kind": "Node", {going}}}"#),
         );
-        server.follow(&model);
+        server.follow(&Status::default(), &model);
         assert_eq!(
             status("/healthz"),
             "HTTP/1.1 503 Service Unavailable",
@@ -221,7 +228,7 @@ fn row_146_a_port_that_is_taken_is_told_and_others_are_served() {
     let mut model = model(check.port());
     slice(&mut model, "");
     let server = start(Some(health), None);
-    server.follow(&model);
+    server.follow(&Status::default(), &model);
     let start = Instant::now();
     let failure = loop {
         if let Some(failure) = server.failures().next() {

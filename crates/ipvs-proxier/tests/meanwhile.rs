@@ -1,10 +1,14 @@
 //! Changes while a verification is under way, whose parts take several calls.
 
+mod node;
+
 use ipvs_codec::Family;
 use ipvs_model::input::{Change, Manifest, ObjectName};
 use ipvs_model::{Config, KubeSet, Member, Model, Operation, Vip, VipBinding};
 use ipvs_netfilter::ipset::Entry;
-use ipvs_proxier::{Progress, Proxier, Report, Simulated};
+use ipvs_proxier::{Progress, Simulated};
+
+use node::{Done, Node};
 
 /// More than a chunk of a set, and of what is bound.
 const SERVICES: u8 = 40;
@@ -18,36 +22,36 @@ fn service(number: u8) -> Change {
     manifest.into_changes().unwrap().remove(0)
 }
 
-fn synced(vip_binding: VipBinding) -> Proxier<Simulated> {
+fn synced(vip_binding: VipBinding) -> Node<Simulated> {
     let config = Config {
         vip_binding,
         ..Config::default()
     };
-    let mut proxier = Proxier::new(Model::new(config), Simulated::default());
-    (1..=SERVICES).for_each(|number| proxier.change(service(number)));
-    sync(&mut proxier);
-    proxier
+    let mut node = Node::new(Model::new(config), Simulated::default());
+    (1..=SERVICES).for_each(|number| node.change(service(number)));
+    sync(&mut node);
+    node
 }
 
-fn sync(proxier: &mut Proxier<Simulated>) {
-    let report = proxier.sync().unwrap();
+fn sync(node: &mut Node<Simulated>) {
+    let report = node.sync().unwrap();
     assert!(report.failures.is_empty(), "{:?}", report.failures);
 }
 
 /// Verifies; before each step a service goes, or comes back.
-fn verify_under_change(proxier: &mut Proxier<Simulated>) -> (Report, usize) {
+fn verify_under_change(node: &mut Node<Simulated>) -> (Done, usize) {
     let mut steps = 0_usize;
     loop {
         let number = u8::try_from(steps / 2 % usize::from(SERVICES)).unwrap() + 1;
         let gone = Change::ServiceGone(ObjectName::new("default", &format!("s{number}")));
-        proxier.change(if steps.is_multiple_of(2) {
+        node.change(if steps.is_multiple_of(2) {
             gone
         } else {
             service(number)
         });
-        sync(proxier);
+        sync(node);
         steps += 1;
-        if let Progress::Done(report) = proxier.verify_some().unwrap() {
+        if let Progress::Done(report) = node.resync_some().unwrap() {
             return (report, steps);
         }
     }
@@ -56,8 +60,8 @@ fn verify_under_change(proxier: &mut Proxier<Simulated>) -> (Report, usize) {
 #[test]
 fn what_changes_between_two_chunks_is_no_drift() {
     for vip_binding in [VipBinding::Address, VipBinding::Route] {
-        let mut proxier = synced(vip_binding);
-        let (report, steps) = verify_under_change(&mut proxier);
+        let mut node = synced(vip_binding);
+        let (report, steps) = verify_under_change(&mut node);
         assert!(steps > usize::from(SERVICES), "{steps} steps");
         assert!(report.plan.is_empty(), "{}", report.plan);
     }
@@ -65,14 +69,14 @@ fn what_changes_between_two_chunks_is_no_drift() {
 
 #[test]
 fn drift_is_found_though_all_else_changes() {
-    let mut proxier = synced(VipBinding::Address);
+    let mut node = synced(VipBinding::Address);
     let (set, family) = (KubeSet::ClusterIp, Family::Ipv4);
     let foreign = Entry::Ip([203, 0, 113, 1].into());
     let address = [10, 96, 0, SERVICES].into();
-    let state = proxier.plane().state_mut();
+    let state = node.plane().state_mut();
     state.sets.get_mut(&(set, family)).unwrap().insert(foreign);
     assert!(state.vips.remove(&address).is_some());
-    let (report, _) = verify_under_change(&mut proxier);
+    let (report, _) = verify_under_change(&mut node);
     let member = Member {
         set,
         family,

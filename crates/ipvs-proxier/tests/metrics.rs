@@ -1,12 +1,16 @@
 //! What Prometheus is told.
 #![cfg(feature = "health")]
 
+mod node;
+
 use std::time::{Duration, SystemTime};
 
 use ipvs_codec::Family;
 use ipvs_model::input::{Change, Manifest};
 use ipvs_model::{Config, Model, Operation};
-use ipvs_proxier::{DataPlane as _, Due, Measured, Metrics, Proxier, Simulated, Trigger};
+use ipvs_proxier::{Activity, DataPlane as _, Measured, Metrics, Simulated, Trigger};
+
+use node::Node;
 
 fn changes(json: &str) -> Vec<Change> {
     let manifest: Manifest = serde_json::from_str(json).unwrap();
@@ -23,7 +27,7 @@ const SLICE: &str = r#"{"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSl
 
 struct Run {
     metrics: Metrics,
-    proxier: Proxier<Measured<Simulated>>,
+    node: Node<Measured<Simulated>>,
     now: SystemTime,
 }
 
@@ -37,7 +41,7 @@ impl Run {
         };
         let plane = Measured::new(Simulated::default(), metrics.clone());
         Self {
-            proxier: Proxier::new(Model::new(config), plane),
+            node: Node::new(Model::new(config), plane),
             metrics,
             now,
         }
@@ -47,19 +51,21 @@ impl Run {
         let changes = changes(json);
         self.metrics.changed(&changes, self.now);
         for change in changes {
-            self.proxier.change(change);
+            self.node.change(change);
         }
+        self.metrics.follow(&self.node.controller);
     }
 
-    fn sync(&mut self, due: Due, triggers: &mut Vec<Trigger>) {
-        let report = match due {
-            Due::Verify => self.proxier.verify(),
-            _ => self.proxier.sync(),
+    /// It takes three milliseconds.
+    fn sync(&mut self, activity: Activity) {
+        let done = match activity {
+            Activity::Resync => self.node.resync(),
+            _ => self.node.sync(),
         };
-        let took = Duration::from_millis(3);
-        self.metrics
-            .synced(due, self.now, took, &report.unwrap(), triggers);
-        self.metrics.follow(self.proxier.model(), 0);
+        let mut ended = done.unwrap().ended.unwrap();
+        ended.at = ended.began.later(Duration::from_millis(3)).unwrap();
+        self.metrics.ended(&ended);
+        self.metrics.follow(&self.node.controller);
     }
 
     /// The value of a sample.
@@ -83,7 +89,7 @@ fn row_147_names_labels_and_buckets() {
         run.value("kubeproxy_sync_proxy_rules_service_changes_pending"),
         1.0
     );
-    run.sync(Due::Verify, &mut Vec::new());
+    run.sync(Activity::Resync);
     run.metrics.answered_livez(200);
     for (sample, value) in [
         (
@@ -184,13 +190,17 @@ fn row_148_one_observation_for_each_trigger_since_the_start() {
         at,
     };
     let before = run.now - Duration::from_secs(5);
-    let mut triggers = vec![trigger(before), trigger(run.now + Duration::from_secs(1))];
-    run.now += Duration::from_secs(3);
-    run.sync(Due::Sync, &mut triggers);
+    let triggers = vec![trigger(before), trigger(run.now + Duration::from_secs(1))];
+    let clock = run.node.clock;
+    run.node
+        .controller
+        .source(clock, Vec::new(), triggers, true);
+    run.node.clock.wall = run.now + Duration::from_secs(3);
+    run.sync(Activity::Sync);
     assert_eq!(run.value(count), 1.0);
     let sum = "kubeproxy_network_programming_duration_seconds_sum{ip_family=\"IPv4\"}";
-    assert_eq!(run.value(sum), 2.0);
-    run.sync(Due::Sync, &mut triggers);
+    assert!((run.value(sum) - 2.0).abs() < 0.01);
+    run.sync(Activity::Sync);
     assert_eq!(run.value(count), 1.0, "once");
 }
 
@@ -210,11 +220,11 @@ fn the_process_is_told_as_by_every_client_of_prometheus() {
 fn drift_is_counted_by_kind() {
     let mut run = Run::new();
     run.take(SERVICE);
-    run.sync(Due::Verify, &mut Vec::new());
+    run.sync(Activity::Resync);
     assert!(!run.metrics.text().contains("ipvs_proxier_drift_total{"));
     let flush = [Operation::FlushVirtualServers];
-    assert!(run.proxier.plane().inner().apply(&flush)[0].is_ok());
-    run.sync(Due::Verify, &mut Vec::new());
+    assert!(run.node.plane().inner().apply(&flush)[0].is_ok());
+    run.sync(Activity::Resync);
     let repaired = "ipvs_proxier_drift_total{operation=\"add-virtual-server\"}";
     assert_eq!(run.value(repaired), 2.0);
 }

@@ -5,8 +5,9 @@ mod web;
 use ipvs_codec::{Protocol, ServiceKey};
 use ipvs_model::input::{Change, ObjectName};
 use ipvs_model::{Config, Known, Model, Operation};
-use ipvs_proxier::{Progress, Proxier, Report};
+use ipvs_proxier::Progress;
 
+use web::node::{Done, Node};
 use web::refusing::{NO_RULES, Refusing};
 use web::{addr, changes};
 
@@ -41,29 +42,24 @@ fn key(number: usize) -> ServiceKey {
     ServiceKey::endpoint(Protocol::TCP, address.into(), 80)
 }
 
-fn full() -> Proxier<Refusing> {
-    let mut proxier = Proxier::new(Model::new(Config::default()), Refusing::default());
+fn full() -> Node<Refusing> {
+    let mut node = Node::new(Model::new(Config::default()), Refusing::default());
     for number in 0..SERVICES {
-        take(&mut proxier, objects(number, &["10.0.0.1", "10.0.0.2"]));
+        take(&mut node, objects(number, &["10.0.0.1", "10.0.0.2"]));
     }
-    proxier
+    node
 }
 
-fn take(proxier: &mut Proxier<Refusing>, changes: Vec<Change>) {
-    changes
-        .into_iter()
-        .for_each(|change| proxier.change(change));
+fn take(node: &mut Node<Refusing>, changes: Vec<Change>) {
+    changes.into_iter().for_each(|change| node.change(change));
 }
 
 /// Starts, with a look after each step.
-fn start(
-    proxier: &mut Proxier<Refusing>,
-    mut look: impl FnMut(&mut Proxier<Refusing>, usize),
-) -> Report {
+fn start(node: &mut Node<Refusing>, mut look: impl FnMut(&mut Node<Refusing>, usize)) -> Done {
     loop {
-        let progress = proxier.verify_some().unwrap();
-        let count = proxier.plane().kernel.state().virtual_servers.len();
-        look(proxier, count);
+        let progress = node.resync_some().unwrap();
+        let count = node.plane().kernel.state().virtual_servers.len();
+        look(node, count);
         match progress {
             Progress::Done(report) => return report,
             Progress::More | Progress::Waiting => {}
@@ -71,19 +67,19 @@ fn start(
     }
 }
 
-fn state(proxier: &mut Proxier<Refusing>) -> Known {
-    proxier.plane().kernel.state().clone()
+fn state(node: &mut Node<Refusing>) -> Known {
+    node.plane().kernel.state().clone()
 }
 
 #[test]
 fn services_come_in_handfuls_each_of_them_whole() {
-    let mut proxier = full();
+    let mut node = full();
     let mut counts = Vec::new();
-    let report = start(&mut proxier, |proxier, count| {
+    let report = start(&mut node, |node, count| {
         if counts.last() != Some(&count) {
             counts.push(count);
         }
-        let state = state(proxier);
+        let state = state(node);
         for server in state.virtual_servers.values() {
             assert_eq!(server.real_servers().len(), 2, "{}", server.service.key);
         }
@@ -93,38 +89,38 @@ fn services_come_in_handfuls_each_of_them_whole() {
     assert!(counts.len() > 3, "{counts:?}");
     assert_eq!(counts.last(), Some(&(2 * SERVICES)));
     assert!(report.failures.is_empty());
-    assert_eq!(report.counts()["add-virtual-server"], 2 * SERVICES);
-    assert_eq!(report.operations(), report.counts().values().sum::<usize>());
-    assert!(report.plan.is_empty(), "nothing was left for the end");
-    let stepwise = state(&mut proxier);
+    let ended = report.ended.unwrap();
+    assert_eq!(ended.counts["add-virtual-server"], 2 * SERVICES);
+    assert_eq!(ended.operations(), report.plan.len());
+    let stepwise = state(&mut node);
     let mut at_once = full();
     let whole = at_once.sync().unwrap();
-    assert_eq!(whole.plan.len(), report.operations());
+    assert_eq!(whole.plan.len(), report.plan.len());
     assert_eq!(state(&mut at_once), stepwise);
-    for proxier in [&mut proxier, &mut at_once] {
-        assert!(proxier.sync().unwrap().plan.is_empty());
-        assert!(proxier.verify().unwrap().plan.is_empty());
+    for node in [&mut node, &mut at_once] {
+        assert!(node.sync().unwrap().plan.is_empty());
+        assert!(node.resync().unwrap().plan.is_empty());
     }
 }
 
 #[test]
 fn a_change_meanwhile_waits_for_one_handful_and_no_longer() {
-    let mut proxier = full();
+    let mut node = full();
     let mut step = 0;
     let (last, gone, new) = (SERVICES - 1, SERVICES - 2, SERVICES);
-    let _ = start(&mut proxier, |proxier, count| {
+    let _ = start(&mut node, |node, count| {
         if count == 0 {
             return;
         }
         step += 1;
         if step == 1 {
-            take(proxier, objects(last, &["10.0.0.3"]));
-            take(proxier, objects(new, &["10.0.0.4"]));
+            take(node, objects(last, &["10.0.0.3"]));
+            take(node, objects(new, &["10.0.0.4"]));
             let name = ObjectName::new("default", &format!("s{gone:04}"));
-            proxier.change(Change::ServiceGone(name));
+            node.change(Change::ServiceGone(name));
         } else if step == 2 {
             assert!(count < 2 * SERVICES);
-            let state = state(proxier);
+            let state = state(node);
             for (number, ip) in [(last, "10.0.0.3:8080"), (new, "10.0.0.4:8080")] {
                 let server = &state.virtual_servers[&key(number)];
                 let servers: Vec<_> = server.real_servers().iter().map(|rs| rs.addr).collect();
@@ -133,43 +129,39 @@ fn a_change_meanwhile_waits_for_one_handful_and_no_longer() {
         }
     });
     assert!(step > 2);
-    assert!(!state(&mut proxier).virtual_servers.contains_key(&key(gone)));
-    assert!(proxier.verify().unwrap().plan.is_empty());
+    assert!(!state(&mut node).virtual_servers.contains_key(&key(gone)));
+    assert!(node.resync().unwrap().plan.is_empty());
 }
 
 /// Without rules every port of the host would answer on a virtual address.
 #[test]
 fn rules_that_cannot_be_written_leave_addresses_unbound_in_every_handful() {
-    let mut proxier = full();
-    proxier.plane().refuses = Some(NO_RULES);
-    let report = start(&mut proxier, |proxier, _| {
-        assert!(state(proxier).vips.is_empty());
+    let mut node = full();
+    node.plane().refuses = Some(NO_RULES);
+    let report = start(&mut node, |node, _| {
+        assert!(state(node).vips.is_empty());
     });
-    assert!(!report.is_sound());
-    let virtual_servers = |proxier: &mut _| state(proxier).virtual_servers.len();
-    assert_eq!(
-        virtual_servers(&mut proxier),
-        2 * SERVICES,
-        "the rest goes on"
-    );
-    assert!(proxier.known().is_none(), "all is read and tried again");
-    proxier.plane().refuses = None;
-    let _ = start(&mut proxier, |_, _| {});
-    assert_eq!(state(&mut proxier).vips.len(), 2 * SERVICES);
-    assert!(proxier.sync().unwrap().plan.is_empty());
+    assert!(!report.is_healthy());
+    let virtual_servers = |node: &mut _| state(node).virtual_servers.len();
+    assert_eq!(virtual_servers(&mut node), 2 * SERVICES, "the rest goes on");
+    assert!(node.known().is_none(), "all is read and tried again");
+    node.plane().refuses = None;
+    let _ = start(&mut node, |_, _| {});
+    assert_eq!(state(&mut node).vips.len(), 2 * SERVICES);
+    assert!(node.sync().unwrap().plan.is_empty());
 }
 
 #[test]
 fn what_is_refused_in_a_handful_is_tried_with_the_next_sync() {
-    let mut proxier = full();
-    proxier.plane().refuses = Some(|operation| match operation {
+    let mut node = full();
+    node.plane().refuses = Some(|operation| match operation {
         Operation::AddVirtualServer { service } => service.key == key(7),
         _ => false,
     });
-    let report = start(&mut proxier, |_, _| {});
+    let report = start(&mut node, |_, _| {});
     // It, and its two real servers; once more at the end.
     assert_eq!(report.failures.len(), 6, "{:?}", report.failures);
-    proxier.plane().refuses = None;
-    assert_eq!(proxier.sync().unwrap().plan.len(), 3);
-    assert!(proxier.verify().unwrap().plan.is_empty());
+    node.plane().refuses = None;
+    assert_eq!(node.sync().unwrap().plan.len(), 3);
+    assert!(node.resync().unwrap().plan.is_empty());
 }

@@ -12,8 +12,8 @@ use ipvs_model::{
     SkippedLoadBalancers, VipBinding,
 };
 use ipvs_proxier::{
-    Access, Cluster, Health, HealthServer, IptablesBackend, Manifests, Metrics, Nodes, Pace, Serve,
-    Source,
+    Access, Cluster, Control, Health, HealthServer, IptablesBackend, Manifests, Metrics, Nodes,
+    Pace, Serve, Source,
 };
 use tracing::{error, info};
 
@@ -22,15 +22,11 @@ use super::{Backend, Binding, DetectLocal, Flags, ForeignFlag};
 use crate::config_file;
 
 impl Flags {
-    /// Where objects come from: the manifests if some are named, else the Kubernetes API. `wake` is called when the API
-    /// has something new.
+    /// Where objects come from: the manifests if some are named, else the Kubernetes API, which wakes whoever waits.
     ///
     /// # Errors
     /// When the API cannot be used.
-    pub(crate) fn source(
-        &self,
-        wake: impl Fn() + Send + Sync + 'static,
-    ) -> Result<Box<dyn Source>> {
+    pub(crate) fn source(&self, control: &Control) -> Result<Box<dyn Source>> {
         if !self.manifests.is_empty() {
             return Ok(Box::new(Manifests::new(self.manifests.clone())));
         }
@@ -44,6 +40,8 @@ impl Flags {
         } else {
             Nodes::Only(self.node_name()?)
         };
+        let control = control.clone();
+        let wake = move || control.wake();
         let hint = "no objects: give --kubeconfig, --master or --manifests";
         Ok(Box::new(
             Cluster::connect(&access, nodes, wake).context(hint)?,

@@ -14,15 +14,13 @@ use crate::{Connections, DataPlane, Outcome, Part, PlaneError, Progress};
 /// ```
 /// use std::time::SystemTime;
 /// use ipvs_codec::Family;
-/// use ipvs_model::{Config, Model};
-/// use ipvs_proxier::{Measured, Metrics, Proxier, Simulated};
+/// use ipvs_model::Operation;
+/// use ipvs_proxier::{DataPlane as _, Measured, Metrics, Simulated};
 ///
 /// let metrics = Metrics::new(&Family::ALL, SystemTime::now());
-/// let plane = Measured::new(Simulated::default(), metrics.clone());
-/// let report = Proxier::new(Model::new(Config::default()), plane).sync()?;
-/// assert!(report.failures.is_empty());
-/// assert!(metrics.text().contains("ipvs_proxier_operations_total{operation=\"create-set\",errno=\"0\"}"));
-/// # Ok::<(), ipvs_proxier::PlaneError>(())
+/// let mut plane = Measured::new(Simulated::default(), metrics.clone());
+/// plane.apply(&[Operation::EnsureLink { up: false }]);
+/// assert!(metrics.text().contains("ipvs_proxier_operations_total{operation=\"ensure-link\",errno=\"0\"} 1"));
 /// ```
 #[derive(Debug)]
 pub struct Measured<P> {
@@ -93,7 +91,8 @@ impl<P: DataPlane> DataPlane for Measured<P> {
         found: &mut Known,
     ) -> Result<Progress, PlaneError> {
         let progress = self.plane.read(part, families, found)?;
-        if let Part::Set(set, family) = part {
+        // Of a set that is half read the rest is not known.
+        if let (Part::Set(set, family), Progress::Done(())) = (part, progress) {
             let entries = found.sets.get(&(set, family));
             let label = BySet {
                 set: SetLabel(set, family),

@@ -4,14 +4,13 @@ mod measured;
 mod process;
 mod traffic;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::atomic::AtomicU64;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use ipvs_codec::Family;
 use ipvs_model::input::Change;
-use ipvs_model::{KubeSet, Member, Model};
+use ipvs_model::{KubeSet, Member};
 use ipvs_netlink::Ipvs;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder, text};
 use prometheus_client::metrics::counter::Counter;
@@ -24,7 +23,8 @@ pub use measured::Measured;
 
 use self::process::Process;
 use self::traffic::Traffic;
-use crate::{Due, Report, Trigger};
+use crate::controller::Controller;
+use crate::report::{Activity, Ended};
 
 const OURS: &str = "ipvs_proxier";
 
@@ -143,8 +143,6 @@ pub struct Metrics {
     set_members: Labelled<BySet, Gauge>,
     observed_at: Seconds,
     virtual_servers: Gauge,
-    /// Operations failed, and are tried again: no drift.
-    undone: Arc<AtomicBool>,
 }
 
 const fn by(family: Family) -> ByFamily {
@@ -197,7 +195,6 @@ impl Metrics {
             set_members: Labelled::default(),
             observed_at: Seconds::default(),
             virtual_servers: Gauge::default(),
-            undone: Arc::default(),
         };
         metrics.registry = Arc::new(metrics.registered());
         for family in families {
@@ -285,11 +282,9 @@ impl Metrics {
             match change {
                 Change::Service(_) | Change::ServiceGone(_) => {
                     self.service_changes.inc_by(families);
-                    self.service_changes_pending.inc();
                 }
                 Change::EndpointSlice(_) | Change::EndpointSliceGone(_) => {
                     self.endpoint_changes.inc();
-                    self.endpoint_changes_pending.inc();
                 }
                 _ => {}
             }
@@ -299,69 +294,46 @@ impl Metrics {
         }
     }
 
-    /// A sync ended at `now`: what was due, how long it took, what it did, and what had set it off. Triggers from before
-    /// the start say nothing about this proxier.
-    pub fn synced(
-        &self,
-        due: Due,
-        now: SystemTime,
-        took: Duration,
-        report: &Report,
-        triggers: &mut Vec<Trigger>,
-    ) {
-        let failed: BTreeSet<Option<Family>> = report
-            .failures
-            .iter()
-            .map(|failure| failure.operation.family())
-            .collect();
-        let pending = self.endpoint_changes_pending.get() + self.service_changes_pending.get();
-        let retried = match due {
-            Due::Drain => false,
-            _ => self
-                .undone
-                .swap(!report.failures.is_empty(), Ordering::Relaxed),
-        };
-        if due == Due::Verify && pending == 0 && !retried {
-            for operation in &report.plan {
-                let operation = operation.kind();
-                self.drift.get_or_create(&ByKind { operation }).inc();
-            }
+    /// An activity of a controller ended. Triggers from before the start say nothing about this proxier.
+    pub fn ended(&self, ended: &Ended) {
+        for (operation, count) in &ended.drift {
+            let drift = self.drift.get_or_create(&ByKind { operation });
+            drift.inc_by(*count as u64);
         }
-        if due == Due::Verify {
-            self.verification.observe(took.as_secs_f64());
+        let took = ended.took().as_secs_f64();
+        if matches!(ended.activity, Activity::Start | Activity::Resync) {
+            self.verification.observe(took);
         }
-        if due != Due::Drain {
-            self.endpoint_changes_pending.set(0);
-            self.service_changes_pending.set(0);
-            self.plan.observe(report.operations() as f64);
+        if ended.activity == Activity::Drain {
+            return;
         }
+        self.plan.observe(ended.operations() as f64);
         for family in &self.families {
             let by = by(*family);
-            if due != Due::Drain {
-                self.sync_duration
-                    .get_or_create(&by)
-                    .observe(took.as_secs_f64());
+            self.sync_duration.get_or_create(&by).observe(took);
+            if ended.covers_changes && !ended.has_failed(*family) {
+                let synced_at = self.synced_at.get_or_create(&by);
+                synced_at.set(seconds(ended.at.wall));
             }
-            if failed.contains(&Some(*family)) || failed.contains(&None) {
-                continue;
-            }
-            self.synced_at.get_or_create(&by).set(seconds(now));
-            let of_family =
-                |trigger: &Trigger| trigger.family == *family && trigger.at > self.start;
-            for trigger in triggers.iter().filter(|trigger| of_family(trigger)) {
-                let took = now.duration_since(trigger.at).unwrap_or_default();
-                self.programming
-                    .get_or_create(&by)
-                    .observe(took.as_secs_f64());
-            }
-            triggers.retain(|trigger| trigger.family != *family);
+        }
+        let new = ended.programmed.iter();
+        for trigger in new.filter(|trigger| trigger.at > self.start) {
+            let took = ended.at.wall.duration_since(trigger.at);
+            let programming = self.programming.get_or_create(&by(trigger.family));
+            programming.observe(took.unwrap_or_default().as_secs_f64());
         }
     }
 
-    /// Takes over what a model counts. O(1).
-    pub fn follow(&self, model: &Model, draining: usize) {
+    /// Takes over what a controller counts. O(1).
+    pub fn follow(&self, controller: &Controller) {
+        let (status, desired) = (controller.status(), controller.desired());
+        let pending = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        self.service_changes_pending
+            .set(pending(status.service_changes_pending));
+        self.endpoint_changes_pending
+            .set(pending(status.endpoint_changes_pending));
         for family in &self.families {
-            let without = model.desired().without_local(*family);
+            let without = desired.without_local(*family);
             let policies = [
                 ("internal", without.internal),
                 ("external", without.external),
@@ -374,9 +346,9 @@ impl Metrics {
                 self.without_local.get_or_create(&by).set(count.into());
             }
         }
-        self.draining.set(whole(draining));
+        self.draining.set(whole(status.draining));
         self.virtual_servers
-            .set(whole(model.desired().virtual_server_count()));
+            .set(whole(desired.virtual_server_count()));
     }
 
     /// An answer of `/healthz`.

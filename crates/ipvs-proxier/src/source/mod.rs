@@ -31,6 +31,8 @@ pub struct Polled {
     pub triggers: Vec<Trigger>,
     /// What cannot be used, for the log; the last good state of it stays in force.
     pub problems: Vec<String>,
+    /// Why the source has ended and will never give news again, if it has.
+    pub ended: Option<String>,
 }
 
 /// A change of endpoints, from the annotation `endpoints.kubernetes.io/last-change-trigger-time`.
@@ -91,6 +93,9 @@ pub trait Source {
     /// Whether everything that is there has been said once. Before, a proxier must not sync: what it does not know of
     /// would look foreign.
     fn is_complete(&self) -> bool;
+
+    /// Looks at everything again: somebody says that it has changed (`SIGHUP`). Never waits.
+    fn reload(&mut self) {}
 
     /// Tells those who look after the cluster. Never waits; a source that reaches nobody does nothing.
     fn tell(&mut self, notice: Notice) {

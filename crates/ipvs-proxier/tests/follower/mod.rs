@@ -1,12 +1,17 @@
-//! A proxier on the simulated kernel that follows an API server in this process.
+//! A node on the simulated kernel that follows an API server in this process.
 #![allow(dead_code, reason = "not every test needs all of it")]
+
+#[path = "../node/mod.rs"]
+mod node;
 
 use std::time::{Duration, Instant};
 
 use ipvs_codec::{Protocol, ServiceKey};
 use ipvs_model::{Config, Model};
-use ipvs_proxier::{Access, Cluster, Nodes, Proxier, Simulated, Source as _, Trigger};
+use ipvs_proxier::{Access, Cluster, Nodes, Simulated, Source as _, Trigger};
 use ipvs_test_support::ApiServer;
+
+use self::node::Node;
 
 pub(crate) const NODE: &str = r#"{"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1"}}"#;
 pub(crate) const A: &str = r#"{"addresses": ["10.244.0.1"]}"#;
@@ -33,11 +38,11 @@ pub(crate) fn slice_of(service: &str, endpoints: &str) -> String {
     )
 }
 
-/// A proxier on the simulated kernel that follows a server.
+/// A node on the simulated kernel that follows a server.
 pub(crate) struct Follower {
     pub(crate) server: ApiServer,
     pub(crate) cluster: Cluster,
-    pub(crate) proxier: Proxier<Simulated>,
+    pub(crate) node: Node<Simulated>,
     pub(crate) problems: Vec<String>,
     pub(crate) triggers: Vec<Trigger>,
 }
@@ -59,11 +64,11 @@ impl Follower {
         let this = std::thread::current();
         let wake = move || this.unpark();
         let cluster = Cluster::connect(&access, Nodes::Only("n1".into()), wake).unwrap();
-        let proxier = Proxier::new(Model::new(Config::default()), Simulated::default());
+        let node = Node::new(Model::new(Config::default()), Simulated::default());
         Self {
             server,
             cluster,
-            proxier,
+            node,
             problems: Vec::new(),
             triggers: Vec::new(),
         }
@@ -76,9 +81,9 @@ impl Follower {
         polled
             .changes
             .into_iter()
-            .for_each(|change| self.proxier.change(change));
+            .for_each(|change| self.node.change(change));
         if self.cluster.is_complete() {
-            let report = self.proxier.sync().unwrap();
+            let report = self.node.sync().unwrap();
             assert!(report.failures.is_empty(), "{:?}", report.failures);
         }
     }
@@ -95,7 +100,7 @@ impl Follower {
 
     pub(crate) fn real_servers(&mut self, ip: &str) -> Option<Vec<String>> {
         let key = ServiceKey::endpoint(Protocol::TCP, ip.parse().unwrap(), 80);
-        let server = self.proxier.plane().state().virtual_servers.get(&key)?;
+        let server = self.node.plane().state().virtual_servers.get(&key)?;
         let servers = server.real_servers().iter().filter(|rs| rs.weight > 0);
         Some(servers.map(|rs| rs.addr.to_string()).collect())
     }

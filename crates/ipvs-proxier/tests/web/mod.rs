@@ -1,6 +1,8 @@
 //! One service on the simulated kernel.
 #![allow(dead_code, reason = "not every test needs all of it")]
 
+#[path = "../node/mod.rs"]
+pub(crate) mod node;
 pub(crate) mod refusing;
 
 use std::net::SocketAddr;
@@ -8,7 +10,9 @@ use std::net::SocketAddr;
 use ipvs_codec::{Protocol, ServiceKey};
 use ipvs_model::input::{Change, Manifest};
 use ipvs_model::{Config, Model};
-use ipvs_proxier::{Proxier, Simulated};
+use ipvs_proxier::Simulated;
+
+use self::node::Node;
 
 pub(crate) fn changes(json: &str) -> Vec<Change> {
     serde_json::from_str::<Manifest>(json)
@@ -33,18 +37,16 @@ pub(crate) fn web(protocol: &str, endpoints: &[&str]) -> Vec<Change> {
     ))
 }
 
-pub(crate) fn synced(protocol: &str, endpoints: &[&str]) -> Proxier<Simulated> {
-    let mut proxier = Proxier::new(Model::new(Config::default()), Simulated::default());
-    take(&mut proxier, web(protocol, endpoints));
-    proxier
+pub(crate) fn synced(protocol: &str, endpoints: &[&str]) -> Node<Simulated> {
+    let mut node = Node::new(Model::new(Config::default()), Simulated::default());
+    take(&mut node, web(protocol, endpoints));
+    node
 }
 
 /// Takes changes in and syncs; the texts of what was done.
-pub(crate) fn take(proxier: &mut Proxier<Simulated>, changes: Vec<Change>) -> Vec<String> {
-    changes
-        .into_iter()
-        .for_each(|change| proxier.change(change));
-    let report = proxier.sync().unwrap();
+pub(crate) fn take(node: &mut Node<Simulated>, changes: Vec<Change>) -> Vec<String> {
+    changes.into_iter().for_each(|change| node.change(change));
+    let report = node.sync().unwrap();
     assert!(report.failures.is_empty(), "{:?}", report.failures);
     report
         .plan

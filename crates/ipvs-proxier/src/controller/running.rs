@@ -1,0 +1,190 @@
+//! While the kernel is known: changes are synced, real servers drain, a resync goes on part by part.
+
+use ipvs_codec::Family;
+use ipvs_model::{Key, Known};
+
+use super::applying::Unfinished;
+use super::draining::Limits;
+use super::state::{Resync, Running, State};
+use super::timing::Due;
+use super::{Controller, End, PAUSE, Step};
+use crate::clock::Clock;
+use crate::dataplane::{DataPlane, Progress};
+use crate::error::StepError;
+use crate::reading::{Reading, Section};
+use crate::report::{Activity, Report, Tally, counts};
+
+impl Running {
+    /// A resync that is going on reads everything that it has read already once more.
+    pub(super) fn restart_resync(&mut self, families: &[Family]) {
+        if let Some(resync) = &mut self.resync {
+            for section in Section::all(families) {
+                resync.reading.add(section);
+            }
+        }
+    }
+}
+
+impl Controller {
+    pub(super) fn go_on<P: DataPlane + ?Sized>(
+        &mut self,
+        running: Running,
+        clock: &dyn Clock,
+        plane: &mut P,
+    ) -> (State, Step) {
+        let now = clock.now().steady;
+        match self.timing.due(now, self.drains.next_look()) {
+            Due::Wait(until) => (State::Running(running), Step::Wait(until)),
+            Due::Now(Activity::Sync | Activity::Start) => self.sync(running, clock, plane),
+            Due::Now(Activity::Drain) => self.drain(running, clock, plane),
+            Due::Now(Activity::Resync) => self.resync(running, clock, plane),
+        }
+    }
+
+    /// Applies what changed, and tries again what was refused. O(change).
+    fn sync<P: DataPlane + ?Sized>(
+        &mut self,
+        running: Running,
+        clock: &dyn Clock,
+        plane: &mut P,
+    ) -> (State, Step) {
+        let Running { mut known, resync } = running;
+        let now = clock.now();
+        let plan = self.model.plan(&known);
+        let mut unfinished = Unfinished::default();
+        let report = self.apply(plan, &mut known, &mut unfinished, now, plane);
+        let end = End {
+            known: Some(known),
+            unfinished,
+            tally: Tally::new(now),
+            report,
+        };
+        let (known, report) = self.end(Activity::Sync, end, clock, plane);
+        let (drains, limits) = self.drains_and_limits();
+        // A Service may have been given another deadline.
+        drains.keep_deadlines(&limits, now.steady);
+        let state = self.running_or_unread(known, resync);
+        (state, Step::Did(Box::new(report)))
+    }
+
+    /// Looks at some virtual servers with draining real servers, and removes those that have no connections left or whose
+    /// time is over. A read for each virtual server.
+    fn drain<P: DataPlane + ?Sized>(
+        &mut self,
+        running: Running,
+        clock: &dyn Clock,
+        plane: &mut P,
+    ) -> (State, Step) {
+        let Running { mut known, resync } = running;
+        let now = clock.now();
+        let keys = self.drains.next();
+        let mut unfinished = Unfinished::default();
+        let (report, is_over) = match plane.connections(&keys) {
+            Ok(connections) => {
+                let (drains, limits) = self.drains_and_limits();
+                let over = drains.over(&keys, &connections, &limits, &known, now.steady);
+                let plan = self.model.plan_drained(&over);
+                let report = self.apply(plan, &mut known, &mut unfinished, now, plane);
+                (report, !self.drains.goes_on())
+            }
+            Err(error) => {
+                let mut report = Report::default();
+                self.failed(StepError::Connections(error), &mut report);
+                (report, true)
+            }
+        };
+        let end = End {
+            known: Some(known),
+            unfinished,
+            tally: Tally::new(now),
+            report,
+        };
+        let (known, report) = self.end(Activity::Drain, end, clock, plane);
+        if is_over {
+            let pace = self.timing.pace().drain;
+            let (drains, limits) = self.drains_and_limits();
+            drains.ended(pace, &limits, now.steady);
+        }
+        let state = self.running_or_unread(known, resync);
+        (state, Step::Did(Box::new(report)))
+    }
+
+    /// Reads a part of the kernel's state and compares it with what is known; after the last one it repairs what differs.
+    /// O(part), and at the end O(differences).
+    fn resync<P: DataPlane + ?Sized>(
+        &mut self,
+        running: Running,
+        clock: &dyn Clock,
+        plane: &mut P,
+    ) -> (State, Step) {
+        let Running { mut known, resync } = running;
+        let now = clock.now();
+        let mut resync = resync.unwrap_or_else(|| Resync {
+            tally: Tally::new(now),
+            reading: Reading::everything(&self.model.config().families),
+            node: None,
+        });
+        if resync.reading.is_at_start() {
+            // Where they cannot be read, those known before stay.
+            resync.node = self.look_around(plane).err();
+        }
+        let desired = self.model.desired();
+        let step = match resync.reading.read_on(plane, &mut known, desired) {
+            Progress::More => Step::More,
+            Progress::Waiting => Step::Wait(now.steady.checked_add(PAUSE)),
+            Progress::Done(()) => return self.repair(known, resync, clock, plane),
+        };
+        let resync = Some(resync);
+        (State::Running(Running { known, resync }), step)
+    }
+
+    /// Puts right what is otherwise than it was known; what could not be read stays as it is known. O(differences).
+    fn repair<P: DataPlane + ?Sized>(
+        &mut self,
+        mut known: Known,
+        resync: Resync,
+        clock: &dyn Clock,
+        plane: &mut P,
+    ) -> (State, Step) {
+        let now = clock.now();
+        let is_undisturbed = !self.status.waits();
+        let findings = resync.reading.finish();
+        let differing = findings.differing;
+        let found: Vec<_> = differing
+            .iter()
+            .filter_map(|key| match key {
+                Key::VirtualServer(key) => Some(*key),
+                _ => None,
+            })
+            .collect();
+        let plan = self.model.plan_repair(differing, &known);
+        let desired = self.model.desired();
+        self.drains.found(found, &known, desired, now.steady);
+        let mut unfinished = Unfinished::default();
+        let mut report = self.apply(plan, &mut known, &mut unfinished, now, plane);
+        let unread = findings.unread.into_iter().map(StepError::from);
+        for error in resync.node.into_iter().chain(unread) {
+            self.failed(error, &mut report);
+        }
+        let end = End {
+            known: Some(known),
+            unfinished,
+            tally: resync.tally,
+            report,
+        };
+        let (known, mut report) = self.end(Activity::Resync, end, clock, plane);
+        if let Some(ended) = report.ended.as_mut().filter(|_| is_undisturbed) {
+            ended.drift = counts(&report.plan);
+        }
+        let state = self.running_or_unread(known, None);
+        (state, Step::Did(Box::new(report)))
+    }
+
+    fn drains_and_limits(&mut self) -> (&mut super::Drains, Limits<'_>) {
+        let limits = Limits {
+            desired: self.model.desired(),
+            node: self.model.config().drain_deadline,
+        };
+        (&mut self.drains, limits)
+    }
+}

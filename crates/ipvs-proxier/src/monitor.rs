@@ -1,0 +1,39 @@
+use ipvs_model::input::Change;
+
+use crate::clock::Moment;
+use crate::controller::Controller;
+use crate::report::Report;
+use crate::source::Notice;
+
+/// Follows a [`run`](crate::run): health, metrics, a display. `()` follows nothing.
+pub trait Monitor {
+    /// The controller has taken changes in.
+    fn changed(&mut self, changes: &[Change], controller: &Controller, now: Moment) {
+        let _ = (changes, controller, now);
+    }
+
+    /// The controller has done something.
+    fn stepped(&mut self, report: &Report, controller: &Controller) {
+        let _ = (report, controller);
+    }
+
+    /// What those who look after the cluster should know; asked several times a second.
+    ///
+    /// # Errors
+    /// A reason to end the run.
+    fn check(&mut self) -> Result<Vec<Notice>, MonitorError> {
+        Ok(Vec::new())
+    }
+}
+
+impl Monitor for () {}
+
+/// Why a [`Monitor`] ends a run, and what those who look after the cluster should know of it.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{reason}")]
+pub struct MonitorError {
+    /// In a sentence.
+    pub reason: String,
+    /// Told before the run ends.
+    pub notices: Vec<Notice>,
+}

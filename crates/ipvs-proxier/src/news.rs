@@ -1,0 +1,123 @@
+//! What is worth a line in the log.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+
+use ipvs_codec::Family;
+use ipvs_model::input::ObjectName;
+use ipvs_model::{Desired, Problem};
+
+use crate::error::{Failure, StepError};
+use crate::report::Activity;
+
+/// Something that happened and that people should know. Its text is a line for a log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum News {
+    /// A Service asks for something impossible; everything else of it is served.
+    Problem {
+        /// The Service.
+        service: ObjectName,
+        /// What it asks for.
+        problem: Problem,
+    },
+    /// An operation failed for the first time since everything last succeeded.
+    Failed {
+        /// The operation and the reason.
+        failure: String,
+    },
+    /// Something else failed for the first time since everything last succeeded.
+    Error {
+        /// What and why.
+        error: String,
+    },
+    /// Conntrack entries of UDP that led to endpoints which are gone were deleted.
+    ConntrackCleaned {
+        /// Of which family.
+        family: Family,
+        /// How many.
+        entries: usize,
+    },
+}
+
+impl News {
+    /// Whether somebody should look after it.
+    #[must_use]
+    pub const fn is_warning(&self) -> bool {
+        !matches!(self, Self::ConntrackCleaned { .. })
+    }
+}
+
+impl fmt::Display for News {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Problem { service, problem } => write!(f, "Service {service}: {problem}"),
+            Self::Failed { failure } => write!(f, "{failure}; retry with back-off"),
+            Self::Error { error } => write!(f, "{error}; retry with back-off"),
+            Self::ConntrackCleaned { family, entries } => write!(
+                f,
+                "deleted {entries} conntrack entries of {family} UDP to endpoints that are gone"
+            ),
+        }
+    }
+}
+
+/// What the log has already, so that each thing is logged once for as long as it lasts.
+#[derive(Debug, Default)]
+pub(crate) struct LoggedOnce {
+    problems: HashMap<ObjectName, Vec<Problem>>,
+    failures: HashSet<String>,
+    errors: HashSet<String>,
+}
+
+impl LoggedOnce {
+    /// The new problems of a Service. O(problems of the Service).
+    pub(crate) fn problems(
+        &mut self,
+        service: &ObjectName,
+        desired: &Desired,
+        news: &mut Vec<News>,
+    ) {
+        let now: Vec<Problem> = desired.problems_of(service).collect();
+        let before = if now.is_empty() {
+            self.problems.remove(service)
+        } else {
+            self.problems.insert(service.clone(), now.clone())
+        };
+        let before = before.unwrap_or_default();
+        let new = now.into_iter().filter(|problem| !before.contains(problem));
+        news.extend(new.map(|problem| News::Problem {
+            service: service.clone(),
+            problem,
+        }));
+    }
+
+    /// The failures that are new. O(failures).
+    pub(crate) fn failures(&mut self, failures: &[Failure], news: &mut Vec<News>) {
+        for failure in failures.iter().map(ToString::to_string) {
+            if self.failures.insert(failure.clone()) {
+                news.push(News::Failed { failure });
+            }
+        }
+    }
+
+    /// What else failed, if it is new.
+    pub(crate) fn error(&mut self, error: &StepError, news: &mut Vec<News>) {
+        let error = error.to_string();
+        if self.errors.insert(error.clone()) {
+            news.push(News::Error { error });
+        }
+    }
+
+    /// An activity ended and nothing of it failed: what it can tell of is new again when it fails.
+    pub(crate) fn succeeded(&mut self, activity: Activity) {
+        match activity {
+            Activity::Start | Activity::Resync => {
+                self.failures.clear();
+                self.errors.clear();
+            }
+            Activity::Sync => self.failures.clear(),
+            Activity::Drain => {}
+        }
+    }
+}

@@ -1,0 +1,81 @@
+use ipvs_model::input::Change;
+
+use crate::clock::Moment;
+use crate::controller::Controller;
+use crate::health_server::{HealthServer, Listener};
+use crate::metrics::Metrics;
+use crate::monitor::{Monitor, MonitorError};
+use crate::report::Report;
+use crate::source::{About, Notice};
+
+/// Keeps what is served over HTTP equal to a controller's status.
+#[derive(Debug)]
+pub struct Served {
+    server: HealthServer,
+    metrics: Metrics,
+    node: String,
+    is_hard: bool,
+}
+
+impl Served {
+    /// Of a node, by name. With `is_hard`, a health or metrics address that cannot be listened on ends the run
+    /// (`--bind-address-hard-fail`).
+    #[must_use]
+    pub const fn new(server: HealthServer, metrics: Metrics, node: String, is_hard: bool) -> Self {
+        Self {
+            server,
+            metrics,
+            node,
+            is_hard,
+        }
+    }
+}
+
+impl Monitor for Served {
+    fn changed(&mut self, changes: &[Change], controller: &Controller, now: Moment) {
+        self.metrics.changed(changes, now.wall);
+        self.server
+            .update(|health| health.follow(controller.status()));
+    }
+
+    fn stepped(&mut self, report: &Report, controller: &Controller) {
+        if let Some(ended) = &report.ended {
+            self.metrics.ended(ended);
+            self.metrics.follow(controller);
+            self.server.follow(controller.status(), controller.model());
+        }
+    }
+
+    fn check(&mut self) -> Result<Vec<Notice>, MonitorError> {
+        let mut notices = Vec::new();
+        let mut fatal = None;
+        for failure in self.server.failures() {
+            let node = || About::Node(self.node.clone());
+            let (about, reason, action) = match &failure.what {
+                Listener::Service(name) => (
+                    About::Service(name.clone()),
+                    "FailedToStartServiceHealthcheck",
+                    "Listen",
+                ),
+                Listener::Health => (node(), "FailedToStartProxierHealthcheck", "StartKubeProxy"),
+                Listener::Metrics => (node(), "FailedToStartMetricServer", "StartKubeProxy"),
+            };
+            if self.is_hard && !matches!(failure.what, Listener::Service(_)) {
+                fatal.get_or_insert_with(|| {
+                    format!("{failure}, and --bind-address-hard-fail is set")
+                });
+            }
+            notices.push(Notice {
+                about,
+                is_warning: true,
+                reason,
+                action,
+                note: failure.to_string(),
+            });
+        }
+        match fatal {
+            None => Ok(notices),
+            Some(reason) => Err(MonitorError { reason, notices }),
+        }
+    }
+}

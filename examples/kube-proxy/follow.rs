@@ -1,0 +1,102 @@
+//! Following a cluster: what the library's run is given, and what it tells of its start.
+
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use anyhow::Result;
+use ipvs_model::{Config, Model};
+use ipvs_netlink::Ipvs;
+use ipvs_proxier::{
+    About, Control, Controller, Linux, Measured, Metrics, Notice, Polled, Served, Source, run,
+};
+
+use crate::flags::Flags;
+
+/// Syncs until somebody stops it, and leaves the kernel's state in place.
+pub(crate) fn follow(flags: &Flags, config: Config, linux: Linux, control: &Control) -> Result<()> {
+    let mut source = Restarting::new(flags.source(control)?, flags.config_file.clone());
+    let mut metrics = Metrics::new(&config.families, SystemTime::now());
+    if flags.service_metrics > 0 {
+        metrics = metrics.with_traffic(Ipvs::open()?, flags.service_metrics);
+    }
+    let server = flags.serve(config.families.clone(), metrics.clone())?;
+    let node = config.node_name.clone();
+    for notice in starting(&node) {
+        source.tell(notice);
+    }
+    let mut plane = Measured::new(linux, metrics.clone());
+    let mut monitor = Served::new(server, metrics, node, flags.bind_address_hard_fail);
+    let mut controller = Controller::new(Model::new(config), flags.pace()?);
+    run(
+        &mut controller,
+        &mut source,
+        &mut plane,
+        &mut monitor,
+        control,
+    )?;
+    Ok(())
+}
+
+/// A source that ends when the configuration file changes: whoever runs the program starts it anew, as with kube-proxy.
+struct Restarting {
+    source: Box<dyn Source>,
+    file: Option<PathBuf>,
+    stamp: Option<SystemTime>,
+}
+
+impl Restarting {
+    fn new(source: Box<dyn Source>, file: Option<PathBuf>) -> Self {
+        Self {
+            source,
+            stamp: file.as_deref().and_then(stamp),
+            file,
+        }
+    }
+}
+
+fn stamp(path: &Path) -> Option<SystemTime> {
+    std::fs::metadata(path)
+        .and_then(|found| found.modified())
+        .ok()
+}
+
+impl Source for Restarting {
+    fn poll(&mut self) -> Polled {
+        if self.file.as_deref().and_then(stamp) == self.stamp {
+            return self.source.poll();
+        }
+        let ended = "the configuration file has changed: ending, to be started anew";
+        Polled {
+            ended: Some(ended.to_owned()),
+            ..Polled::default()
+        }
+    }
+
+    fn is_complete(&self) -> bool {
+        self.source.is_complete()
+    }
+
+    fn reload(&mut self) {
+        self.source.reload();
+    }
+
+    fn tell(&mut self, notice: Notice) {
+        self.source.tell(notice);
+    }
+}
+
+/// What kube-proxy tells at its start; the second since 1.35.
+fn starting(node: &str) -> [Notice; 2] {
+    let notice = |is_warning, reason, note: &str| Notice {
+        about: About::Node(node.to_owned()),
+        is_warning,
+        reason,
+        action: "StartKubeProxy",
+        note: note.to_owned(),
+    };
+    let deprecated = "Kubernetes 1.43 has no ipvs mode any more; this proxier goes on with it";
+    [
+        notice(false, "Starting", ""),
+        notice(true, "IPVSDeprecation", deprecated),
+    ]
+}
