@@ -3,7 +3,7 @@
 use ipvs_codec::Family;
 use ipvs_model::input::Change;
 use ipvs_model::{Config, LocalTraffic, Model, Plan, VipBinding};
-use ipvs_proxier::{IptablesBackend, Linux, Manifests, observe};
+use ipvs_proxier::{DataPlane as _, IptablesBackend, Linux, Manifests, observe};
 use ipvs_test_support::NetNs;
 
 /// The plan that a fresh proxier, as `node-0` with the arguments of the recorded states, would make in a namespace:
