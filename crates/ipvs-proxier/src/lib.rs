@@ -20,6 +20,8 @@ mod run;
 mod served;
 mod simulated;
 mod source;
+#[cfg(feature = "kube")]
+mod thread;
 
 pub use clock::{Clock, Moment, SystemClock};
 pub use control::Control;

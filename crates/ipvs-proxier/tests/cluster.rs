@@ -240,3 +240,30 @@ fn a_kubeconfig_is_read_with_its_token_or_its_plugin() {
         );
     }
 }
+
+/// A source that is dead is not one without news.
+#[test]
+fn a_client_whose_thread_dies_says_so() {
+    let server = ApiServer::start().unwrap();
+    server.put(NODE).unwrap();
+    let access = Access {
+        master: Some(server.url()),
+        ..Access::default()
+    };
+    // The client's thread calls it.
+    let wake = || panic!("a fault of who is woken");
+    let mut cluster = Cluster::connect(&access, Nodes::Only("n1".into()), wake).unwrap();
+    let start = Instant::now();
+    let ended = loop {
+        if let Some(ended) = cluster.poll().ended {
+            break ended;
+        }
+        assert!(start.elapsed() < PATIENCE, "nobody says so");
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    assert_eq!(
+        ended,
+        "the client of the Kubernetes API has ended: its thread panicked: a fault of who is woken"
+    );
+    assert_eq!(cluster.poll().ended, Some(ended), "and again");
+}

@@ -6,7 +6,7 @@ use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tracing::debug;
 
-use super::{About, Notice};
+use super::polled::{About, Notice};
 
 /// Sends each notice as it comes. One that the server does not take is gone: it is in the log of who told it.
 pub(super) async fn publish(client: &Client, mut notices: UnboundedReceiver<Notice>) {

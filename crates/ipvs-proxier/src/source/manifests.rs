@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use ipvs_model::input::{Change, ObjectName};
 
 use super::document::{ManifestError, parse};
-use super::{Polled, Source};
+use super::polled::{Polled, Source};
 
 /// What tells a changed file from an unchanged one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -15,9 +15,9 @@ use kube::runtime::watcher::Event;
 use kube::{Resource, ResourceExt as _};
 use serde::{Deserialize, Deserializer};
 
-use super::Trigger;
-use super::cluster::Said;
-use super::watch::Reporter;
+use super::polled::Trigger;
+
+use super::reporter::{Reporter, Said};
 
 /// Objects of a list that wake together.
 const TOGETHER: usize = 256;

@@ -1,12 +1,13 @@
 //! Lists and watches: what the client's thread does.
 
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::Sender;
+use std::sync::atomic::Ordering;
+use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use futures_util::future::join4;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1 as discovery;
 use kube::client::ClientBuilder;
@@ -16,13 +17,15 @@ use kube::runtime::watcher::{self, DefaultBackoff, Event, watcher};
 use kube::{Api, Client, Config};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::sleep;
+use tower::buffer::error::{Closed, ServiceError};
 use tower::util::MapResponseLayer;
 use tracing::{info, warn};
 
-use super::Notice;
-use super::cluster::{Nodes, Said, with_causes};
+use super::access::with_causes;
 use super::events::publish;
 use super::objects::{Object, Objects, Watched};
+use super::polled::Notice;
+use super::reporter::Reporter;
 
 const NOT_OURS: &str = "!service.kubernetes.io/service-proxy-name";
 const NOT_HEADLESS: &str = "!service.kubernetes.io/headless";
@@ -31,27 +34,13 @@ const NOT_HEADLESS: &str = "!service.kubernetes.io/headless";
 /// allocator ask for memory, and give it back, page after page.
 const PAGE: u32 = 250;
 
-/// Where the watches tell what they learn.
-#[derive(Clone)]
-pub(super) struct Reporter {
-    pub(super) sender: Sender<Said>,
-    pub(super) wake: Arc<dyn Fn() + Send + Sync>,
-    pub(super) connected: Arc<AtomicBool>,
-}
-
-impl Reporter {
-    /// Nobody listens any more once the source is dropped: the watches end with the process.
-    pub(super) fn say(&self, said: Said) {
-        if self.sender.send(said).is_ok() {
-            (self.wake)();
-        }
-    }
-
-    /// Says it without waking anybody: more is coming.
-    pub(super) fn mention(&self, said: Said) {
-        // As above.
-        let _ = self.sender.send(said);
-    }
+/// Which Nodes are looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Nodes {
+    /// The one of this name: this node's.
+    Only(String),
+    /// All: for weights by node, and where the addresses of other nodes are protected.
+    All,
 }
 
 /// A client that notes whether the server answers.
@@ -60,12 +49,13 @@ pub(super) fn client(config: Config, reporter: &Reporter) -> kube::Result<Client
     Ok(builder.with_layer(&answers(reporter)).build())
 }
 
+/// Lists and watches for ever. Says why it has ended all the same: with one kind of objects less, nothing is right.
 pub(super) async fn watch(
     client: Client,
     nodes: Nodes,
     reporter: Reporter,
     notices: UnboundedReceiver<Notice>,
-) {
+) -> String {
     // In pages, and of the newest version: one from a cache could lead back in time, and take away what lives.
     let newest = || watcher::Config::default().page_size(PAGE);
     let own = match nodes {
@@ -75,13 +65,33 @@ pub(super) async fn watch(
     let services = newest().labels(NOT_OURS);
     let not_headless = services.clone().fields("spec.clusterIP!=None");
     let slices = newest().labels(NOT_HEADLESS);
-    join4(
-        follow::<core::Service>(&client, not_headless, Some(services), &reporter),
-        follow::<discovery::EndpointSlice>(&client, slices, None, &reporter),
-        follow::<core::Node>(&client, own, None, &reporter),
-        publish(&client, notices),
-    )
-    .await;
+    let nobody = async {
+        publish(&client, notices).await;
+        "nobody follows it any more".to_owned()
+    };
+    first([
+        Box::pin(follow::<core::Service>(
+            &client,
+            not_headless,
+            Some(services),
+            &reporter,
+        )),
+        Box::pin(follow::<discovery::EndpointSlice>(
+            &client, slices, None, &reporter,
+        )),
+        Box::pin(follow::<core::Node>(&client, own, None, &reporter)),
+        Box::pin(nobody),
+    ])
+    .await
+}
+
+/// The result of the one that ends first.
+async fn first(mut all: [Pin<Box<dyn Future<Output = String> + '_>>; 4]) -> String {
+    poll_fn(|context| {
+        let mut polled = all.iter_mut().map(|one| one.as_mut().poll(context));
+        polled.find(Poll::is_ready).unwrap_or(Poll::Pending)
+    })
+    .await
 }
 
 /// Sees every answer of the server. A watch that goes on after an interruption says nothing before the next event.
@@ -97,13 +107,13 @@ fn answers<T>(
     })
 }
 
-/// Follows the objects that are selected, or more where the server is too old to select them.
+/// Follows the objects that are selected, or more where the server is too old to select them. Says why it cannot go on.
 async fn follow<K: Watched>(
     client: &Client,
     selected: watcher::Config,
     mut more: Option<watcher::Config>,
     reporter: &Reporter,
-) {
+) -> String {
     let begin = |config| Box::pin(watcher(Api::<Object<K>>::all(client.clone()), config));
     let mut stream = begin(selected);
     let mut objects = Objects::default();
@@ -119,6 +129,9 @@ async fn follow<K: Watched>(
             }
             Err(error) => {
                 let trouble = Trouble::of(&error);
+                if is_worker_gone(&error) {
+                    return trouble.words;
+                }
                 if trouble.code == Some(400)
                     && let Some(config) = more.take()
                 {
@@ -138,6 +151,19 @@ async fn follow<K: Watched>(
             }
         }
     }
+    format!("the watch of {}s is over", K::NAME)
+}
+
+/// Whether the task through which the client sends its requests is gone: every request to come will fail.
+fn is_worker_gone(error: &watcher::Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if error.is::<Closed>() || error.is::<ServiceError>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// Waits longer after each failure, by chance some more than others. Less long than other clients of Kubernetes: traffic
@@ -243,6 +269,9 @@ impl Trouble {
 
 #[cfg(test)]
 mod tests {
+    use tower::ServiceExt as _;
+    use tower::buffer::Buffer;
+
     use super::*;
 
     #[test]
@@ -277,6 +306,24 @@ mod tests {
             ..refused
         };
         assert!(patience.wait(&expired).as_secs_f64() < 1.7, "it is well");
+    }
+
+    /// It is as good as dead, and would be asked for ever.
+    #[test]
+    fn a_client_without_its_worker_is_over() {
+        let service = tower::service_fn(|(): ()| async { Ok::<(), tower::BoxError>(()) });
+        let (mut buffer, worker) = Buffer::pair(service, 1);
+        drop(worker);
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        let asked = runtime.unwrap().block_on(async {
+            let ready = buffer.ready().await;
+            ready.map(|_| ())
+        });
+        let error = kube::Error::Service(asked.unwrap_err());
+        assert!(is_worker_gone(&watcher::Error::WatchFailed(error)));
+        let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+        let error = kube::Error::Service(refused.into());
+        assert!(!is_worker_gone(&watcher::Error::WatchFailed(error)));
     }
 
     #[test]
