@@ -19,12 +19,14 @@ use ipvs_model::input::ObjectName;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
+use tokio::time::timeout;
 use tracing::warn;
 
 use crate::Metrics;
 use crate::clock::Moment;
 use crate::controller::Status;
 use crate::health::{Health, HealthAnswer};
+use crate::thread::LastingThread;
 
 /// A listener that cannot be opened is tried again after this long.
 const RETRY: Duration = Duration::from_secs(5);
@@ -55,6 +57,14 @@ pub struct ListenFailure {
     pub address: SocketAddr,
     /// For what.
     pub what: Listener,
+    /// Why.
+    pub reason: String,
+}
+
+/// The thread that serves is gone: nobody learns of the node's health any more.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the server of health and metrics has ended: {reason}")]
+pub struct ServerEnded {
     /// Why.
     pub reason: String,
 }
@@ -91,7 +101,30 @@ enum Served {
     Service(ObjectName),
 }
 
-type Listeners = BTreeMap<(SocketAddr, Served), JoinHandle<()>>;
+/// What is listened on, each by a task of its own.
+#[derive(Debug, Default)]
+struct Listeners(BTreeMap<(SocketAddr, Served), JoinHandle<()>>);
+
+impl Listeners {
+    /// Ends the tasks that are not wanted, starts those that are missing. A task never ends by itself, so that one that is
+    /// finished has panicked.
+    fn follow(
+        &mut self,
+        wanted: &[(SocketAddr, Served)],
+        start: impl Fn(&(SocketAddr, Served)) -> JoinHandle<()>,
+    ) {
+        self.0.retain(|key, task| {
+            let stays = wanted.contains(key) && !task.is_finished();
+            if !stays {
+                task.abort();
+            }
+            stays
+        });
+        for key in wanted {
+            self.0.entry(key.clone()).or_insert_with(|| start(key));
+        }
+    }
+}
 
 /// What every answer is made of.
 #[derive(Debug)]
@@ -133,6 +166,7 @@ pub struct HealthServer {
     wanted: UnboundedSender<Vec<(SocketAddr, Served)>>,
     fixed: Vec<(SocketAddr, Served)>,
     failures: Receiver<ListenFailure>,
+    thread: LastingThread,
 }
 
 impl HealthServer {
@@ -141,6 +175,15 @@ impl HealthServer {
     /// # Errors
     /// When no thread can be started.
     pub fn start(serve: Serve) -> std::io::Result<Self> {
+        Self::start_with(serve, keep_listening)
+    }
+
+    fn start_with<F: Future<Output = ()>>(
+        serve: Serve,
+        work: impl FnOnce(Arc<Shared>, UnboundedReceiver<Vec<(SocketAddr, Served)>>) -> F
+        + Send
+        + 'static,
+    ) -> std::io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
@@ -153,10 +196,11 @@ impl HealthServer {
         });
         let (wanted, receiver) = unbounded_channel();
         let served = Arc::clone(&shared);
-        let work = move || LocalSet::new().block_on(&runtime, keep_listening(served, receiver));
-        std::thread::Builder::new()
-            .name("health".into())
-            .spawn(work)?;
+        let work = move || {
+            LocalSet::new().block_on(&runtime, work(served, receiver));
+            "nobody needs it any more".to_owned()
+        };
+        let thread = LastingThread::start("health", work, || {})?;
         let health = serve
             .health_address
             .map(|address| (address, Served::Proxier));
@@ -168,6 +212,7 @@ impl HealthServer {
             wanted,
             fixed: health.into_iter().chain(metrics).collect(),
             failures,
+            thread,
         };
         server.listen(server.fixed.clone());
         Ok(server)
@@ -176,6 +221,20 @@ impl HealthServer {
     /// The addresses that could not be listened on since this was last asked.
     pub fn failures(&self) -> impl Iterator<Item = ListenFailure> {
         self.failures.try_iter()
+    }
+
+    /// Whether it still serves. Whoever asks for the health of the node learns nothing from a server that is gone, so that
+    /// this is an error of the process.
+    ///
+    /// # Errors
+    /// [`ServerEnded`] with the reason, as a panic.
+    pub fn is_alive(&self) -> Result<(), ServerEnded> {
+        match self.thread.ended() {
+            None => Ok(()),
+            Some(reason) => Err(ServerEnded {
+                reason: reason.to_owned(),
+            }),
+        }
     }
 
     /// Changes what is answered.
@@ -200,7 +259,7 @@ impl HealthServer {
         self.listen(wanted);
     }
 
-    /// The thread lives for as long as the process.
+    /// Whether the thread is gone is asked elsewhere.
     fn listen(&self, wanted: Vec<(SocketAddr, Served)>) {
         let _ = self.wanted.send(wanted);
     }
@@ -210,22 +269,18 @@ async fn keep_listening(
     shared: Arc<Shared>,
     mut wanted: UnboundedReceiver<Vec<(SocketAddr, Served)>>,
 ) {
-    let mut listeners = Listeners::new();
-    while let Some(wanted) = wanted.recv().await {
-        listeners.retain(|key, task| {
-            let stays = wanted.contains(key);
-            if !stays {
-                task.abort();
-            }
-            stays
-        });
-        for (address, served) in wanted {
-            let shared = Arc::clone(&shared);
-            let task = || spawn_local(listen(address, served.clone(), shared));
-            listeners
-                .entry((address, served.clone()))
-                .or_insert_with(task);
+    let mut listeners = Listeners::default();
+    let mut last = Vec::new();
+    loop {
+        match timeout(RETRY, wanted.recv()).await {
+            Ok(Some(wanted)) => last = wanted,
+            Ok(None) => return,
+            // To see whether all of them are still there.
+            Err(_) => {}
         }
+        listeners.follow(&last, |(address, served)| {
+            spawn_local(listen(*address, served.clone(), Arc::clone(&shared)))
+        });
     }
 }
 
@@ -358,4 +413,74 @@ fn respond(
     headers.insert("content-type", value(content_type));
     headers.insert("x-content-type-options", value("nosniff"));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::time::{Instant, SystemTime};
+
+    use ipvs_codec::Family;
+
+    use super::*;
+
+    #[test]
+    fn a_server_that_is_gone_says_why() {
+        let serve = Serve {
+            health: Health::new(Family::ALL.to_vec(), RETRY),
+            metrics: Metrics::new(&Family::ALL, SystemTime::now()),
+            configuration: String::new(),
+            health_address: None,
+            metrics_address: None,
+        };
+        let (go, told) = tokio::sync::oneshot::channel::<()>();
+        let server = HealthServer::start_with(serve, |_, _| async {
+            let _ = told.await;
+            panic!("a fault");
+        });
+        let server = server.unwrap();
+        assert_eq!(server.is_alive(), Ok(()));
+        drop(go);
+        let start = Instant::now();
+        let ended = loop {
+            match server.is_alive() {
+                Err(ended) => break ended,
+                Ok(()) => std::thread::yield_now(),
+            }
+            assert!(start.elapsed() < Duration::from_secs(60), "nobody says so");
+        };
+        assert_eq!(ended.reason, "its thread panicked: a fault");
+        server.listen(Vec::new());
+    }
+
+    #[test]
+    fn a_listener_that_died_is_started_again() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        let (dies, lives) = (Cell::new(true), Served::Metrics);
+        let wanted = [Served::Proxier, lives].map(|served| (([127, 0, 0, 1], 0).into(), served));
+        let started = Cell::new(0);
+        let work = async {
+            let mut listeners = Listeners::default();
+            let follow = |listeners: &mut Listeners, wanted: &[_]| {
+                listeners.follow(wanted, |(_, served)| {
+                    started.set(started.get() + 1);
+                    let dies = dies.get() && *served == Served::Proxier;
+                    spawn_local(async move {
+                        assert!(!dies, "a fault");
+                        std::future::pending::<()>().await;
+                    })
+                });
+            };
+            follow(&mut listeners, &wanted);
+            tokio::task::yield_now().await;
+            dies.set(false);
+            follow(&mut listeners, &wanted);
+            assert_eq!(started.get(), 3, "one anew, the other stays");
+            tokio::task::yield_now().await;
+            follow(&mut listeners, &wanted);
+            follow(&mut listeners, &wanted[1..]);
+            assert_eq!((started.get(), listeners.0.len()), (3, 1));
+        };
+        LocalSet::new().block_on(&runtime.unwrap(), work);
+    }
 }

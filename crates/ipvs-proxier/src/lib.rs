@@ -20,7 +20,7 @@ mod run;
 mod served;
 mod simulated;
 mod source;
-#[cfg(feature = "kube")]
+#[cfg(any(feature = "health", feature = "kube"))]
 mod thread;
 
 pub use clock::{Clock, Moment, SystemClock};
@@ -30,7 +30,7 @@ pub use dataplane::{Connections, DataPlane, Outcome, Part, Progress};
 pub use error::{Failure, PlaneError, StepError};
 pub use health::{Health, HealthAnswer};
 #[cfg(feature = "health")]
-pub use health_server::{HealthServer, ListenFailure, Listener, Serve};
+pub use health_server::{HealthServer, ListenFailure, Listener, Serve, ServerEnded};
 pub use linux::{IptablesBackend, Linux};
 #[cfg(feature = "health")]
 pub use metrics::{Measured, Metrics};

@@ -48,7 +48,7 @@ impl Monitor for Served {
 
     fn check(&mut self) -> Result<Vec<Notice>, MonitorError> {
         let mut notices = Vec::new();
-        let mut fatal = None;
+        let mut fatal = self.server.is_alive().err().map(|error| error.to_string());
         for failure in self.server.failures() {
             let node = || About::Node(self.node.clone());
             let (about, reason, action) = match &failure.what {
