@@ -56,17 +56,25 @@ impl NetworkNamespace {
         Self::from_path(Path::new("/run/netns").join(name))
     }
 
-    /// Runs `work` on a thread of its own in the namespace. Sockets that it opens stay there.
+    /// Runs `work` on a thread of its own in the namespace. Sockets that it opens stay there. Where there can be no thread,
+    /// as for want of memory, the error says so.
     pub(crate) fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, Cause> {
         thread::scope(|scope| {
-            let thread = scope.spawn(|| {
+            let inside = || {
                 move_into_link_name_space(self.file.as_fd(), Some(LinkNameSpaceType::Network))?;
                 Ok::<T, io::Error>(work())
-            });
+            };
+            let thread = thread::Builder::new().name("netns".into());
+            let thread = thread.spawn_scoped(scope, inside).map_err(no_thread)?;
             match thread.join() {
                 Ok(done) => Ok(done?),
                 Err(panic) => std::panic::resume_unwind(panic),
             }
         })
     }
+}
+
+fn no_thread(error: io::Error) -> Cause {
+    let text = format!("there can be no thread for the network namespace: {error}");
+    Cause::Io(io::Error::new(error.kind(), text))
 }
