@@ -6,3 +6,4 @@ pub mod log;
 mod log_text;
 pub mod output;
 pub mod signals;
+pub mod threads;

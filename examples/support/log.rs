@@ -22,6 +22,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::log_text::EscapedFields;
+use crate::threads;
 
 /// Bytes that may wait to be written.
 const ROOM: usize = 1 << 20;
@@ -106,7 +107,7 @@ pub fn flush(at_most: Duration) {
     }
 }
 
-/// The usual hook waits for standard error.
+/// The usual hook waits for standard error, however long that takes.
 fn report(panic: &PanicHookInfo<'_>) {
     let this = thread::current();
     let thread = this.name().unwrap_or("unnamed");
@@ -122,6 +123,8 @@ fn report(panic: &PanicHookInfo<'_>) {
     } else {
         error!(thread, place, "a thread panicked: {message}");
     }
+    // Its process may end with it.
+    flush(LAST_LINES);
 }
 
 /// Where lines go.
@@ -138,10 +141,8 @@ impl Lines {
             room,
         }));
         let written = lines.clone();
-        let thread = thread::Builder::new()
-            .name("log".into())
-            .spawn(move || written.write_all(sink))?;
-        lines.queue().writer = Some(thread.thread().id());
+        let thread = threads::spawn("log", move || written.write_all(sink))?;
+        lines.queue().writer = Some(thread.id());
         Ok(lines)
     }
 

@@ -12,7 +12,7 @@ use signal_hook::flag;
 use signal_hook::iterator::Signals;
 use tracing::{info, warn};
 
-use crate::log;
+use crate::{log, threads};
 
 /// How long the program may take to end by itself. Whoever stopped it waits for two seconds.
 const PATIENCE: Duration = Duration::from_millis(1500);
@@ -43,7 +43,7 @@ pub fn follow_for(control: &Control, patience: Duration) -> io::Result<()> {
     let signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
     let control = control.clone();
     let work = move || obey(signals, &control, patience);
-    thread::Builder::new().name("signals".into()).spawn(work)?;
+    threads::spawn("signals", work)?;
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ipvs_proxier::Control;
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
-use support::{limits, log, output, signals};
+use support::{limits, log, output, signals, threads};
 use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 
@@ -110,6 +110,25 @@ fn a_pipe_that_nobody_reads_holds_up_nobody() {
     assert!(dropped > 0, "they all fit");
     assert_eq!(count("a line and more") + dropped, LINES);
     assert_eq!(count("it works again"), 1);
+}
+
+/// That of the log, or of signals.
+#[test]
+fn a_thread_that_is_needed_takes_the_process_along() {
+    let mut command = child("a_thread_that_is_needed_takes_the_process_along", || {
+        let _flush = start_log();
+        threads::spawn("needed", || panic!("a fault")).unwrap();
+        loop {
+            thread::park();
+        }
+    });
+    let output = command.stderr(Stdio::piped()).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let log = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        log.contains("a thread panicked: a fault thread=\"needed\""),
+        "{log}"
+    );
 }
 
 #[test]
