@@ -219,6 +219,12 @@ impl Source for Manifests {
     fn is_complete(&self) -> bool {
         self.complete
     }
+
+    /// Reads every file again, also one whose stamp is as it was, and says again what is wrong.
+    fn reload(&mut self) {
+        self.refused = None;
+        self.files.values_mut().for_each(|file| file.stamp = None);
+    }
 }
 
 fn list_path(path: &Path) -> std::io::Result<Vec<(PathBuf, Option<Stamp>)>> {
@@ -277,6 +283,8 @@ fn identity(change: &Change) -> Option<Identity> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::FileTimes;
+
     use super::*;
 
     fn service(name: &str, ip: &str) -> String {
@@ -366,5 +374,32 @@ mod tests {
             manifests.poll().is_err(),
             "nothing is gone for a file that cannot be read"
         );
+    }
+
+    #[test]
+    fn a_reload_reads_what_looks_unchanged() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.yaml");
+        fs::write(&path, service("web", "10.96.0.10")).unwrap();
+        let mut manifests = Manifests::new(vec![path.clone()]);
+        assert_eq!(manifests.poll().unwrap().len(), 1);
+        // As where a clock steps coarsely: the same length, time and inode.
+        let modified = fs::metadata(&path).unwrap().modified().unwrap();
+        let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+        std::io::Write::write_all(&mut &file, service("web", "10.96.0.11").as_bytes()).unwrap();
+        let times = FileTimes::new().set_modified(modified);
+        file.set_times(times).unwrap();
+        assert!(manifests.poll().unwrap().is_empty());
+        manifests.reload();
+        let changes = manifests.poll().unwrap();
+        assert!(
+            matches!(&changes[..], [Change::Service(service)] if service.cluster_ips == ["10.96.0.11".parse::<std::net::IpAddr>().unwrap()])
+        );
+        assert!(manifests.poll().unwrap().is_empty());
+        fs::write(&path, "no manifest: [").unwrap();
+        assert!(manifests.poll().is_err());
+        assert!(manifests.poll().is_ok(), "once");
+        manifests.reload();
+        assert!(manifests.poll().is_err(), "and again when asked");
     }
 }

@@ -25,7 +25,9 @@ fn printing() -> Vec<Command> {
         "--manifests={}",
         workspace().join("examples/manifests").display()
     );
-    let all: [(&str, &[&str]); 12] = [
+    let balancer = workspace().join("examples/static_lb/lb.toml");
+    let balancer = balancer.display().to_string();
+    let all: [(&str, &[&str]); 14] = [
         ("kube-proxy", &["--dry-run", "--hostname-override=n", &shop]),
         (
             "kube-proxy",
@@ -40,6 +42,8 @@ fn printing() -> Vec<Command> {
         ("preflight", &["--explain=ip_forward"]),
         ("preflight", &["--help"]),
         ("list_virtual_servers", &[]),
+        ("static_lb", &["--dry-run", &balancer]),
+        ("static_lb", &["--help"]),
         ("watch_connections", &["1"]),
     ];
     let commands = all.into_iter().map(|(name, arguments)| {
