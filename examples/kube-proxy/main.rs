@@ -74,6 +74,9 @@ fn whole(error: &anyhow::Error) -> String {
 }
 
 fn start(flags: &Flags, control: &Control) -> Result<()> {
+    if flags.is_once() {
+        signals::unfinished_is_failure();
+    }
     if let Some(path) = &flags.write_config_to {
         let text = serde_saphyr::to_string(&config_file::of(&flags.words))?;
         return fs::write(path, text).with_context(|| format!("cannot write {}", path.display()));

@@ -235,6 +235,9 @@ fn main() -> ExitCode {
 }
 
 fn balance(arguments: &Arguments, control: &Control) -> Result<()> {
+    if arguments.once || arguments.dry_run {
+        signals::unfinished_is_failure();
+    }
     let mut source = Watched::new(arguments.file.clone());
     // Servers answer through this machine, whoever asks; what others balance here is theirs.
     let config = Config {

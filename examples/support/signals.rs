@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -19,9 +19,17 @@ const PATIENCE: Duration = Duration::from_millis(1500);
 /// How long the log may take then.
 const LAST_LINES: Duration = Duration::from_millis(200);
 
+/// Whether there is something to do to its end.
+static IS_ONCE: AtomicBool = AtomicBool::new(false);
+
+/// From now on there is something to do to its end: a process that a signal ends before has failed, with status 1.
+pub fn unfinished_is_failure() {
+    IS_ONCE.store(true, Ordering::SeqCst);
+}
+
 /// Has signals ask `control`: SIGTERM and SIGINT to stop, SIGHUP to reload. A process that has not ended 1.5 s after the
 /// first of the two, whatever it waits for, ends with status 0 all the same, and with the second signal at once: what is
-/// in the kernel stays in place, and each step of a sync can be the last.
+/// in the kernel stays in place, and each step of a sync can be the last. See [`unfinished_is_failure`].
 ///
 /// # Errors
 /// When the handlers cannot be installed, or there can be no thread.
@@ -34,30 +42,39 @@ pub fn follow(control: &Control) -> io::Result<()> {
 /// # Errors
 /// As [`follow`].
 pub fn follow_for(control: &Control, patience: Duration) -> io::Result<()> {
-    let is_second = Arc::new(AtomicBool::new(false));
+    // By exit status: what the next signal ends the process with.
+    let next = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
     for signal in [SIGTERM, SIGINT] {
-        // In this order: the first signal only arms it.
-        flag::register_conditional_shutdown(signal, 0, Arc::clone(&is_second))?;
-        flag::register(signal, Arc::clone(&is_second))?;
+        for (status, is_next) in (0..).zip(&next) {
+            flag::register_conditional_shutdown(signal, status, Arc::clone(is_next))?;
+        }
     }
     let signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
     let control = control.clone();
-    let work = move || obey(signals, &control, patience);
+    let work = move || obey(signals, &control, patience, &next);
     threads::spawn("signals", work)?;
     Ok(())
 }
 
-fn obey(mut signals: Signals, control: &Control, patience: Duration) {
+fn obey(
+    mut signals: Signals,
+    control: &Control,
+    patience: Duration,
+    [succeeds, fails]: &[Arc<AtomicBool>; 2],
+) {
     for signal in &mut signals {
         if signal == SIGHUP {
             info!("SIGHUP: files and configuration are read again");
             control.reload();
             continue;
         }
+        let is_once = IS_ONCE.load(Ordering::SeqCst);
+        let is_next = if is_once { fails } else { succeeds };
+        is_next.store(true, Ordering::SeqCst);
         control.stop();
         thread::sleep(patience);
         warn!("still waiting for something: ended by force; the kernel's state stays in place");
         log::flush(LAST_LINES);
-        signal_hook::low_level::exit(0);
+        signal_hook::low_level::exit(i32::from(is_once));
     }
 }

@@ -16,6 +16,7 @@ use tracing_subscriber::EnvFilter;
 /// Longer than any test may take.
 const FOR_EVER: Duration = Duration::from_secs(600);
 const CHILD: &str = "PROCESS_TEST_CHILD";
+const ONCE: &str = "PROCESS_TEST_ONCE";
 
 /// This test again, as a child that does `work` and exits with what it returns.
 fn child(test: &str, work: impl FnOnce() -> i32) -> Command {
@@ -206,20 +207,26 @@ fn signal(child: &Child, signal: Signal) {
 
 #[test]
 fn what_waits_for_something_else_ends_all_the_same() {
-    for sent in [Signal::TERM, Signal::INT] {
+    for (sent, status) in [(Signal::TERM, 0), (Signal::INT, 1)] {
         let mut command = child("what_waits_for_something_else_ends_all_the_same", || {
             signals::follow(&Control::new()).unwrap();
+            if std::env::var_os(ONCE).is_some() {
+                signals::unfinished_is_failure();
+            }
             let _flush = start_log();
             output::print("ready\n").unwrap();
             loop {
                 thread::park();
             }
         });
+        if status == 1 {
+            command.env(ONCE, "1");
+        }
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         until(&mut child, "ready");
         signal(&child, sent);
         let output = child.wait_with_output().unwrap();
-        assert_eq!(output.status.code(), Some(0));
+        assert_eq!(output.status.code(), Some(status));
         let log = String::from_utf8(output.stderr).unwrap();
         assert!(log.contains("ended by force"), "{log}");
     }
@@ -227,24 +234,32 @@ fn what_waits_for_something_else_ends_all_the_same() {
 
 #[test]
 fn a_second_signal_ends_it_at_once() {
-    let mut command = child("a_second_signal_ends_it_at_once", || {
-        let control = Control::new();
-        signals::follow_for(&control, Duration::MAX).unwrap();
-        output::print("ready\n").unwrap();
-        while !control.is_stopping() {
-            control.wait(FOR_EVER);
+    for status in [0, 1] {
+        let mut command = child("a_second_signal_ends_it_at_once", || {
+            let control = Control::new();
+            signals::follow_for(&control, Duration::MAX).unwrap();
+            if std::env::var_os(ONCE).is_some() {
+                signals::unfinished_is_failure();
+            }
+            output::print("ready\n").unwrap();
+            while !control.is_stopping() {
+                control.wait(FOR_EVER);
+            }
+            output::print("stopping\n").unwrap();
+            loop {
+                thread::park();
+            }
+        });
+        if status == 1 {
+            command.env(ONCE, "1");
         }
-        output::print("stopping\n").unwrap();
-        loop {
-            thread::park();
-        }
-    });
-    let mut child = command.spawn().unwrap();
-    until(&mut child, "ready");
-    signal(&child, Signal::TERM);
-    until(&mut child, "stopping");
-    signal(&child, Signal::INT);
-    assert_eq!(child.wait().unwrap().code(), Some(0));
+        let mut child = command.spawn().unwrap();
+        until(&mut child, "ready");
+        signal(&child, Signal::TERM);
+        until(&mut child, "stopping");
+        signal(&child, Signal::INT);
+        assert_eq!(child.wait().unwrap().code(), Some(status));
+    }
 }
 
 #[test]

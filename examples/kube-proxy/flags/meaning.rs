@@ -22,6 +22,12 @@ use super::{Backend, Binding, DetectLocal, Flags, ForeignFlag};
 use crate::config_file;
 
 impl Flags {
+    /// Whether there is something to do to its end, instead of following a cluster.
+    pub(crate) const fn is_once(&self) -> bool {
+        let prints = self.dry_run || self.explain.is_some() || self.write_config_to.is_some();
+        prints || self.once || self.init_only || self.cleanup
+    }
+
     /// Where objects come from: the manifests if some are named, else the Kubernetes API, which wakes whoever waits.
     ///
     /// # Errors
