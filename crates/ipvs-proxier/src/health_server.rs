@@ -424,6 +424,13 @@ mod tests {
 
     use super::*;
 
+    impl HealthServer {
+        /// One whose thread dies.
+        pub(crate) fn that_panics(serve: Serve) -> Self {
+            Self::start_with(serve, |_, _| async { panic!("a fault") }).unwrap()
+        }
+    }
+
     #[test]
     fn a_server_that_is_gone_says_why() {
         let serve = Serve {

@@ -79,3 +79,39 @@ impl Monitor for Served {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant, SystemTime};
+
+    use ipvs_codec::Family;
+
+    use super::*;
+    use crate::health::Health;
+    use crate::health_server::Serve;
+
+    /// Load balancers and the kubelet would ask in vain.
+    #[test]
+    fn a_server_that_is_gone_ends_the_run() {
+        let metrics = Metrics::new(&Family::ALL, SystemTime::now());
+        let serve = Serve {
+            health: Health::new(Family::ALL.to_vec(), Duration::from_secs(30)),
+            metrics: metrics.clone(),
+            configuration: String::new(),
+            health_address: None,
+            metrics_address: None,
+        };
+        let server = HealthServer::that_panics(serve);
+        let mut served = Served::new(server, metrics, "node-0".to_owned(), false);
+        let start = Instant::now();
+        let error = loop {
+            match served.check() {
+                Err(error) => break error,
+                Ok(_) => std::thread::yield_now(),
+            }
+            assert!(start.elapsed() < Duration::from_secs(60), "nobody says so");
+        };
+        let wanted = "the server of health and metrics has ended: its thread panicked: a fault";
+        assert_eq!(error.to_string(), wanted);
+    }
+}

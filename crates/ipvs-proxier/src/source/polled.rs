@@ -53,7 +53,7 @@ pub struct Notice {
     pub note: String,
 }
 
-/// Where changes come from: [`Manifests`], the Kubernetes API (`Cluster`, with the feature `kube`), or a program's own.
+/// Where changes come from: [`Manifests`](crate::Manifests), the Kubernetes API (`Cluster`, with the feature `kube`), or a program's own.
 ///
 /// ```
 /// use ipvs_model::input::Change;
