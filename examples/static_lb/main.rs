@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::SystemTime;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use clap::Parser;
 use ipvs_model::input::{Change, Manifest, ObjectName};
 use ipvs_model::{Config, Foreign, Known, Model, VipBinding};
@@ -161,7 +161,7 @@ impl Watched {
 
     fn read(&mut self) -> Result<Vec<Change>> {
         let text = std::fs::read_to_string(&self.path)?;
-        let file: File = toml::from_str(&text)?;
+        let file: File = toml::from_str(&text).map_err(|error| in_a_line(&error))?;
         let mut changes = Vec::new();
         for (name, server) in file.virtual_servers {
             changes.extend(server.into_changes(&name)?);
@@ -181,6 +181,13 @@ impl Watched {
         (self.services, self.slices) = (services, slices);
         Ok(changes)
     }
+}
+
+/// Where and what; a log has no room for the picture between them.
+fn in_a_line(error: &toml::de::Error) -> anyhow::Error {
+    let text = error.to_string();
+    let place = text.lines().next().unwrap_or_default();
+    anyhow!("{place}: {}", error.message())
 }
 
 impl Source for Watched {

@@ -10,7 +10,14 @@ use signal_hook::consts::SIGPIPE;
 /// Standard output that cannot be written.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write to standard output: {0}")]
-pub struct Unwritten(#[from] io::Error);
+pub struct Unwritten(io::Error);
+
+/// Its text has the cause: it is no source besides, which would be said twice.
+impl From<io::Error> for Unwritten {
+    fn from(error: io::Error) -> Self {
+        Self(error)
+    }
+}
 
 /// Prints to standard output. Where nobody reads it any more the process ends as any other does by a closed pipe: by
 /// SIGPIPE, without a word.

@@ -95,7 +95,8 @@ fn a_full_disk_is_an_error_of_every_program() {
             output.status.code().is_some_and(|code| code > 0),
             "{words}: {output:?}"
         );
-        assert!(said.contains("No space left on device"), "{words}: {said}");
+        let times = said.matches("No space left on device").count();
+        assert_eq!(times, 1, "{words}: {said}");
         assert!(!said.contains("panicked"), "{words}: {said}");
     }
 }
