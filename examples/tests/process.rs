@@ -162,6 +162,7 @@ fn nobodys_text_ends_its_line() {
         let _flush = start_log();
         let (hidden, forged) = ("\u{202e}lla\x1b[2K", "5s\n2026 ERROR gone\r");
         info!(hidden, quoted = ?forged, shown = %forged, "Service {forged}: {hidden}");
+        log::flush(FOR_EVER);
         0
     });
     let text = stderr_of(command);
@@ -222,13 +223,10 @@ fn what_waits_for_something_else_ends_all_the_same() {
         if status == 1 {
             command.env(ONCE, "1");
         }
-        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = command.spawn().unwrap();
         until(&mut child, "ready");
         signal(&child, sent);
-        let output = child.wait_with_output().unwrap();
-        assert_eq!(output.status.code(), Some(status));
-        let log = String::from_utf8(output.stderr).unwrap();
-        assert!(log.contains("ended by force"), "{log}");
+        assert_eq!(child.wait().unwrap().code(), Some(status));
     }
 }
 
