@@ -108,14 +108,16 @@ pub struct SkippedLoadBalancers {
     pub classes: Vec<String>,
 }
 
-/// What becomes of virtual servers, and of addresses on the dummy link, that no Service asks for.
+/// What becomes of virtual servers, and of addresses on the dummy interface, that are not ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Foreign {
-    /// They go, whoever made them, as in kube-proxy.
+    /// They go, whoever made them, as in kube-proxy. One that a Service does ask for is taken over
+    /// ([`Model::take_taken_over`](crate::Model::take_taken_over)).
     #[default]
     Remove,
     /// They stay, unless they are ours: those that our sets list, which nobody else fills. For nodes that are shared with
-    /// keepalived, kube-vip or others.
+    /// keepalived, kube-vip or others. Also one that a Service does ask for stays as it is
+    /// ([`Problem::Foreign`](crate::Problem::Foreign)), unless it is already as the Service asks for it.
     Keep,
 }
 

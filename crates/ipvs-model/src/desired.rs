@@ -15,6 +15,7 @@ use crate::claims::{Claim, Claimant, Claims};
 use crate::contribution::Contribution;
 use crate::input::ObjectName;
 use crate::key::Key;
+use crate::ownership::{LeftAlone, entries_that_list};
 use crate::problem::Problem;
 use crate::problems::Problems;
 use crate::rules::{OutFilter, shapes_rules};
@@ -47,14 +48,30 @@ pub struct Desired {
     udp: HashMap<ServiceKey, Arc<[SocketAddr]>>,
     problems: Problems,
     health_checks: BTreeMap<ObjectName, HealthCheck>,
+    /// Virtual servers that nobody claimed before, of which it is not known whether somebody else's are there.
+    new: Vec<ServiceKey>,
+    left_alone: LeftAlone,
 }
 
 impl Desired {
-    /// The virtual server of a key: the winner's.
+    /// The virtual server of a key: the winner's. None where one of somebody else is left alone. O(1).
     #[must_use]
     pub fn virtual_server(&self, key: &ServiceKey) -> Option<&Arc<VirtualServer>> {
+        self.claimed(key).filter(|_| self.is_made(key))
+    }
+
+    /// What a key is claimed for, though it may be left alone.
+    pub(crate) fn claimed(&self, key: &ServiceKey) -> Option<&Arc<VirtualServer>> {
         let claims = self.virtual_servers.get(key)?;
         Some(&claims.winner.server)
+    }
+
+    /// Not if it is left alone, or if no entry could list it, since that would list one that is left alone: after a restart
+    /// nobody would know it to be ours.
+    fn is_made(&self, key: &ServiceKey) -> bool {
+        self.left_alone.is_empty()
+            || (!self.left_alone.has(key)
+                && entries_that_list(key).any(|entry| self.has_member(&entry)))
     }
 
     /// The service that a virtual server is of.
@@ -81,12 +98,14 @@ impl Desired {
     #[must_use]
     pub fn has_member(&self, member: &Member) -> bool {
         self.members.contains_key(member)
+            && (self.left_alone.is_empty() || !self.left_alone.has_member(member))
     }
 
     /// How an address is bound, if it is.
     #[must_use]
     pub fn vip(&self, address: IpAddr) -> Option<Vip> {
-        self.vips.get(&address).map(|(vip, _)| *vip)
+        let vip = self.vips.get(&address).map(|(vip, _)| *vip);
+        vip.filter(|_| self.left_alone.is_empty() || !self.left_alone.has_vip(address))
     }
 
     /// How many services have endpoints of a family but none on this node, where their policy asks for one. O(1).
@@ -103,7 +122,8 @@ impl Desired {
 
     /// Every virtual address. O(virtual addresses).
     pub(crate) fn vips(&self) -> impl Iterator<Item = Vip> {
-        self.vips.values().map(|(vip, _)| *vip)
+        let vips = self.vips.values().map(|(vip, _)| *vip);
+        vips.filter(|vip| self.left_alone.is_empty() || !self.left_alone.has_vip(vip.address()))
     }
 
     /// Whether a set has members.
@@ -127,12 +147,14 @@ impl Desired {
         &self,
     ) -> impl Iterator<Item = (&ServiceKey, &Arc<VirtualServer>)> {
         let claims = self.virtual_servers.iter();
-        claims.map(|(key, claims)| (key, &claims.winner.server))
+        let servers = claims.map(|(key, claims)| (key, &claims.winner.server));
+        servers.filter(|(key, _)| self.is_made(key))
     }
 
     /// Every member.
     pub(crate) fn members(&self) -> impl Iterator<Item = &Member> {
-        self.members.keys()
+        let members = self.members.keys();
+        members.filter(|member| self.left_alone.is_empty() || !self.left_alone.has_member(member))
     }
 
     /// What services ask for and do not get, the losers of contested virtual servers among it. O(problems).
@@ -143,6 +165,38 @@ impl Desired {
     /// What one service asks for and does not get. O(its problems).
     pub fn problems_of(&self, service: &ObjectName) -> impl Iterator<Item = Problem> {
         self.problems.of(service)
+    }
+
+    /// Leaves a claimed virtual server alone, which is somebody else's.
+    pub(crate) fn leave_alone(&mut self, key: ServiceKey, with_address: bool) {
+        self.left_alone.add(key, with_address);
+        let claims = self.virtual_servers.get(&key);
+        let winner = claims.map(|claims| &claims.winner.owner.name);
+        self.problems.replace_foreign(key, winner);
+    }
+
+    /// There is no reason any more to leave it alone.
+    pub(crate) fn no_longer_alone(&mut self, key: &ServiceKey) {
+        self.left_alone.remove(key);
+        self.problems.replace_foreign(*key, None);
+    }
+
+    pub(crate) const fn left_alone(&self) -> &LeftAlone {
+        &self.left_alone
+    }
+
+    /// Virtual servers that were claimed since the last call, and that nobody claimed before.
+    pub(crate) fn take_new(&mut self) -> Vec<ServiceKey> {
+        std::mem::take(&mut self.new)
+    }
+
+    /// Who claims a virtual server. O(claimants).
+    pub(crate) fn claimants(&self, key: &ServiceKey) -> impl Iterator<Item = &ObjectName> {
+        let claims = self.virtual_servers.get(key).into_iter();
+        claims.flat_map(|claims| {
+            let all = std::iter::once(&claims.winner).chain(&claims.losers);
+            all.map(|claim| &claim.owner.name)
+        })
     }
 
     pub(crate) fn take_problem_changes(&mut self) -> Vec<ObjectName> {
@@ -162,6 +216,9 @@ impl Desired {
         }
         let key = ServiceKey::endpoint(Protocol::UDP, flow.original.destination, port);
         let server = SocketAddr::new(flow.reply.source, replies_from);
+        if self.left_alone.has(&key) {
+            return false;
+        }
         let serving = self.udp.get(&key);
         // Without any endpoint there is nobody to send it to instead.
         serving
@@ -226,6 +283,10 @@ impl Desired {
     /// Who has it and who does not, as of now. O(1), where several claim it O(claimants).
     fn look_for_contest(&mut self, key: ServiceKey) {
         let claims = self.virtual_servers.get(&key);
+        if self.left_alone.has(&key) {
+            let winner = claims.map(|claims| &claims.winner.owner.name);
+            self.problems.replace_foreign(key, winner);
+        }
         let losers = claims.map(|claims| claims.losers.as_slice());
         let losers = losers.unwrap_or_default();
         if losers.is_empty() && !self.problems.is_contested(&key) {
@@ -253,6 +314,7 @@ impl Desired {
                     claims.get_mut().add(claim);
                 }
                 Entry::Vacant(place) => {
+                    self.new.push(server.service.key);
                     place.insert(Claims {
                         winner: claim,
                         losers: Vec::new(),

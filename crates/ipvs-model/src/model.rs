@@ -1,4 +1,5 @@
 mod explain;
+mod foreign;
 mod planning;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -7,7 +8,7 @@ use std::sync::Arc;
 
 use foldhash::{HashMap, HashSet};
 use ipnet::IpNet;
-use ipvs_codec::Family;
+use ipvs_codec::{Family, ServiceKey};
 use ipvs_netfilter::iptables::Ruleset;
 
 use crate::claims::Claimant;
@@ -64,6 +65,8 @@ pub struct Model {
     /// The rules that each family should have, as of the last plan.
     rules: BTreeMap<Family, Ruleset>,
     compiled: u64,
+    /// Virtual servers of others that were taken over.
+    taken_over: Vec<(ObjectName, ServiceKey)>,
 }
 
 #[derive(Debug, Default)]
@@ -112,6 +115,7 @@ impl Model {
             tuned: BTreeSet::new(),
             rules: BTreeMap::new(),
             compiled: 0,
+            taken_over: Vec::new(),
         }
     }
 

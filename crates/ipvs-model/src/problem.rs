@@ -25,6 +25,13 @@ pub enum Problem {
         /// The service that has it.
         by: ObjectName,
     },
+    /// Somebody else has the virtual server, with other settings or real servers, and the node is told to keep it. It is left
+    /// as it is, and its address is not bound for it. A node port is then served on none of the node's addresses: its entry
+    /// would be about that one, too.
+    Foreign {
+        /// What is asked for.
+        key: ServiceKey,
+    },
     /// The node is told never to bind the address.
     NeverBound {
         /// The address.
@@ -63,6 +70,11 @@ impl fmt::Display for Problem {
         match self {
             Self::Annotation { error } => write!(f, "{error}; ignored"),
             Self::Taken { key, by } => write!(f, "{key} is {by}'s: the older service keeps it"),
+            Self::Foreign { key } => write!(
+                f,
+                "{key} is somebody else's virtual server, which is kept as it is (foreign objects stay here); not programmed \
+                 until it is gone: `ipvsadm -Ln` shows it"
+            ),
             Self::NeverBound { address, because } => {
                 let whose = match because {
                     Protected::DenyList => "is never bound here",

@@ -23,6 +23,9 @@ pub(crate) struct Problems {
     contested: BTreeMap<ServiceKey, Claimants>,
     /// The virtual servers that a Service claims and does not have.
     lost: BTreeMap<ObjectName, BTreeSet<ServiceKey>>,
+    /// The virtual servers that a Service asks for and that somebody else has, and whose they would be.
+    foreign: BTreeMap<ServiceKey, ObjectName>,
+    foreign_of: BTreeMap<ObjectName, BTreeSet<ServiceKey>>,
     /// Those whose problems may have changed since they were asked for.
     changed: HashSet<ObjectName>,
 }
@@ -37,14 +40,19 @@ impl Problems {
             let losers = claimants.losers.iter();
             losers.filter_map(|loser| Some((loser, self.taken(*key)?)))
         });
-        own.chain(lost)
+        let foreign = self.foreign.iter();
+        let foreign = foreign.map(|(key, name)| (name, Problem::Foreign { key: *key }));
+        own.chain(lost).chain(foreign)
     }
 
     /// Those of one Service. O(its problems).
     pub(crate) fn of(&self, name: &ObjectName) -> impl Iterator<Item = Problem> {
         let own = self.own.get(name).into_iter().flatten().cloned();
         let lost = self.lost.get(name).into_iter().flatten();
-        own.chain(lost.filter_map(|key| self.taken(*key)))
+        let lost = lost.filter_map(|key| self.taken(*key));
+        let foreign = self.foreign_of.get(name).into_iter().flatten();
+        let foreign = foreign.map(|key| Problem::Foreign { key: *key });
+        own.chain(lost).chain(foreign)
     }
 
     fn taken(&self, key: ServiceKey) -> Option<Problem> {
@@ -81,12 +89,7 @@ impl Problems {
         let had_lost = before.as_ref().map_or(&nobody, |before| &before.losers);
         let have_lost = new.as_ref().map_or(&nobody, |new| &new.losers);
         for name in had_lost.difference(have_lost) {
-            if let Some(lost) = self.lost.get_mut(name) {
-                lost.remove(&key);
-                if lost.is_empty() {
-                    self.lost.remove(name);
-                }
-            }
+            take_out(&mut self.lost, name, key);
             self.changed.insert(name.clone());
         }
         for name in have_lost.difference(had_lost) {
@@ -103,6 +106,24 @@ impl Problems {
         }
     }
 
+    /// Takes in that a virtual server is somebody else's which a Service asks for, or no longer.
+    pub(crate) fn replace_foreign(&mut self, key: ServiceKey, of: Option<&ObjectName>) {
+        let before = match of {
+            Some(name) => self.foreign.insert(key, name.clone()),
+            None => self.foreign.remove(&key),
+        };
+        if before.as_ref() != of {
+            if let Some(before) = &before {
+                take_out(&mut self.foreign_of, before, key);
+            }
+            if let Some(name) = of {
+                let keys = self.foreign_of.entry(name.clone()).or_default();
+                keys.insert(key);
+            }
+            self.changed.extend(before.into_iter().chain(of.cloned()));
+        }
+    }
+
     /// Whether a virtual server is known to be claimed by several. O(log contested).
     pub(crate) fn is_contested(&self, key: &ServiceKey) -> bool {
         self.contested.contains_key(key)
@@ -114,5 +135,18 @@ impl Problems {
         let mut changed: Vec<ObjectName> = changed.into_iter().collect();
         changed.sort_unstable();
         changed
+    }
+}
+
+fn take_out(
+    from: &mut BTreeMap<ObjectName, BTreeSet<ServiceKey>>,
+    name: &ObjectName,
+    key: ServiceKey,
+) {
+    if let Some(keys) = from.get_mut(name) {
+        keys.remove(&key);
+        if keys.is_empty() {
+            from.remove(name);
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 
-use ipvs_codec::Family;
+use ipvs_codec::{Family, ServiceKey};
 use ipvs_model::input::ObjectName;
 use ipvs_model::{Desired, Problem};
 
@@ -20,6 +20,13 @@ pub enum News {
         service: ObjectName,
         /// What it asks for.
         problem: Problem,
+    },
+    /// A virtual server where a Service wants its own was somebody else's and is the Service's now.
+    TakenOver {
+        /// The Service.
+        service: ObjectName,
+        /// Its virtual server.
+        key: ServiceKey,
     },
     /// An operation failed for the first time since everything last succeeded.
     Failed {
@@ -52,6 +59,10 @@ impl fmt::Display for News {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Problem { service, problem } => write!(f, "Service {service}: {problem}"),
+            Self::TakenOver { service, key } => write!(
+                f,
+                "Service {service}: virtual server {key} was somebody else's and is taken over"
+            ),
             Self::Failed { failure } => write!(f, "{failure}; retry with back-off"),
             Self::Error { error } => write!(f, "{error}; retry with back-off"),
             Self::ConntrackCleaned { family, entries } => write!(

@@ -21,7 +21,8 @@ impl Model {
         }
         self.compile_stale(|_| true);
         self.refresh_rules();
-        let touched = std::mem::take(&mut self.touched);
+        let mut touched = std::mem::take(&mut self.touched);
+        self.look_for_foreign(&mut touched, known);
         self.diff(known).keys(touched)
     }
 
@@ -34,6 +35,7 @@ impl Model {
         self.refresh_rules();
         self.is_ahead = false;
         self.touched.clear();
+        self.look_for_all_foreign(known);
         self.diff(known).first()
     }
 
@@ -55,6 +57,7 @@ impl Model {
         for (_, contribution) in tracked.filter_map(|tracked| tracked.contribution.as_ref()) {
             keys.extend(contribution.keys());
         }
+        self.look_for_foreign(&mut keys, known);
         self.diff(known).keys(keys)
     }
 
@@ -71,6 +74,7 @@ impl Model {
         self.refresh_rules();
         self.touched.clear();
         self.is_ahead = false;
+        self.look_for_all_foreign(known);
         self.diff(known).everything()
     }
 
@@ -81,6 +85,7 @@ impl Model {
         self.refresh_rules();
         let mut keys = std::mem::take(&mut self.touched);
         keys.extend(differing);
+        self.look_for_foreign(&mut keys, known);
         self.diff(known).repair(keys)
     }
 

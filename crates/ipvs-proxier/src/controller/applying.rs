@@ -8,6 +8,7 @@ use super::Controller;
 use crate::clock::Moment;
 use crate::dataplane::DataPlane;
 use crate::error::{Failure, StepError};
+use crate::news::News;
 use crate::report::Report;
 
 const ENOENT: i32 = 2;
@@ -78,6 +79,9 @@ impl Controller {
 
     /// Keeps what was learned for the next plan; whether that plan will be another one. O(plan).
     fn learn(&mut self, report: &mut Report, known: &mut Known) -> bool {
+        let taken_over = self.model.take_taken_over().into_iter();
+        let taken_over = taken_over.map(|(service, key)| News::TakenOver { service, key });
+        report.news.extend(taken_over);
         for service in self.model.take_problem_changes() {
             let desired = self.model.desired();
             self.logged.problems(&service, desired, &mut report.news);
