@@ -33,10 +33,8 @@ pub(crate) fn compile<'a>(
     if service.foreign {
         return contribution;
     }
-    let annotations = service.problems.iter().cloned();
-    contribution.problems = annotations
-        .map(|error| Problem::Annotation { error })
-        .collect();
+    let errors = service.problems.iter().cloned();
+    contribution.problems = errors.map(|error| Problem::Input { error }).collect();
     let mut local_ready = BTreeSet::new();
     for family in &facts.config.families {
         let Some(cluster_ip) = service.cluster_ip(*family) else {

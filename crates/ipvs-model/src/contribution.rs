@@ -1,6 +1,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use foldhash::HashSet;
 use ipvs_codec::{Family, ServiceKey};
 
 use crate::key::Key;
@@ -35,7 +36,9 @@ impl Contribution {
         servers.chain(vips).chain(members).chain(rules)
     }
 
-    /// Several ports of a service have addresses in common, which count once.
+    /// Several ports of a service have addresses in common, which count once. So does what it asks for twice, as a load
+    /// balancer's address that is also an external one, or a node port of a node address that is also an external one: what
+    /// was asked for last counts, as in kube-proxy.
     pub(crate) fn tidy(&mut self) {
         self.members.sort_unstable();
         self.members.dedup();
@@ -43,7 +46,10 @@ impl Contribution {
         self.vips.dedup();
         self.out_filters.sort_unstable();
         self.out_filters.dedup();
-        self.problems.dedup();
+        let mut told = HashSet::default();
+        self.problems.retain(|problem| told.insert(problem.clone()));
+        last_of_each(&mut self.virtual_servers, |server| server.service.key);
+        last_of_each(&mut self.udp, |(key, _)| *key);
         // They stay for as long as the service does.
         self.virtual_servers.shrink_to_fit();
         self.vips.shrink_to_fit();
@@ -51,4 +57,11 @@ impl Contribution {
         self.out_filters.shrink_to_fit();
         self.udp.shrink_to_fit();
     }
+}
+
+/// Of several with one key the last one stays. O(n log n).
+fn last_of_each<T>(all: &mut Vec<T>, key: impl Fn(&T) -> ServiceKey) {
+    all.reverse();
+    all.sort_by_key(&key);
+    all.dedup_by_key(|one| key(one));
 }

@@ -12,8 +12,8 @@ use crate::input::ObjectName;
 #[serde(tag = "problem", rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Problem {
-    /// A value of an annotation is impossible; it counts as absent.
-    Annotation {
+    /// A value of a field or an annotation is impossible; it counts as absent.
+    Input {
         /// Which, what it says, and what would be possible.
         #[serde(serialize_with = "as_text")]
         error: InputError,
@@ -68,7 +68,7 @@ pub enum Protected {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Annotation { error } => write!(f, "{error}; ignored"),
+            Self::Input { error } => write!(f, "{error}; ignored"),
             Self::Taken { key, by } => write!(f, "{key} is {by}'s: the older service keeps it"),
             Self::Foreign { key } => write!(
                 f,

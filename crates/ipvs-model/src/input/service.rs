@@ -140,7 +140,7 @@ pub struct Service {
     pub load_balancer_class: Option<Box<str>>,
     /// What its annotations ask for.
     pub tuning: Option<Box<Tuning>>,
-    /// Annotations that cannot be used.
+    /// Values of fields and annotations that cannot be used.
     pub problems: Vec<InputError>,
     /// Another proxy's, by the label `service.kubernetes.io/service-proxy-name`.
     pub foreign: bool,
@@ -173,7 +173,13 @@ impl Service {
         let local = tuning.as_ref().is_some_and(|tuning| tuning.local);
         let service_type = spec.service_type.as_deref().unwrap_or("ClusterIP");
         let external_name = service_type == "ExternalName";
-        let external_ips = external_ips(spec)?;
+        let external_ips = external_ips(spec, &mut problems);
+        let mut load_balancer_ips = load_balancer_ips(status, &mut problems);
+        let source_ranges = source_ranges(spec, &mut problems);
+        if source_ranges.is_none() {
+            // Nobody may use them, which is not everybody.
+            load_balancer_ips.clear();
+        }
         let external_local = is_local(
             "spec.externalTrafficPolicy",
             spec.external_traffic_policy.as_deref(),
@@ -189,7 +195,7 @@ impl Service {
             cluster_ips: if external_name {
                 Vec::new()
             } else {
-                cluster_ips(spec)?
+                cluster_ips(spec, &mut problems)?
             },
             ports: if external_name {
                 Vec::new()
@@ -197,8 +203,8 @@ impl Service {
                 ports(spec)?
             },
             affinity_seconds: affinity_seconds(spec)?,
-            load_balancer_ips: load_balancer_ips(status)?,
-            source_ranges: source_ranges(spec)?,
+            load_balancer_ips,
+            source_ranges: source_ranges.unwrap_or_default(),
             internal_local: is_local(
                 "spec.internalTrafficPolicy",
                 spec.internal_traffic_policy.as_deref(),
@@ -242,43 +248,49 @@ fn ports(spec: &Spec) -> Result<Vec<ServicePort>, InputError> {
     Ok(ports)
 }
 
-fn external_ips(spec: &Spec) -> Result<Vec<IpAddr>, InputError> {
-    let raw = spec
-        .external_ips
-        .as_deref()
-        .unwrap_or_default()
-        .iter()
-        .enumerate();
-    let given = raw.filter(|(_, ip)| !ip.trim().is_empty());
-    given
-        .map(|(index, ip)| parse_served_ip(format_args!("spec.externalIPs[{index}]"), ip.trim()))
-        .collect()
+fn external_ips(spec: &Spec, problems: &mut Vec<InputError>) -> Vec<IpAddr> {
+    let raw = spec.external_ips.as_deref().unwrap_or_default();
+    let given = raw.iter().map(|ip| ip.trim()).enumerate();
+    let given = given.filter(|(_, ip)| !ip.is_empty());
+    let parse =
+        |(index, ip): (usize, &str)| parse_served_ip(format_args!("spec.externalIPs[{index}]"), ip);
+    possible(given.map(parse), problems)
 }
 
 /// Entries with a host name alone, and those whose load balancer answers for itself (`ipMode: Proxy`), are left out.
-fn load_balancer_ips(status: &Status) -> Result<Vec<IpAddr>, InputError> {
+fn load_balancer_ips(status: &Status, problems: &mut Vec<InputError>) -> Vec<IpAddr> {
     let load_balancer = status.load_balancer.as_ref();
     let raw = load_balancer
         .and_then(|load_balancer| load_balancer.ingress.as_deref())
         .unwrap_or_default();
-    let mut ips = Vec::new();
-    for (index, ingress) in raw.iter().enumerate() {
+    let kept = raw.iter().enumerate().filter_map(|(index, ingress)| {
         let keeps_address = matches!(ingress.ip_mode.as_deref(), None | Some("VIP"));
-        if let Some(ip) = ingress
-            .ip
-            .as_deref()
-            .filter(|ip| !ip.is_empty() && keeps_address)
-        {
-            ips.push(parse_served_ip(
-                format_args!("status.loadBalancer.ingress[{index}].ip"),
-                ip,
-            )?);
-        }
-    }
-    Ok(ips)
+        let ip = ingress.ip.as_deref()?;
+        (!ip.is_empty() && keeps_address).then_some((index, ip))
+    });
+    let parse = |(index, ip): (usize, &str)| {
+        parse_served_ip(format_args!("status.loadBalancer.ingress[{index}].ip"), ip)
+    };
+    possible(kept.map(parse), problems)
 }
 
-fn source_ranges(spec: &Spec) -> Result<Vec<IpNet>, InputError> {
+/// What can be used; what cannot costs only itself.
+fn possible<T>(
+    parsed: impl Iterator<Item = Result<T, InputError>>,
+    problems: &mut Vec<InputError>,
+) -> Vec<T> {
+    let mut possible = Vec::new();
+    for parsed in parsed {
+        match parsed {
+            Ok(value) => possible.push(value),
+            Err(error) => problems.push(error),
+        }
+    }
+    possible
+}
+
+/// None if there are some and none can be used: kube-proxy would let everybody in then.
+fn source_ranges(spec: &Spec, problems: &mut Vec<InputError>) -> Option<Vec<IpNet>> {
     let raw = spec
         .load_balancer_source_ranges
         .as_deref()
@@ -289,7 +301,8 @@ fn source_ranges(spec: &Spec) -> Result<Vec<IpNet>, InputError> {
             range,
         )
     };
-    raw.iter().enumerate().map(parse).collect()
+    let ranges = possible(raw.iter().enumerate().map(parse), problems);
+    (raw.is_empty() || !ranges.is_empty()).then_some(ranges)
 }
 
 fn is_local(field: &str, policy: Option<&str>) -> Result<bool, InputError> {
@@ -304,22 +317,35 @@ fn is_local(field: &str, policy: Option<&str>) -> Result<bool, InputError> {
     }
 }
 
-fn cluster_ips(spec: &Spec) -> Result<Vec<IpAddr>, InputError> {
+/// In a family without a cluster IP nothing of the Service is served, so of those that cannot be used one may stand beside
+/// another that can.
+fn cluster_ips(spec: &Spec, problems: &mut Vec<InputError>) -> Result<Vec<IpAddr>, InputError> {
     let is_address = |text: &&str| !text.is_empty() && *text != "None";
     // Two at most, and there are as many lists as services.
     let mut ips = Vec::with_capacity(spec.cluster_ips.as_ref().map_or(1, Vec::len));
+    let mut errors = Vec::new();
     if let Some(text) = spec.cluster_ip.as_deref().filter(is_address) {
-        ips.push(parse_served_ip("spec.clusterIP", text)?);
+        match parse_served_ip("spec.clusterIP", text) {
+            Ok(ip) => ips.push(ip),
+            Err(error) => errors.push(error),
+        }
     }
     for (index, text) in spec.cluster_ips.iter().flatten().enumerate() {
         if !is_address(&text.as_str()) {
             continue;
         }
-        let ip = parse_served_ip(format_args!("spec.clusterIPs[{index}]"), text)?;
-        if !ips.contains(&ip) {
-            ips.push(ip);
+        match parse_served_ip(format_args!("spec.clusterIPs[{index}]"), text) {
+            Ok(ip) if ips.contains(&ip) => {}
+            Ok(ip) => ips.push(ip),
+            // The first one is `clusterIP` once more.
+            Err(error) if errors.iter().any(|known| known.value == error.value) => {}
+            Err(error) => errors.push(error),
         }
     }
+    if let (true, Some(error)) = (ips.is_empty(), errors.first()) {
+        return Err(error.clone());
+    }
+    problems.append(&mut errors);
     Ok(ips)
 }
 

@@ -3,7 +3,9 @@
 use ipvs_codec::Protocol;
 use ipvs_model::input::Manifest;
 
-use crate::fixture::{E1, Node, PLAIN, PORTS, s, slice, slice_of};
+use crate::fixture::{
+    E1, INGRESS, LOAD_BALANCER, Node, PLAIN, PORTS, s, slice, slice_of, with_spec,
+};
 
 /// What is said of an object.
 fn refusal(json: &str) -> String {
@@ -11,23 +13,91 @@ fn refusal(json: &str) -> String {
     manifest.into_changes().unwrap_err().to_string()
 }
 
+/// Addresses at which nothing is served.
+const SPECIAL: [&str; 13] = [
+    "0.0.0.0",
+    "127.0.0.1",
+    "127.8.8.8",
+    "127.000.000.001",
+    "::ffff:127.0.0.1",
+    "169.254.169.254",
+    "224.0.0.5",
+    "239.1.2.3",
+    "255.255.255.255",
+    "::",
+    "::1",
+    "fe80::1",
+    "ff02::1",
+];
+
 #[test]
-fn special_addresses_are_refused_wherever_they_stand() {
-    for address in [
-        "0.0.0.0",
-        "127.0.0.1",
-        "127.8.8.8",
-        "127.000.000.001",
-        "::ffff:127.0.0.1",
-        "169.254.169.254",
-        "224.0.0.5",
-        "239.1.2.3",
-        "255.255.255.255",
-        "::",
-        "::1",
-        "fe80::1",
-        "ff02::1",
-    ] {
+fn special_addresses_cost_themselves_and_nothing_else_of_the_service() {
+    for address in SPECIAL.into_iter().chain(["10.0.0.256", "lb.example"]) {
+        let spec =
+            format!(r#""type": "LoadBalancer", "externalIPs": ["{address}", "203.0.113.5"]"#);
+        let status = format!(
+            r#""loadBalancer": {{"ingress": [{{"ip": "{address}"}}, {{"ip": "198.18.0.7"}}]}}"#
+        );
+        let node = Node::with([with_spec(&spec, &status), slice(&[E1])]);
+        let mut served: Vec<String> = node
+            .known
+            .virtual_servers
+            .keys()
+            .map(ToString::to_string)
+            .collect();
+        served.sort();
+        let expected = [
+            "10.96.0.10:80/TCP",
+            "198.18.0.7:80/TCP",
+            "203.0.113.5:80/TCP",
+        ];
+        assert_eq!(served, expected, "{address}");
+        let problems = node.model.desired().problems();
+        let mut problems: Vec<String> = problems.map(|(_, problem)| problem.to_string()).collect();
+        problems.sort();
+        let fields = ["spec.externalIPs[0]", "status.loadBalancer.ingress[0].ip"];
+        assert_eq!(problems.len(), fields.len(), "{problems:?}");
+        for (problem, field) in problems.iter().zip(fields) {
+            assert!(
+                problem.starts_with(&format!("{field}: {address}: ")),
+                "{problem}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_cluster_ip_that_cannot_be_served_costs_its_family() {
+    let spec = r#""clusterIP": "127.0.0.1", "clusterIPs": ["127.0.0.1", "fd00:96::1"], "ports": [{"name": "p", "port": 80}]"#;
+    let node = Node::with([s(spec), slice(&[E1])]);
+    let served: Vec<String> = node
+        .known
+        .virtual_servers
+        .keys()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(served, ["[fd00:96::1]:80/TCP"]);
+    assert_eq!(node.model.desired().problems().count(), 1);
+}
+
+#[test]
+fn source_ranges_of_which_none_can_be_used_let_nobody_in() {
+    let spec = |ranges: &str| format!(r#"{LOAD_BALANCER}, "loadBalancerSourceRanges": [{ranges}]"#);
+    let some = spec(r#""office", "198.51.100.0/24""#);
+    let node = Node::with([with_spec(&some, INGRESS), slice(&[E1])]);
+    let allowed = node.members("KUBE-LOAD-BALANCER-SOURCE-CIDR");
+    assert_eq!(allowed, ["198.18.0.7,tcp:80,198.51.100.0/24"]);
+    assert_eq!(node.model.desired().problems().count(), 1);
+    let none = spec(r#""office""#);
+    let node = Node::with([with_spec(&none, INGRESS), slice(&[E1])]);
+    assert!(node.service(Protocol::TCP, "198.18.0.7", 80).is_none());
+    assert!(node.service(Protocol::TCP, "10.96.0.10", 80).is_some());
+    assert_eq!(node.model.desired().problems().count(), 1);
+}
+
+#[test]
+fn special_addresses_are_refused_where_all_else_stands_on_them() {
+    for address in SPECIAL {
         let service = |spec: &str| {
             format!(
                 r#"{{"apiVersion": "v1", "kind": "Service", "metadata": {{"name": "s"}}, {spec}}}"#
@@ -43,19 +113,6 @@ fn special_addresses_are_refused_wherever_they_stand() {
             (
                 "spec.clusterIP",
                 service(&format!(r#""spec": {{"clusterIP": "{address}", {ports}}}"#)),
-            ),
-            (
-                "spec.externalIPs[0]",
-                service(&format!(
-                    r#""spec": {{"clusterIP": "10.96.0.1", "externalIPs": ["{address}"], {ports}}}"#
-                )),
-            ),
-            (
-                "status.loadBalancer.ingress[0].ip",
-                service(&format!(
-                    r#""spec": {{"type": "LoadBalancer", "clusterIP": "10.96.0.1", {ports}}},
-                       "status": {{"loadBalancer": {{"ingress": [{{"ip": "{address}"}}]}}}}"#
-                )),
             ),
             (
                 "endpoints[0].addresses[0]",

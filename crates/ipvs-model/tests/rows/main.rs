@@ -10,3 +10,4 @@ mod policies;
 mod quirks;
 mod skeleton;
 mod tuning;
+mod twice;
