@@ -4,13 +4,14 @@ use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1 as discovery;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::manifest::Status;
-use super::node::RawAddress;
-use super::service::{
-    RawAffinityConfig, RawClientIp, RawIngress, RawLoadBalancer, RawServicePort, RawTaint, Spec,
+use super::metadata::Metadata;
+use super::node::Node;
+use super::raw::{
+    RawAddress, RawAffinityConfig, RawClientIp, RawConditions, RawEndpoint, RawHint, RawHints,
+    RawIngress, RawLoadBalancer, RawServicePort, RawSlicePort, RawTaint, Spec, Status,
 };
-use super::slice::{RawConditions, RawEndpoint, RawHint, RawHints, RawSlicePort};
-use super::{EndpointSlice, Metadata, Node, Service};
+use super::service::Service;
+use super::slice::EndpointSlice;
 use crate::error::InputError;
 
 impl From<ObjectMeta> for Metadata {

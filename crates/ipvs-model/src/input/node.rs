@@ -1,21 +1,12 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use serde::Deserialize;
 
-use super::manifest::Status;
-use super::service::Spec;
+use super::metadata::Metadata;
+use super::parse::{parse_ip, parse_network};
+use super::raw::{Spec, Status};
 use super::tuning::node_weight;
-use super::{Metadata, parse_ip, parse_network};
 use crate::error::InputError;
-
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
-#[serde(default)]
-pub(crate) struct RawAddress {
-    #[serde(rename = "type")]
-    pub(super) address_type: String,
-    pub(super) address: String,
-}
 
 /// A Node.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,11 +3,12 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use ipvs_codec::{Family, Protocol};
-use serde::Deserialize;
 
-use super::manifest::Status;
+use super::metadata::Metadata;
+use super::name::ObjectName;
+use super::parse::{parse_network, parse_port, parse_protocol, parse_served_ip};
+use super::raw::{RawServicePort, Spec, Status};
 use super::tuning::Tuning;
-use super::{Metadata, ObjectName, parse_network, parse_port, parse_protocol, parse_served_ip};
 use crate::config::Config;
 use crate::error::InputError;
 use crate::escaped::Escaped;
@@ -18,74 +19,6 @@ const PROXY_NAME: &str = "service.kubernetes.io/service-proxy-name";
 const DEFAULT_AFFINITY_SECONDS: u32 = 10_800;
 /// The API server's limit for it: a day.
 const MAX_AFFINITY_SECONDS: u32 = 86_400;
-
-/// `spec` of a Service or a Node.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub(crate) struct Spec {
-    #[serde(rename = "podCIDR")]
-    pub(super) pod_cidr: Option<String>,
-    #[serde(rename = "podCIDRs")]
-    pub(super) pod_cidrs: Option<Vec<String>>,
-    pub(super) taints: Option<Vec<RawTaint>>,
-    #[serde(rename = "type")]
-    pub(super) service_type: Option<String>,
-    #[serde(rename = "clusterIP")]
-    pub(super) cluster_ip: Option<String>,
-    #[serde(rename = "clusterIPs")]
-    pub(super) cluster_ips: Option<Vec<String>>,
-    pub(super) ports: Option<Vec<RawServicePort>>,
-    #[serde(rename = "externalIPs")]
-    pub(super) external_ips: Option<Vec<String>>,
-    pub(super) external_traffic_policy: Option<String>,
-    pub(super) internal_traffic_policy: Option<String>,
-    pub(super) load_balancer_source_ranges: Option<Vec<String>>,
-    pub(super) load_balancer_class: Option<Box<str>>,
-    pub(super) health_check_node_port: Option<i64>,
-    pub(super) session_affinity: Option<String>,
-    pub(super) session_affinity_config: Option<RawAffinityConfig>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
-#[serde(default)]
-pub(crate) struct RawTaint {
-    pub(super) key: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub(crate) struct RawServicePort {
-    pub(super) name: Option<String>,
-    pub(super) protocol: Option<String>,
-    pub(super) port: i64,
-    pub(super) node_port: Option<i64>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
-#[serde(default)]
-pub(crate) struct RawAffinityConfig {
-    #[serde(rename = "clientIP")]
-    pub(super) client_ip: Option<RawClientIp>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub(crate) struct RawClientIp {
-    pub(super) timeout_seconds: Option<i64>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
-#[serde(default)]
-pub(crate) struct RawLoadBalancer {
-    pub(super) ingress: Option<Vec<RawIngress>>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub(crate) struct RawIngress {
-    pub(super) ip: Option<String>,
-    pub(super) ip_mode: Option<String>,
-}
 
 /// A port of a Service (`spec.ports`).
 #[derive(Debug, Clone, PartialEq, Eq)]

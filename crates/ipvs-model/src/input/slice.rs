@@ -2,54 +2,15 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipvs_codec::{Family, Protocol};
-use serde::Deserialize;
 
-use super::{Metadata, ObjectName, or_default, parse_port, parse_protocol, parse_served_ip};
+use super::metadata::Metadata;
+use super::name::ObjectName;
+use super::parse::{parse_port, parse_protocol, parse_served_ip};
+use super::raw::{RawEndpoint, RawHint, RawSlicePort};
 use crate::error::InputError;
 
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 const HEADLESS: &str = "service.kubernetes.io/headless";
-
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
-#[serde(default)]
-pub(crate) struct RawSlicePort {
-    pub(super) name: Option<String>,
-    pub(super) protocol: Option<String>,
-    pub(super) port: Option<i64>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub(crate) struct RawEndpoint {
-    #[serde(deserialize_with = "or_default")]
-    pub(super) addresses: Vec<String>,
-    pub(super) conditions: Option<RawConditions>,
-    pub(super) node_name: Option<Arc<str>>,
-    pub(super) hints: Option<RawHints>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub(crate) struct RawHints {
-    #[serde(deserialize_with = "or_default")]
-    pub(super) for_zones: Vec<RawHint>,
-    #[serde(deserialize_with = "or_default")]
-    pub(super) for_nodes: Vec<RawHint>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
-#[serde(default)]
-pub(crate) struct RawHint {
-    pub(super) name: Arc<str>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
-#[serde(default)]
-pub(crate) struct RawConditions {
-    pub(super) ready: Option<bool>,
-    pub(super) serving: Option<bool>,
-    pub(super) terminating: Option<bool>,
-}
 
 /// A port of an EndpointSlice: the real port behind every service port of the same name and protocol.
 #[derive(Debug, Clone, PartialEq, Eq)]

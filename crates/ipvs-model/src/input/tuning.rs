@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ipvs_codec::{ForwardMethod, Scheduler, ServiceFlags};
 
-use super::Metadata;
+use super::metadata::Metadata;
 use crate::error::InputError;
 
 const SCHEDULER: [&str; 2] = ["ipvs-proxier/scheduler", "kube-router.io/service.scheduler"];
