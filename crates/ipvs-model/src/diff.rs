@@ -172,7 +172,7 @@ impl Diff<'_> {
         let mut hasher = DefaultHasher::new();
         (&self.config.node_name, key).hash(&mut hasher);
         let count = u64::try_from(real_servers.len()).unwrap_or(u64::MAX);
-        let first = usize::try_from(hasher.finish() % count).unwrap_or(0);
+        let first = usize::try_from(hasher.finish().checked_rem(count).unwrap_or(0)).unwrap_or(0);
         real_servers.split_at(first)
     }
 

@@ -169,15 +169,25 @@ impl KubeSet {
     /// ```
     #[must_use]
     pub fn name(self, family: Family) -> SetName {
-        self.names()[usize::from(family == Family::Ipv6)]
+        let [ipv4, ipv6] = self.names();
+        match family {
+            Family::Ipv4 => *ipv4,
+            Family::Ipv6 => *ipv6,
+        }
     }
 
     /// Made once, at compile time: names go into every message about a member.
+    #[allow(clippy::indexing_slicing, reason = "there are as many names as sets")]
     const fn names(self) -> &'static [SetName; 2] {
         const NAMES: [[SetName; 2]; KubeSet::ALL.len()] = KubeSet::all_names();
         &NAMES[self as usize]
     }
 
+    #[allow(
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects,
+        reason = "at compile time"
+    )]
     const fn all_names() -> [[SetName; 2]; Self::ALL.len()] {
         let mut names = [[Self::ipv4_name(Self::LoopBack); 2]; Self::ALL.len()];
         let mut at = 0;
@@ -191,14 +201,21 @@ impl KubeSet {
         names
     }
 
+    #[allow(clippy::panic, reason = "at compile time")]
     const fn ipv4_name(self) -> SetName {
         match SetName::new(self.facts().0) {
             Some(name) => name,
-            None => panic!("not a set name"), // at compile time
+            None => panic!("not a set name"),
         }
     }
 
     /// `KUBE-6-` in the place of `KUBE-`, cut to what fits.
+    #[allow(
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects,
+        reason = "at compile time"
+    )]
     const fn ipv6_name(self) -> SetName {
         let mut bytes = *b"KUBE-6-________________________";
         let (_, rest) = self.facts().0.as_bytes().split_at(5);

@@ -150,7 +150,7 @@ fn seconds(text: &str) -> Option<Duration> {
         _ => return None,
     };
     let count: u32 = digits.parse().ok()?;
-    Some(Duration::from_secs(u64::from(count) * unit))
+    Some(Duration::from_secs(u64::from(count).saturating_mul(unit)))
 }
 
 fn weights(text: &str) -> Option<BTreeMap<Box<str>, u32>> {
