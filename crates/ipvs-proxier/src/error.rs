@@ -1,7 +1,11 @@
+use std::path::PathBuf;
+use std::time::Duration;
+
 use ipvs_model::{Operation, OutcomesDiffer};
 use ipvs_netfilter::ipset::SetDifference;
 use ipvs_netlink::Cause;
 
+use crate::lock_holder::LockHolder;
 use crate::reading::Unread;
 
 /// Why the data plane failed.
@@ -21,6 +25,39 @@ pub enum PlaneError {
         program: String,
         /// Its own words, or why it could not be run.
         reason: String,
+    },
+    /// Others hold the lock of iptables (legacy): nothing was done, and it can be tried again.
+    #[error("the xtables lock {} is held by {}", .path.display(), holder_or_others(.holder.as_ref()))]
+    Locked {
+        /// The file.
+        path: PathBuf,
+        /// Who holds it, if the kernel tells.
+        holder: Option<LockHolder>,
+    },
+    /// Others change the rules at the same time: nothing was done, and it can be tried again.
+    #[error("{program} is busy: {reason}")]
+    Busy {
+        /// Which.
+        program: String,
+        /// Its own words.
+        reason: String,
+    },
+    /// A program did nothing for so long that it was killed. What it did before is unknown.
+    #[error(
+        "{program} hangs: after {} s it sleeps, uses no CPU and says nothing, and was killed; is another iptables hanging?",
+        .age.as_secs()
+    )]
+    Hung {
+        /// Which.
+        program: String,
+        /// How old it was.
+        age: Duration,
+    },
+    /// A program was killed because this process is to end. What it did before is unknown.
+    #[error("{program} was not waited for: this process is to end")]
+    Stopped {
+        /// Which.
+        program: String,
     },
     /// No `iptables` works here.
     #[error(
@@ -53,6 +90,23 @@ impl PlaneError {
             _ => None,
         }
     }
+
+    /// Whether others are in the way for now: nothing was done, nothing is wrong with this node, and it should be tried again
+    /// soon.
+    #[must_use]
+    pub const fn is_busy(&self) -> bool {
+        matches!(self, Self::Locked { .. } | Self::Busy { .. })
+    }
+
+    /// Whether it says nothing of this node: others are [in the way](Self::is_busy), or this process is to end.
+    #[must_use]
+    pub const fn is_passing(&self) -> bool {
+        self.is_busy() || matches!(self, Self::Stopped { .. })
+    }
+}
+
+fn holder_or_others(holder: Option<&LockHolder>) -> String {
+    holder.map_or_else(|| "others".to_owned(), ToString::to_string)
 }
 
 /// An operation that failed.

@@ -9,6 +9,7 @@ mod health;
 #[cfg(feature = "health")]
 mod health_server;
 mod linux;
+mod lock_holder;
 #[cfg(feature = "health")]
 mod metrics;
 mod monitor;
@@ -32,6 +33,7 @@ pub use health::{Health, HealthAnswer};
 #[cfg(feature = "health")]
 pub use health_server::{HealthServer, ListenFailure, Listener, Serve, ServerEnded};
 pub use linux::{IptablesBackend, Linux};
+pub use lock_holder::LockHolder;
 #[cfg(feature = "health")]
 pub use metrics::{Measured, Metrics};
 pub use monitor::{Monitor, MonitorError};

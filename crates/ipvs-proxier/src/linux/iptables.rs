@@ -1,13 +1,13 @@
 //! `iptables-save` and `iptables-restore`: one process to read, one to write, and only when the rules change.
 
 use std::io::ErrorKind;
-use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use ipvs_codec::Family;
 use ipvs_netfilter::iptables::SavedRules;
-use rustix::process::nice;
 
-use super::program::{failed, run};
+use super::program::{Running, run};
+use crate::control::Control;
 use crate::error::PlaneError;
 
 /// Which iptables programs the rules.
@@ -50,17 +50,33 @@ impl Programs {
         format!("{name}{}{action}", self.suffix)
     }
 
-    fn restore(self, family: Family, text: &str) -> Result<(), PlaneError> {
+    /// Where others hold the lock it waits for a second, and no longer: whoever asks has other work.
+    fn restore(self, family: Family, text: &str, control: &Control) -> Result<(), PlaneError> {
         let program = self.name(family, "-restore");
-        run(&program, &["-w", "5", "--noflush"], text).map(|_| ())
+        run(&program, &["-w", "1", "--noflush"], text, control).map(|_| ())
     }
 
-    fn has_kube_chains(self) -> bool {
+    fn has_kube_chains(self, control: &Control) -> Result<bool, PlaneError> {
         if self.suffix == IptablesBackend::Legacy.suffix() && !has_legacy_tables() {
-            return false;
+            return Ok(false);
         }
-        let text = run(&self.name(Family::Ipv4, "-save"), &[], "");
-        text.is_ok_and(|text| text.contains("\n:KUBE-"))
+        match run(&self.name(Family::Ipv4, "-save"), &[], "", control) {
+            Ok(text) => Ok(text.contains("\n:KUBE-")),
+            Err(error) if error.is_passing() => Err(error),
+            Err(_) => Ok(false),
+        }
+    }
+
+    /// Whether rules can be programmed.
+    fn is_usable(
+        self,
+        family: Family,
+        control: &Control,
+    ) -> Result<Result<(), PlaneError>, PlaneError> {
+        match self.restore(family, PROBE, control) {
+            Err(error) if error.is_passing() => Err(error),
+            tried => Ok(tried),
+        }
     }
 }
 
@@ -78,43 +94,58 @@ pub(super) struct Iptables {
     programs: Programs,
     families: Vec<Family>,
     random_fully: bool,
+    /// Families whose rules the next process reads with the least urgency.
+    least_urgent: Vec<Family>,
 }
 
-/// The highest nice value.
-const LEAST_URGENT: i32 = 19;
 /// Makes and removes a chain in one transaction: leaves nothing, and shows that the kernel can do it.
 const PROBE: &str = "*nat\n:KUBE-IPVS-PROBE - [0:0]\n-X KUBE-IPVS-PROBE\nCOMMIT\n";
+/// One that yields to everything else has so much time: on a busy node it might never come to its end.
+const STARVED: Duration = Duration::from_secs(5);
 
 impl Iptables {
     /// Finds the back end, and which of the families it can program. Every look is a process.
+    ///
+    /// A lock that others hold says nothing of what is usable: to go on without the back end or the family that was asked
+    /// would be to take the wrong one. It is an error that passes.
     pub(super) fn detect(
         backend: IptablesBackend,
         families: &[Family],
+        control: &Control,
     ) -> Result<Self, PlaneError> {
         let first = format!("iptables{}", backend.suffix());
-        let version = run(&first, &["--version"], "").unwrap_or_default();
+        let version = match run(&first, &["--version"], "", control) {
+            Err(error) if error.is_passing() => return Err(error),
+            version => version.unwrap_or_default(),
+        };
         let mut candidates = candidates(backend, &version);
         // Rules in two back ends would both be followed.
-        if candidates.len() > 1
-            && let Some(used) = candidates
-                .iter()
-                .find(|programs| programs.has_kube_chains())
-        {
-            candidates = vec![*used];
+        if candidates.len() > 1 {
+            for programs in candidates.clone() {
+                if programs.has_kube_chains(control)? {
+                    candidates = vec![programs];
+                    break;
+                }
+            }
         }
         let mut tried = Vec::new();
         for (index, family) in families.iter().enumerate() {
             for programs in &candidates {
-                if let Err(error) = programs.restore(*family, PROBE) {
+                if let Err(error) = programs.is_usable(*family, control)? {
                     tried.push(error.to_string());
                     continue;
                 }
-                let others = families.iter().skip(index + 1).copied();
-                let others = others.filter(|other| programs.restore(*other, PROBE).is_ok());
+                let mut usable = vec![*family];
+                for other in families.iter().skip(index.saturating_add(1)) {
+                    if programs.is_usable(*other, control)?.is_ok() {
+                        usable.push(*other);
+                    }
+                }
                 return Ok(Self {
                     programs: *programs,
-                    families: std::iter::once(*family).chain(others).collect(),
+                    families: usable,
                     random_fully: takes_random_fully(&version),
+                    least_urgent: Vec::new(),
                 });
             }
         }
@@ -133,22 +164,57 @@ impl Iptables {
         self.random_fully
     }
 
-    /// Starts to read the rules of a family. The process runs beside whatever else is done, and yields to it.
+    /// Starts to read the rules of a family. The process runs beside whatever else is done. The first time everything waits
+    /// for it; later it yields to changes.
     pub(super) fn start_save(&self, family: Family) -> Result<Saving, PlaneError> {
-        let program = self.programs.name(family, "-save");
-        let failed = |error: std::io::Error| failed(&program, error.to_string());
-        let name = program.clone();
-        let save = move || {
-            // Linux lowers this thread alone, and what it starts; where it may not, nothing is lost.
-            let _ = nice(LEAST_URGENT);
-            run(&name, &[], "").map(|text| SavedRules::parse(&text))
-        };
-        let thread = thread::Builder::new().spawn(save).map_err(failed)?;
-        Ok(Saving { program, thread })
+        let is_least_urgent = self.least_urgent.contains(&family);
+        let running = self.start(family)?;
+        if is_least_urgent {
+            running.be_least_urgent();
+        }
+        Ok(Saving {
+            family,
+            running,
+            is_least_urgent,
+        })
     }
 
-    pub(super) fn restore(&self, family: Family, text: &str) -> Result<(), PlaneError> {
-        self.programs.restore(family, text)
+    fn start(&self, family: Family) -> Result<Running, PlaneError> {
+        Running::start(&self.programs.name(family, "-save"), &[], "")
+    }
+
+    /// The rules that are being read, if they are there.
+    pub(super) fn finish_save(
+        &mut self,
+        saving: &mut Saving,
+    ) -> Result<Option<SavedRules>, PlaneError> {
+        let Saving {
+            family,
+            running,
+            is_least_urgent,
+        } = saving;
+        if let Some(text) = running.poll()? {
+            self.least_urgent.retain(|other| other != family);
+            self.least_urgent.push(*family);
+            return Ok(Some(SavedRules::parse(&text)));
+        }
+        if *is_least_urgent && running.age() > STARVED {
+            *is_least_urgent = false;
+            // Only some processes may take back what they gave away; others start anew.
+            if !running.be_usual() {
+                *running = self.start(*family)?;
+            }
+        }
+        Ok(None)
+    }
+
+    pub(super) fn restore(
+        &self,
+        family: Family,
+        text: &str,
+        control: &Control,
+    ) -> Result<(), PlaneError> {
+        self.programs.restore(family, text, control)
     }
 }
 
@@ -172,19 +238,15 @@ fn takes_random_fully(version: &str) -> bool {
 /// Rules that are being read.
 #[derive(Debug)]
 pub(super) struct Saving {
-    program: String,
-    thread: JoinHandle<Result<SavedRules, PlaneError>>,
+    family: Family,
+    running: Running,
+    is_least_urgent: bool,
 }
 
 impl Saving {
-    pub(super) fn is_finished(&self) -> bool {
-        self.thread.is_finished()
-    }
-
-    /// The rules. Waits for them.
-    pub(super) fn finish(self) -> Result<SavedRules, PlaneError> {
-        let ended = |_panic| failed(&self.program, "its thread ended".to_owned());
-        self.thread.join().map_err(ended)?
+    /// Whose rules.
+    pub(super) const fn family(&self) -> Family {
+        self.family
     }
 }
 

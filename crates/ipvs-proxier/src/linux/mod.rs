@@ -1,9 +1,14 @@
+mod busy;
 mod iptables;
 mod observe;
+mod patience;
+mod process_facts;
 mod program;
+mod xtables_lock;
 
 use std::net::IpAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use ipvs_codec::{Family, Request, ServiceKey};
 use ipvs_model::{Known, Operation, Vip};
@@ -14,8 +19,10 @@ use ipvs_netlink::{
     Links,
 };
 
+use self::busy::{BETWEEN_ATTEMPTS, until_free};
 pub use self::iptables::IptablesBackend;
 use self::iptables::{Iptables, Saving};
+use crate::control::Control;
 use crate::dataplane::{Connections, DataPlane, Outcome, Part, Progress};
 use crate::error::PlaneError;
 
@@ -39,14 +46,17 @@ pub struct Linux {
     set_reader: IpSetReader,
     binding_reader: BindingReader,
     /// Rules that are on their way.
-    saving: Option<(Family, Saving)>,
+    saving: Option<Saving>,
+    /// Whether this process is to end: then nothing is waited for.
+    control: Control,
 }
 
 impl Linux {
     /// Opens the connections and finds the iptables to use. Changes nothing, but makes the kernel load its modules.
     ///
     /// # Errors
-    /// [`PlaneError`] when IPVS or iptables cannot be used.
+    /// [`PlaneError`] when IPVS or iptables cannot be used; one that [passes](PlaneError::is_passing) when others hold the lock
+    /// of iptables, after a second.
     ///
     /// ```no_run
     /// use ipvs_codec::Family;
@@ -58,16 +68,58 @@ impl Linux {
     /// # Ok::<(), ipvs_proxier::PlaneError>(())
     /// ```
     pub fn open(backend: IptablesBackend) -> Result<Self, PlaneError> {
+        Self::open_with(backend, &Control::new())
+    }
+
+    /// As [`open`](Self::open), but no program is waited for once the control is asked to stop, then and later.
+    ///
+    /// # Errors
+    /// As `open`, and [`PlaneError::Stopped`].
+    ///
+    /// ```no_run
+    /// use ipvs_proxier::{Control, IptablesBackend, Linux};
+    ///
+    /// let control = Control::new();
+    /// let plane = Linux::open_with(IptablesBackend::Auto, &control)?;
+    /// # Ok::<(), ipvs_proxier::PlaneError>(())
+    /// ```
+    pub fn open_with(backend: IptablesBackend, control: &Control) -> Result<Self, PlaneError> {
         Ok(Self {
             ipvs: Ipvs::open()?,
             links: Links::open()?,
             sets: IpSets::open()?,
             flows: Conntrack::open()?,
-            iptables: Iptables::detect(backend, enabled_families())?,
+            iptables: Iptables::detect(backend, enabled_families(), control)?,
             lister: IpvsReader::open()?,
             set_reader: IpSetReader::open()?,
             binding_reader: BindingReader::open()?,
             saving: None,
+            control: control.clone(),
+        })
+    }
+
+    /// As [`open_with`](Self::open_with), but waits for as long as others hold the lock of iptables, or for a time; that it
+    /// waits is logged once.
+    ///
+    /// # Errors
+    /// As `open_with`: an error that [passes](PlaneError::is_passing) after that time, or when the control is asked to stop.
+    ///
+    /// ```no_run
+    /// use std::time::Duration;
+    /// use ipvs_proxier::{Control, IptablesBackend, Linux};
+    ///
+    /// let control = Control::new();
+    /// let a_minute = Some(Duration::from_secs(60));
+    /// let plane = Linux::open_when_free(IptablesBackend::Auto, &control, a_minute)?;
+    /// # Ok::<(), ipvs_proxier::PlaneError>(())
+    /// ```
+    pub fn open_when_free(
+        backend: IptablesBackend,
+        control: &Control,
+        at_most: Option<Duration>,
+    ) -> Result<Self, PlaneError> {
+        until_free(control, BETWEEN_ATTEMPTS, at_most, || {
+            Self::open_with(backend, control)
         })
     }
 
@@ -160,7 +212,7 @@ impl Linux {
             | Operation::RemoveRules { family, restore } => {
                 // What began to be read before is of no use any more.
                 self.saving = None;
-                self.iptables.restore(*family, restore)?;
+                self.iptables.restore(*family, restore, &self.control)?;
             }
             _ => {}
         }

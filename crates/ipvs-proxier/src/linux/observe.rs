@@ -93,15 +93,15 @@ impl Linux {
     /// Alone: beside other work on the same CPU a process would take it away for a whole turn, which is longer than a
     /// change should wait.
     fn read_rules(&mut self, family: Family, found: &mut Known) -> Result<Progress, PlaneError> {
-        let saving = match self.saving.take() {
-            Some((of, saving)) if of == family => saving,
+        let mut saving = match self.saving.take() {
+            Some(saving) if saving.family() == family => saving,
             _ => self.iptables.start_save(family)?,
         };
-        if saving.is_finished() {
-            found.rules.insert(family, saving.finish()?);
+        if let Some(rules) = self.iptables.finish_save(&mut saving)? {
+            found.rules.insert(family, rules);
             return Ok(Progress::Done(()));
         }
-        self.saving = Some((family, saving));
+        self.saving = Some(saving);
         Ok(Progress::Waiting)
     }
 
