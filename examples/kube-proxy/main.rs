@@ -84,14 +84,18 @@ fn start(flags: &Flags, control: &Control) -> Result<()> {
     let config = flags.config()?;
     flags.tell();
     if flags.cleanup {
-        return clean_up(flags, config);
+        return clean_up(flags, config, control);
     }
     if flags.dry_run || flags.explain.is_some() {
         return plan(flags, config, control);
     }
     let needs = node::needs(&config, flags.ipvs_strict_arp);
-    let linux = Linux::open(flags.iptables());
-    let mut linux = linux.map_err(|error| node::explain(&needs, error.into()))?;
+    let at_most = (flags.once || flags.init_only).then_some(node::LOCK_PATIENCE);
+    let mut linux = match Linux::open_when_free(flags.iptables(), control, at_most) {
+        Ok(linux) => linux,
+        Err(_) if control.is_stopping() => return Ok(()),
+        Err(error) => return Err(node::explain(&needs, error)),
+    };
     flags.suit(linux.families())?;
     node::prepare(flags, &needs, linux.ipvs())?;
     if flags.init_only {
@@ -129,9 +133,9 @@ fn plan(flags: &Flags, config: Config, control: &Control) -> Result<()> {
     }
 }
 
-fn clean_up(flags: &Flags, config: Config) -> Result<()> {
+fn clean_up(flags: &Flags, config: Config, control: &Control) -> Result<()> {
     nftables::remove_leftovers(flags.dry_run);
-    let mut linux = Linux::open(flags.iptables())?;
+    let mut linux = Linux::open_when_free(flags.iptables(), control, Some(node::LOCK_PATIENCE))?;
     let families = linux.families().to_vec();
     let known = ipvs_proxier::observe(&mut linux, &families)?;
     let plan = Model::new(Config { families, ..config }).plan_clean_up(&known);

@@ -14,6 +14,7 @@ use ipvs_probe::{
     Attempt, Facts, HostPrograms, Needs, NoPrograms, Report, Root, Severity, Sysctls, Verdict,
     check, mend, steps_at_start,
 };
+use ipvs_proxier::PlaneError;
 use tracing::{debug, info, warn};
 
 use crate::flags::Flags;
@@ -26,6 +27,9 @@ const CONNTRACK_LIMIT: &str = "net.netfilter.nf_conntrack_max";
 const PER_BUCKET: u32 = 4;
 const HASH_TABLE: &str = "/sys/module/nf_conntrack/parameters/hashsize";
 const OOM_SCORE: &str = "/proc/self/oom_score_adj";
+
+/// A run that ends by itself waits so long for others who hold the lock of iptables.
+pub(crate) const LOCK_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Sets what kube-proxy sets. An IPVS sysctl that cannot be set is an error.
 pub(crate) fn prepare(flags: &Flags, needs: &Needs, ipvs: &mut Ipvs) -> Result<()> {
@@ -79,9 +83,14 @@ pub(crate) fn inspect(needs: &Needs, scheduler: Scheduler, ipvs: &mut Ipvs) -> R
     Ok(())
 }
 
-/// The error of who could not open the kernel's interfaces, with what is missing where that is known.
-pub(crate) fn explain(needs: &Needs, error: Error) -> Error {
-    let report = report(needs, Attempt::Failed(format!("{error:#}")));
+/// The error of who could not open the kernel's interfaces, with what is missing where that is known. Of a lock that others
+/// hold nothing follows for the node.
+pub(crate) fn explain(needs: &Needs, error: PlaneError) -> Error {
+    if error.is_passing() {
+        return Error::new(error)
+            .context("cannot start now, though nothing is wrong with this node");
+    }
+    let report = report(needs, Attempt::Failed(error.to_string()));
     anyhow!("this node cannot proxy by IPVS\n{}", report.page(false))
 }
 

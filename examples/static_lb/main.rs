@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use clap::Parser;
@@ -261,7 +261,8 @@ fn balance(arguments: &Arguments, control: &Control) -> Result<()> {
         output::print(model.plan_everything(&Known::default()))?;
         return Ok(());
     }
-    let mut plane = Linux::open(IptablesBackend::Auto)?;
+    let at_most = arguments.once.then_some(Duration::from_secs(60));
+    let mut plane = Linux::open_when_free(IptablesBackend::Auto, control, at_most)?;
     // Forwarding, and the sysctls of IPVS.
     let root = Root::host();
     let facts = Facts::gather(&root, &mut NoPrograms);

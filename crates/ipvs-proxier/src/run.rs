@@ -9,6 +9,7 @@ use crate::clock::{Clock as _, Moment, SystemClock};
 use crate::control::Control;
 use crate::controller::{Controller, Stage, Step};
 use crate::dataplane::DataPlane;
+use crate::error::Failure;
 use crate::monitor::{Monitor, MonitorError};
 use crate::report::{Activity, Ended, Report};
 use crate::source::{Polled, Source};
@@ -17,6 +18,9 @@ use crate::source::{Polled, Source};
 const POLL: Duration = Duration::from_millis(250);
 /// A controller goes on for about so long before its source is asked again.
 const SLICE: Duration = Duration::from_millis(2);
+
+/// A run that is made once waits so long for others who have the lock of iptables.
+const BUSY: Duration = Duration::from_secs(60);
 
 /// Why a run ended that nobody stopped.
 #[derive(Debug, thiserror::Error)]
@@ -115,6 +119,20 @@ pub fn run_once<P: DataPlane + ?Sized>(
     let mut reports = run.until_rest(control)?;
     if !reports.iter().all(Report::succeeded) {
         // What was refused is tried once more, and with what was learned.
+        run.controller.hurry(Activity::Sync, Moment::now());
+        reports = run.until_rest(control)?;
+    }
+    // Others have the lock of iptables: that passes.
+    let since = Instant::now();
+    let is_busy = |failure: &Failure| failure.error.is_busy();
+    while reports
+        .iter()
+        .any(|report| report.failures.iter().any(is_busy))
+    {
+        if control.is_stopping() || since.elapsed() >= BUSY {
+            break;
+        }
+        control.wait(POLL);
         run.controller.hurry(Activity::Sync, Moment::now());
         reports = run.until_rest(control)?;
     }
