@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 
 use crate::NetNs;
 
@@ -53,6 +53,9 @@ pub fn run_kube_proxy(namespace: &NetNs, arguments: &[impl AsRef<OsStr> + Sync])
             .with_context(|| format!("run {}", kube_proxy().display()))
     })?
 }
+
+/// It takes two seconds at the most where it has the CPU.
+const STOP: Duration = Duration::from_secs(10);
 
 /// A reference proxier that runs in a namespace, and is killed when it is dropped.
 #[derive(Debug)]
@@ -108,20 +111,14 @@ impl RunningProxier {
     /// Asks it to stop with SIGTERM and waits for its end.
     ///
     /// # Errors
-    /// When it does not stop within ten seconds.
+    /// When it does not stop within ten seconds, or longer on a busy machine.
     pub fn stop(mut self) -> Result<ExitStatus> {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
-        let deadline = Instant::now() + Duration::from_secs(10);
-        loop {
-            if let Some(status) = self.child.try_wait()? {
-                return Ok(status);
-            }
-            if Instant::now() > deadline {
-                bail!("kube-proxy did not stop on SIGTERM");
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        eventually(STOP, || {
+            let status = self.child.try_wait()?;
+            status.context("kube-proxy did not stop on SIGTERM")
+        })
     }
 }
 
@@ -133,17 +130,26 @@ impl Drop for RunningProxier {
     }
 }
 
-/// Tries until `attempt` succeeds, for at most `patience`; then its last error.
+/// Between two attempts.
+const PAUSE: Duration = Duration::from_millis(50);
+/// So many attempts are made for each second of patience, however long they take.
+const ATTEMPTS_A_SECOND: u64 = 4;
+
+/// Tries until `attempt` succeeds, for at least `patience`; then its last error. On a busy machine what is waited for is as
+/// slow as the attempts are: it is given a number of them, and the clock alone ends nothing.
 ///
 /// # Errors
 /// The last error of `attempt`.
 pub fn eventually<T>(patience: Duration, mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
     let deadline = Instant::now() + patience;
+    let least = patience.as_secs().saturating_mul(ATTEMPTS_A_SECOND);
+    let mut attempts = 0_u64;
     loop {
+        attempts = attempts.saturating_add(1);
         match attempt() {
             Ok(value) => return Ok(value),
-            Err(error) if Instant::now() > deadline => return Err(error),
-            Err(_) => std::thread::sleep(Duration::from_millis(50)),
+            Err(error) if attempts > least && Instant::now() > deadline => return Err(error),
+            Err(_) => std::thread::sleep(PAUSE),
         }
     }
 }

@@ -13,6 +13,7 @@ mod ipvsadm;
 mod killed;
 mod kubernetes;
 mod leaving;
+mod lock;
 mod matrix;
 mod metrics;
 mod netlink;

@@ -333,7 +333,7 @@ fn ask_all(rack: &Rack, masquerade: Masquerade, binding: Binding) -> (usize, Vec
 
 fn check(rack: &Rack, cell: Cell, masquerade: Masquerade, binding: Binding) -> Option<String> {
     let wanted = cell.answers(binding);
-    let patience = Duration::from_millis(if wanted.is_some() { 3_000 } else { 150 });
+    let patience = Duration::from_millis(if wanted.is_some() { 10_000 } else { 150 });
     let namespace = cell.client.namespace(rack);
     let found = ipvs_test_support::ask(namespace, cell.protocol, cell.target(), patience);
     let (answer, (node, last)) = match (found, wanted) {
