@@ -94,14 +94,16 @@ pub(super) struct Iptables {
     programs: Programs,
     families: Vec<Family>,
     random_fully: bool,
-    /// Families whose rules the next process reads with the least urgency.
-    least_urgent: Vec<Family>,
+    /// How many of the next processes read rules with the usual urgency; those behind them yield to everything else.
+    usual: usize,
 }
 
 /// Makes and removes a chain in one transaction: leaves nothing, and shows that the kernel can do it.
 const PROBE: &str = "*nat\n:KUBE-IPVS-PROBE - [0:0]\n-X KUBE-IPVS-PROBE\nCOMMIT\n";
 /// One that yields to everything else has so much time: on a busy node it might never come to its end.
 const STARVED: Duration = Duration::from_secs(5);
+/// On a node so busy the next ones do not yield: a resync is over when the last of them is.
+const USUAL_WHEN_STARVED: usize = 20;
 
 impl Iptables {
     /// Finds the back end, and which of the families it can program. Every look is a process.
@@ -143,9 +145,10 @@ impl Iptables {
                 }
                 return Ok(Self {
                     programs: *programs,
+                    // The first time everything waits for them.
+                    usual: usable.len(),
                     families: usable,
                     random_fully: takes_random_fully(&version),
-                    least_urgent: Vec::new(),
                 });
             }
         }
@@ -166,9 +169,10 @@ impl Iptables {
 
     /// Starts to read the rules of a family. The process runs beside whatever else is done. The first time everything waits
     /// for it; later it yields to changes.
-    pub(super) fn start_save(&self, family: Family) -> Result<Saving, PlaneError> {
-        let is_least_urgent = self.least_urgent.contains(&family);
+    pub(super) fn start_save(&mut self, family: Family) -> Result<Saving, PlaneError> {
         let running = self.start(family)?;
+        let is_least_urgent = self.usual == 0;
+        self.usual = self.usual.saturating_sub(1);
         if is_least_urgent {
             running.be_least_urgent();
         }
@@ -194,12 +198,11 @@ impl Iptables {
             is_least_urgent,
         } = saving;
         if let Some(text) = running.poll()? {
-            self.least_urgent.retain(|other| other != family);
-            self.least_urgent.push(*family);
             return Ok(Some(SavedRules::parse(&text)));
         }
         if *is_least_urgent && running.age() > STARVED {
             *is_least_urgent = false;
+            self.usual = USUAL_WHEN_STARVED;
             // Only some processes may take back what they gave away; others start anew.
             if !running.be_usual() {
                 *running = self.start(*family)?;
