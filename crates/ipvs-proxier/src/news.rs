@@ -9,6 +9,7 @@ use ipvs_model::{Desired, Problem};
 
 use crate::error::{Failure, StepError};
 use crate::report::Activity;
+use crate::source::{About, Notice};
 
 /// Something that happened and that people should know. Its text is a line for a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +54,21 @@ impl News {
     pub const fn is_warning(&self) -> bool {
         !matches!(self, Self::ConntrackCleaned { .. })
     }
+
+    /// What those who look after the cluster should know of it, if they should.
+    #[must_use]
+    pub fn notice(&self) -> Option<Notice> {
+        match self {
+            Self::TakenOver { service, .. } => Some(Notice {
+                about: About::Service(service.clone()),
+                is_warning: true,
+                reason: "ForeignVirtualServer",
+                action: "TakeOver",
+                note: self.to_string(),
+            }),
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Display for News {
@@ -61,7 +77,7 @@ impl fmt::Display for News {
             Self::Problem { service, problem } => write!(f, "Service {service}: {problem}"),
             Self::TakenOver { service, key } => write!(
                 f,
-                "Service {service}: virtual server {key} was somebody else's and is taken over"
+                "Service {service}: virtual server {key} was made by others and is taken over; --foreign=keep leaves such alone"
             ),
             Self::Failed { failure } => write!(f, "{failure}; retry with back-off"),
             Self::Error { error } => write!(f, "{error}; retry with back-off"),

@@ -287,6 +287,9 @@ impl<P: DataPlane + ?Sized> Run<'_, P> {
             } else {
                 info!("{news}");
             }
+            if let Some(notice) = news.notice() {
+                self.source.tell(notice);
+            }
         }
         if let Some(ended) = &report.ended {
             self.tell_end(ended);

@@ -4,11 +4,12 @@ mod web;
 
 use std::time::Duration;
 
-use ipvs_codec::{Family, Protocol};
+use ipvs_codec::{Family, Protocol, Scheduler, Service};
 use ipvs_model::input::{Change, ObjectName};
-use ipvs_model::{Config, Model, Operation};
+use ipvs_model::{Config, Foreign, Model, Operation, Problem};
 use ipvs_proxier::{
-    Activity, Connections, DataPlane, Ended, Pace, Part, Simulated, Stage, Step, StepError, Trigger,
+    Activity, Connections, DataPlane, Ended, News, Pace, Part, Simulated, Stage, Step, StepError,
+    Trigger,
 };
 
 use web::node::Node;
@@ -336,4 +337,35 @@ fn nothing_is_read_or_written_at_rest() {
         assert!(matches!(node.poll(), Step::Wait(Some(_))));
     }
     assert_eq!((node.plane().messages(), node.plane().reads()), before);
+}
+
+/// Somebody else's virtual server at the address and port of a Service.
+#[test]
+fn who_takes_over_a_virtual_server_says_so_once() {
+    for foreign in [Foreign::Remove, Foreign::Keep] {
+        let config = Config {
+            foreign,
+            ..Config::default()
+        };
+        let mut node = Node::new(Model::new(config), Simulated::default());
+        let service = Service::new(key(Protocol::TCP), Scheduler::WLC);
+        let theirs = [Operation::AddVirtualServer { service }];
+        assert!(node.plane().apply(&theirs)[0].is_ok());
+        node.changes(web("TCP", &["10.0.0.1"]));
+        let news = node.sync().unwrap().news;
+        let server = node.plane().state().virtual_servers[&key(Protocol::TCP)].clone();
+        let is_ours = server.service.scheduler == Scheduler::RR;
+        assert_eq!(is_ours, foreign == Foreign::Remove);
+        match (foreign, &news[..]) {
+            (Foreign::Remove, [told @ News::TakenOver { .. }]) => {
+                let notice = told.notice().unwrap();
+                assert!(notice.is_warning && notice.note.contains("10.96.0.10:80/TCP"));
+            }
+            (Foreign::Keep, [News::Problem { problem, .. }]) => {
+                assert!(matches!(problem, Problem::Foreign { .. }));
+            }
+            _ => panic!("{news:?}"),
+        }
+        assert_eq!(node.resync().unwrap().news, []);
+    }
 }
