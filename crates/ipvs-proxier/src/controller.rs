@@ -14,12 +14,13 @@ use std::time::{Duration, Instant};
 use ipvs_model::input::Change;
 use ipvs_model::{Desired, Known, Model};
 
+use crate::activity::Activity;
 use crate::clock::{Clock, Moment};
 use crate::dataplane::DataPlane;
-use crate::error::StepError;
 use crate::news::LoggedOnce;
-use crate::report::{Activity, Report, Tally};
+use crate::report::{Report, Tally};
 use crate::source::Trigger;
+use crate::step_error::StepError;
 
 use self::applying::Unfinished;
 use self::conntrack::StaleFlows;

@@ -6,8 +6,6 @@ use ipvs_netfilter::ipset::SetDifference;
 use ipvs_netlink::Cause;
 
 use crate::lock_holder::LockHolder;
-use crate::reading::Unread;
-
 /// Why the data plane failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -118,22 +116,4 @@ pub struct Failure {
     /// Why it failed.
     #[source]
     pub error: Box<PlaneError>,
-}
-
-/// Something that failed and is no operation.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StepError {
-    /// The node's addresses or gateways could not be read.
-    #[error("cannot read the node's addresses: {0}")]
-    Node(#[source] PlaneError),
-    /// A section of the kernel's state could not be read.
-    #[error(transparent)]
-    Unread(#[from] Unread),
-    /// The connections of draining real servers could not be read.
-    #[error("cannot read the connections of draining real servers: {0}")]
-    Connections(#[source] PlaneError),
-    /// Conntrack entries could not be read or deleted; UDP to endpoints that are gone may go on.
-    #[error("cannot clean up conntrack entries of UDP: {0}")]
-    Conntrack(#[source] PlaneError),
 }

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod activity;
 mod clock;
 mod control;
 mod controller;
@@ -21,14 +22,16 @@ mod run;
 mod served;
 mod simulated;
 mod source;
+mod step_error;
 #[cfg(any(feature = "health", feature = "kube"))]
 mod thread;
 
+pub use activity::Activity;
 pub use clock::{Clock, Moment, SystemClock};
 pub use control::Control;
 pub use controller::{Controller, Pace, Stage, Status, Step};
 pub use dataplane::{Connections, DataPlane, Outcome, Part, Progress};
-pub use error::{Failure, PlaneError, StepError};
+pub use error::{Failure, PlaneError};
 pub use health::{Health, HealthAnswer};
 #[cfg(feature = "health")]
 pub use health_server::{HealthServer, ListenFailure, Listener, Serve, ServerEnded};
@@ -39,7 +42,7 @@ pub use metrics::{Measured, Metrics};
 pub use monitor::{Monitor, MonitorError};
 pub use news::News;
 pub use reading::{Section, Unread, observe};
-pub use report::{Activity, Ended, Report};
+pub use report::{Ended, Report};
 pub use run::{RunError, load, run, run_once};
 #[cfg(feature = "health")]
 pub use served::Served;
@@ -47,3 +50,4 @@ pub use simulated::Simulated;
 pub use source::{About, ManifestError, Manifests, Notice, Polled, Source, Trigger};
 #[cfg(feature = "kube")]
 pub use source::{Access, Cluster, ClusterError, Nodes};
+pub use step_error::StepError;

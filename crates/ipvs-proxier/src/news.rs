@@ -7,9 +7,10 @@ use ipvs_codec::{Family, ServiceKey};
 use ipvs_model::input::ObjectName;
 use ipvs_model::{Desired, Problem};
 
-use crate::error::{Failure, StepError};
-use crate::report::Activity;
+use crate::activity::Activity;
+use crate::error::Failure;
 use crate::source::{About, Notice};
+use crate::step_error::StepError;
 
 /// Something that happened and that people should know. Its text is a line for a log.
 #[derive(Debug, Clone, PartialEq, Eq)]

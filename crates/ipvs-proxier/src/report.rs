@@ -4,24 +4,12 @@ use std::time::Duration;
 use ipvs_codec::Family;
 use ipvs_model::{Operation, Plan};
 
+use crate::activity::Activity;
 use crate::clock::Moment;
-use crate::error::{Failure, StepError};
+use crate::error::Failure;
 use crate::news::News;
 use crate::source::Trigger;
-
-/// What a controller does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Activity {
-    /// It reads the kernel's state for the first time, or anew after a failure that left open what was done, and brings in
-    /// what is missing.
-    Start,
-    /// It applies what changed.
-    Sync,
-    /// It compares everything with the kernel and repairs what drifted.
-    Resync,
-    /// It looks whether draining real servers can be removed.
-    Drain,
-}
+use crate::step_error::StepError;
 
 /// What one step of a [`Controller`](crate::Controller) did.
 #[derive(Debug, Default)]

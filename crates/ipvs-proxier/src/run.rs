@@ -5,13 +5,14 @@ use std::time::{Duration, Instant};
 use ipvs_model::input::Change;
 use tracing::{debug, error, info, warn};
 
+use crate::activity::Activity;
 use crate::clock::{Clock as _, Moment, SystemClock};
 use crate::control::Control;
 use crate::controller::{Controller, Stage, Step};
 use crate::dataplane::DataPlane;
 use crate::error::Failure;
 use crate::monitor::{Monitor, MonitorError};
-use crate::report::{Activity, Ended, Report};
+use crate::report::{Ended, Report};
 use crate::source::{Polled, Source};
 
 /// Between two looks at a source that wakes nobody.

@@ -7,9 +7,10 @@ use ipvs_model::{HeldBack, Key, Known, Operation, Plan};
 use super::Controller;
 use crate::clock::Moment;
 use crate::dataplane::DataPlane;
-use crate::error::{Failure, StepError};
+use crate::error::Failure;
 use crate::news::News;
 use crate::report::Report;
+use crate::step_error::StepError;
 
 const ENOENT: i32 = 2;
 

@@ -7,8 +7,8 @@ use ipvs_model::{Desired, Operation};
 use ipvs_netfilter::conntrack::Flow;
 
 use crate::dataplane::{DataPlane, Outcome};
-use crate::error::StepError;
 use crate::news::News;
+use crate::step_error::StepError;
 
 const ENOENT: i32 = 2;
 

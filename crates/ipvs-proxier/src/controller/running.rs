@@ -8,11 +8,12 @@ use super::draining::Limits;
 use super::state::{Resync, Running, State};
 use super::timing::Due;
 use super::{Controller, End, PAUSE, Step};
+use crate::activity::Activity;
 use crate::clock::Clock;
 use crate::dataplane::{DataPlane, Progress};
-use crate::error::StepError;
 use crate::reading::{Reading, Section};
-use crate::report::{Activity, Report, Tally, counts};
+use crate::report::{Report, Tally, counts};
+use crate::step_error::StepError;
 
 impl Running {
     /// A resync that is going on reads everything that it has read already once more.

@@ -7,11 +7,12 @@ use ipvs_model::{Known, Plan};
 use super::applying::Unfinished;
 use super::state::{First, Resync, Running, Starting, State};
 use super::{Controller, End, PAUSE, Step};
+use crate::activity::Activity;
 use crate::clock::{Clock, Moment};
 use crate::dataplane::{DataPlane, Progress};
-use crate::error::StepError;
 use crate::reading::Reading;
-use crate::report::{Activity, Report, Tally};
+use crate::report::{Report, Tally};
+use crate::step_error::StepError;
 
 /// Up to this many services are there at once anyway.
 const MANY: usize = 100;

@@ -7,9 +7,9 @@ use ipvs_model::Known;
 use ipvs_model::input::ObjectName;
 
 use super::applying::Unfinished;
-use crate::error::StepError;
 use crate::reading::Reading;
 use crate::report::Tally;
+use crate::step_error::StepError;
 
 /// What a controller knows of the kernel, and what it is doing about it.
 ///

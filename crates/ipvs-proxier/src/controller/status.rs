@@ -3,8 +3,9 @@ use std::time::{Instant, SystemTime};
 use ipvs_model::input::Change;
 
 use super::state::Stage;
+use crate::activity::Activity;
 use crate::clock::Moment;
-use crate::report::{Activity, Ended};
+use crate::report::Ended;
 
 /// What a controller knows of itself: what health and metrics are made of.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::report::Activity;
+use crate::activity::Activity;
 
 /// How often a node is synced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -23,8 +23,9 @@ pub use measured::Measured;
 
 use self::process::Process;
 use self::traffic::Traffic;
+use crate::activity::Activity;
 use crate::controller::Controller;
-use crate::report::{Activity, Ended};
+use crate::report::Ended;
 
 const OURS: &str = "ipvs_proxier";
 

@@ -1,0 +1,13 @@
+/// What a controller does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Activity {
+    /// It reads the kernel's state for the first time, or anew after a failure that left open what was done, and brings in
+    /// what is missing.
+    Start,
+    /// It applies what changed.
+    Sync,
+    /// It compares everything with the kernel and repairs what drifted.
+    Resync,
+    /// It looks whether draining real servers can be removed.
+    Drain,
+}
