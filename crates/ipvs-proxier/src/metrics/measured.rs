@@ -58,17 +58,20 @@ impl<P> Measured<P> {
                 operation: operation.kind(),
                 errno,
             };
-            *by_operation.entry(label).or_default() += 1;
+            let count = by_operation.entry(label).or_default();
+            *count = count.saturating_add(1);
             match (operation, outcome) {
                 (Operation::WriteRules { family, .. }, Err(_)) => {
                     let failures = &self.metrics.restore_failures;
                     failures.get_or_create(&by(*family)).inc();
                 }
                 (Operation::AddMember { member }, Ok(())) => {
-                    *by_set.entry(BySet::of(member)).or_default() += 1;
+                    let difference = by_set.entry(BySet::of(member)).or_default();
+                    *difference = difference.saturating_add(1);
                 }
                 (Operation::RemoveMember { member }, Ok(())) => {
-                    *by_set.entry(BySet::of(member)).or_default() -= 1;
+                    let difference = by_set.entry(BySet::of(member)).or_default();
+                    *difference = difference.saturating_sub(1);
                 }
                 _ => {}
             }

@@ -81,8 +81,9 @@ impl Collector for Process {
         gauge(
             "process_start_time_seconds",
             "When it was started, since 1970",
-            stat.zip(boot)
-                .map(|(stat, boot)| boot.saturating_add(stat.start / ticks)),
+            stat.zip(boot).map(|(stat, boot)| {
+                boot.saturating_add(stat.start.checked_div(ticks).unwrap_or(0))
+            }),
         )?;
         let Some(stat) = stat else { return Ok(()) };
         let cpu = stat.cpu as f64 / ticks as f64;

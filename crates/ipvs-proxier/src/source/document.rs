@@ -40,7 +40,7 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Vec<Change>, Vec<Manifest
         Err(problem) => {
             errors.push(ManifestError {
                 path: path.to_owned(),
-                document: Some(index + 1),
+                document: Some(index.saturating_add(1)),
                 problem,
             });
         }
@@ -83,12 +83,12 @@ fn yaml_documents(text: &str) -> impl Iterator<Item = &str> {
                 .strip_prefix("---")
                 .is_some_and(|r| r.is_empty() || r.starts_with(' '))
         };
-        let mut end = 0;
+        let mut end = 0_usize;
         for line in rest.split_inclusive('\n') {
             if end > 0 && is_marker(line) {
                 break;
             }
-            end += line.len();
+            end = end.saturating_add(line.len());
         }
         let (document, tail) = rest.split_at(end);
         rest = tail;
