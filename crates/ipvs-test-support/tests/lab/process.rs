@@ -102,6 +102,49 @@ fn what_others_made_is_kept_where_asked() {
     assert_eq!(table, "-A -u 4.4.4.4:56 -s rr\n");
 }
 
+/// It is where a Service wants its own, beside another one that nobody has.
+#[test]
+fn what_others_have_of_a_service_is_kept_where_asked_and_otherwise_taken_over_and_told() {
+    let namespace = NetNs::new("pr-theirs").unwrap();
+    let output = |program: &str, arguments: &str| {
+        let arguments: Vec<&str> = arguments.split(' ').collect();
+        namespace.output(program, &arguments).unwrap()
+    };
+    namespace
+        .output("ip", &["link", "set", "lo", "up"])
+        .unwrap();
+    output("ipvsadm", "-A -t 10.96.0.77:80 -s wlc");
+    output("ipvsadm", "-a -t 10.96.0.77:80 -r 198.51.100.1:80 -m");
+    let theirs = output("ipvsadm", "-S -n");
+    let folder = tempfile::tempdir().unwrap();
+    let web = folder.path().join("web.yaml");
+    let service = "apiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec: {clusterIP: 10.96.0.77, \
+                   ports: [{name: a, port: 80}, {name: b, port: 443}]}\n";
+    std::fs::write(&web, service).unwrap();
+    let web = format!("--manifests={}", web.display());
+    for _ in 0..2 {
+        let (ok, log) = run(&namespace, &[&web, "--once", "--foreign=keep"]);
+        assert!(
+            ok && log.contains("somebody else's virtual server"),
+            "{log}"
+        );
+        let table = output("ipvsadm", "-S -n");
+        assert!(table.contains("-A -t 10.96.0.77:443 -s rr"), "{table}");
+        let left = table.lines().filter(|line| !line.contains(":443"));
+        assert_eq!(left.collect::<Vec<_>>(), theirs.lines().collect::<Vec<_>>());
+        let sets = output("ipset", "save");
+        assert!(!sets.contains("tcp:80"), "{sets}");
+        assert!(!sets.contains("IPVS-IPS 10.96.0.77"), "{sets}");
+    }
+    let (ok, log) = run(&namespace, &[&web, "--once"]);
+    assert!(ok && log.contains("is taken over"), "{log}");
+    let table = output("ipvsadm", "-S -n");
+    assert!(table.contains("-A -t 10.96.0.77:80 -s rr"), "{table}");
+    assert!(output("ipset", "save").contains("10.96.0.77,tcp:80"));
+    let (ok, log) = run(&namespace, &[&web, "--once", "--foreign=keep"]);
+    assert!(ok && !log.contains("somebody else's"), "{log}");
+}
+
 #[test]
 fn row_011_and_015_sysctls_and_timeouts_are_set() {
     let namespace = NetNs::new("pr-sysctl").unwrap();
