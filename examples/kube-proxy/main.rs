@@ -127,6 +127,9 @@ fn plan(flags: &Flags, config: Config, control: &Control) -> Result<()> {
     let node_addresses = model.node_ips().to_vec();
     model.change(Change::NodeAddresses(node_addresses));
     let plan = model.plan_everything(&Known::default());
+    for (service, problem) in model.desired().problems() {
+        tracing::warn!("Service {service}: {problem}");
+    }
     match flags.explain {
         Some(subject) => print(&model.explain(subject), flags.output),
         None => print(&plan, flags.output),

@@ -312,6 +312,24 @@ fn a_dry_run_of_the_clean_up_changes_nothing() {
     assert_eq!(namespace.output("ipset", &["save"]).unwrap(), before);
 }
 
+#[test]
+fn a_dry_run_tells_what_a_service_does_not_get_and_no_conflict_with_itself() {
+    let namespace = NetNs::new("pr-drytell").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let web = folder.path().join("web.yaml");
+    let service = "apiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec: {type: LoadBalancer, \
+                   clusterIP: 10.96.0.77, externalIPs: [203.0.113.5], ports: [{port: 80}]}\n\
+                   status: {loadBalancer: {ingress: [{ip: 203.0.113.5}, {ip: 127.0.0.1}]}}\n";
+    std::fs::write(&web, service).unwrap();
+    let web = format!("--manifests={}", web.display());
+    let (ok, log) = run(&namespace, &[&web, "--dry-run"]);
+    assert!(ok, "{log}");
+    let warnings: Vec<&str> = log.lines().filter(|line| line.contains(" WARN ")).collect();
+    assert_eq!(warnings.len(), 1, "{log}");
+    let expected = "Service default/web: status.loadBalancer.ingress[1].ip: 127.0.0.1";
+    assert!(warnings[0].contains(expected), "{log}");
+}
+
 /// With a program in the place of `nft`: user-mode Linux has no nftables for IP.
 #[test]
 fn row_025_the_tables_of_nftables_mode_are_removed_and_chains_of_iptables_mode_stay() {
