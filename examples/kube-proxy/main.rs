@@ -10,6 +10,7 @@
 //! cluster.
 
 mod accepted;
+mod clean_up;
 mod command_line;
 mod config_file;
 mod flags;
@@ -22,10 +23,10 @@ use std::fmt::Display;
 use std::fs;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use ipvs_model::input::Change;
-use ipvs_model::{Config, HeldBack, Known, Model};
-use ipvs_proxier::{Control, Controller, DataPlane as _, Linux, load, run_once};
+use ipvs_model::{Config, Known, Model};
+use ipvs_proxier::{Control, Controller, Linux, load, run_once};
 use serde::Serialize;
 use support::limits::raise_open_files;
 use support::output::{self, complain};
@@ -84,7 +85,7 @@ fn start(flags: &Flags, control: &Control) -> Result<()> {
     let config = flags.config()?;
     flags.tell();
     if flags.cleanup {
-        return clean_up(flags, config, control);
+        return clean_up::run(flags, &config, control);
     }
     if flags.dry_run || flags.explain.is_some() {
         return plan(flags, config, control);
@@ -102,7 +103,7 @@ fn start(flags: &Flags, control: &Control) -> Result<()> {
         return Ok(());
     }
     node::inspect(&needs, config.scheduler, linux.ipvs())?;
-    nftables::remove_leftovers(false);
+    nftables::remove_leftovers(control);
     let config = Config {
         families: linux.families().to_vec(),
         random_fully: linux.random_fully(),
@@ -133,35 +134,6 @@ fn plan(flags: &Flags, config: Config, control: &Control) -> Result<()> {
     match flags.explain {
         Some(subject) => print(&model.explain(subject), flags.output),
         None => print(&plan, flags.output),
-    }
-}
-
-fn clean_up(flags: &Flags, config: Config, control: &Control) -> Result<()> {
-    nftables::remove_leftovers(flags.dry_run);
-    let mut linux = Linux::open_when_free(flags.iptables(), control, Some(node::LOCK_PATIENCE))?;
-    let families = linux.families().to_vec();
-    let known = ipvs_proxier::observe(&mut linux, &families)?;
-    let plan = Model::new(Config { families, ..config }).plan_clean_up(&known);
-    if flags.dry_run {
-        return print(&plan, flags.output);
-    }
-    let mut execution = plan.execute(HeldBack::default());
-    while let Some(stage) = execution.next_stage() {
-        let outcomes = linux.apply(stage);
-        execution.done(outcomes, &known)?;
-    }
-    let done = execution.finish();
-    let mut failed = done.iter().filter_map(|(operation, outcome)| {
-        let error = outcome.as_ref().err()?;
-        Some(format!("{operation}: {error}"))
-    });
-    match failed.next() {
-        None => Ok(()),
-        Some(first) => bail!(
-            "{} of {} operations failed, the first: {first}",
-            failed.count().saturating_add(1),
-            done.tried.len()
-        ),
     }
 }
 

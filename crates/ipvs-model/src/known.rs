@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use foldhash::{HashMap, HashSet};
 use ipvs_codec::{Family, ServiceKey};
-use ipvs_netfilter::ipset::Entry;
+use ipvs_netfilter::ipset::{Entry, SetDifference};
 use ipvs_netfilter::iptables::SavedRules;
 
 use crate::desired::Desired;
@@ -22,8 +22,10 @@ pub struct Known {
     pub link: Option<bool>,
     /// Virtual servers by key. Those with a firewall mark are never ours and not among them.
     pub virtual_servers: HashMap<ServiceKey, Arc<VirtualServer>>,
-    /// The entries of the sets that are there, of the right type.
+    /// The entries of the sets that are there and as they must be.
     pub sets: HashMap<(KubeSet, Family), HashSet<Entry>>,
+    /// Sets of our names that are there and cannot be used, and why.
+    pub unusable: BTreeMap<(KubeSet, Family), SetDifference>,
     /// Virtual addresses on the dummy link. An address may be bound in both ways, and they are sorted.
     pub vips: BTreeMap<IpAddr, Vec<Vip>>,
     /// The rules of each family's `nat` and `filter` tables.
@@ -92,17 +94,24 @@ impl Known {
                 self.vips.clear();
             }
             Operation::CreateSet { set, family, .. } => {
+                self.unusable.remove(&(*set, *family));
                 self.sets.entry((*set, *family)).or_default();
             }
             Operation::DestroySet { set, family, .. } => {
                 self.sets.remove(&(*set, *family));
+                self.unusable.remove(&(*set, *family));
             }
             Operation::WriteRules { family, rules, .. } => {
                 self.rules.entry(*family).or_default().restored(rules)
             }
-            Operation::RemoveRules { family, .. } => {
-                self.rules.remove(family);
+            Operation::RemoveRules {
+                family, removal, ..
+            } => {
+                if let Some(rules) = self.rules.get_mut(family) {
+                    rules.removed(removal);
+                }
             }
+            Operation::RemoveNftablesTable { .. } => {}
             Operation::AddMember { member } => {
                 let entries = self.sets.entry((member.set, member.family)).or_default();
                 entries.insert(member.entry);

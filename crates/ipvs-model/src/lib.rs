@@ -45,7 +45,11 @@ pub use key::Key;
 pub use known::Known;
 pub use model::Model;
 pub use ownership::{Owner, Ownership, entries_that_list, entry_that_names};
-pub use plan::{Executed, Execution, HeldBack, Operation, OutcomesDiffer, Phase, Plan};
+pub use plan::{
+    CleanUp, CleanUpPart, CleanUpReport, CleanUpStep, Executed, Execution, HeldBack, Holder, Left,
+    Leftover, Operation, OutcomesDiffer, Phase, Plan, Refusal, RemainingLink, Remains, RulePlace,
+    Unreadable,
+};
 pub use problem::{Problem, Protected};
 pub use sets::{KubeSet, Member};
 pub use state::{HealthCheck, Vip, VirtualServer, WithoutLocal};

@@ -2,7 +2,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipvs_model::{Operation, OutcomesDiffer};
-use ipvs_netfilter::ipset::SetDifference;
 use ipvs_netlink::Cause;
 
 use crate::lock_holder::LockHolder;
@@ -68,14 +67,6 @@ pub enum PlaneError {
     /// The data plane did not say what became of each operation.
     #[error(transparent)]
     Outcomes(#[from] OutcomesDiffer),
-    /// A set of one of our names is not as it must be.
-    #[error("set {name}: {difference}: destroy it with `ipset destroy {name}`")]
-    SetType {
-        /// The set.
-        name: String,
-        /// What is wrong with it.
-        difference: SetDifference,
-    },
 }
 
 impl PlaneError {

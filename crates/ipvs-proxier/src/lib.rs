@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod activity;
+mod clean_up;
 mod clock;
 mod control;
 mod controller;
@@ -27,6 +28,7 @@ mod step_error;
 mod thread;
 
 pub use activity::Activity;
+pub use clean_up::{CleanUpPlane, clean_up, rehearse_clean_up};
 pub use clock::{Clock, Moment, SystemClock};
 pub use control::Control;
 pub use controller::{Controller, Pace, Stage, Status, Step};
@@ -35,7 +37,7 @@ pub use error::{Failure, PlaneError};
 pub use health::{Health, HealthAnswer};
 #[cfg(feature = "health")]
 pub use health_server::{HealthServer, ListenFailure, Listener, Serve, ServerEnded};
-pub use linux::{IptablesBackend, Linux};
+pub use linux::{IptablesBackend, Linux, LinuxCleanUp, NftablesMode};
 pub use lock_holder::LockHolder;
 #[cfg(feature = "health")]
 pub use metrics::{Measured, Metrics};

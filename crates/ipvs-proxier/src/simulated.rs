@@ -1,7 +1,9 @@
 //! A kernel in memory that obeys the rules of the real one, error numbers included.
 
+mod clean_up;
 mod ipvs;
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -23,6 +25,8 @@ const ERANGE: i32 = 34;
 const EADDRNOTAVAIL: i32 = 99;
 const ENETDOWN: i32 = 100;
 const HASH_FULL: i32 = 4352;
+/// What a set answers to an entry that has not what its type asks for.
+const IPSET_PROTOCOL: i32 = 4097;
 const IPSET_BUSY: i32 = 4100;
 /// Entries that are read at once.
 const CHUNK: usize = 8;
@@ -46,6 +50,10 @@ pub struct Simulated {
     node_addresses: Vec<IpAddr>,
     gateways: Vec<IpAddr>,
     flows: Vec<Flow>,
+    /// Families that have a table of kube-proxy's nftables mode.
+    nftables: BTreeSet<Family>,
+    /// Whether the link that has the name of the dummy interface is of another kind.
+    is_link_other: bool,
     /// How much of the part that is being read was given already.
     given: usize,
     messages: u64,
@@ -155,28 +163,32 @@ impl Simulated {
                     },
                 )?;
             }
+            Operation::CreateSet { set, family, .. } => {
+                allow(!state.unusable.contains_key(&(*set, *family)), EEXIST)?;
+            }
             Operation::DestroySet { set, family, .. } => {
-                allow(state.sets.contains_key(&(*set, *family)), ENOENT)?;
-                allow(
-                    !state.rules.contains_key(family) || !self.refers(*family),
-                    IPSET_BUSY,
-                )?;
+                let key = (*set, *family);
+                let is_there = state.sets.contains_key(&key) || state.unusable.contains_key(&key);
+                allow(is_there, ENOENT)?;
+                allow(!clean_up::refers(state, *set, *family), IPSET_BUSY)?;
+            }
+            Operation::RemoveRules {
+                family, removal, ..
+            } => clean_up::check(state, *family, removal)?,
+            Operation::RemoveNftablesTable { family } => {
+                allow(self.nftables.contains(family), ENOENT)?;
             }
             operation => ipvs::check(state, operation)?,
         }
         Ok(())
     }
 
-    fn refers(&self, family: Family) -> bool {
-        self.state
-            .rules
-            .get(&family)
-            .is_some_and(|rules| rules.has_chains("KUBE-"))
-    }
-
     fn can_add(&self, member: &Member) -> Result<(), i32> {
-        let entries = self.state.sets.get(&(member.set, member.family));
-        let entries = entries.ok_or(ENOENT)?;
+        let key = (member.set, member.family);
+        if self.state.unusable.contains_key(&key) {
+            return Err(IPSET_PROTOCOL);
+        }
+        let entries = self.state.sets.get(&key).ok_or(ENOENT)?;
         let limit = usize::try_from(SetSpec::MAX_ELEMENTS).unwrap_or(usize::MAX);
         // Since Linux 5.6 the real limit is kept by regions of the hash table, and is hit a little earlier or later.
         if entries.len() >= limit && !entries.contains(&member.entry) {
@@ -229,6 +241,9 @@ impl DataPlane for Simulated {
                 }
             }
             Part::Set(set, family) => {
+                if let Some(difference) = state.unusable.get(&(set, family)) {
+                    found.unusable.insert((set, family), difference.clone());
+                }
                 let Some(entries) = state.sets.get(&(set, family)) else {
                     return Ok(self.go_on(0));
                 };
@@ -280,12 +295,17 @@ impl DataPlane for Simulated {
         let mut results = Vec::with_capacity(operations.len());
         for operation in operations {
             match operation {
-                Operation::WriteRules { .. } | Operation::RemoveRules { .. } => self.processes += 1,
+                Operation::WriteRules { .. }
+                | Operation::RemoveRules { .. }
+                | Operation::RemoveNftablesTable { .. } => self.processes += 1,
                 _ => self.messages += 1,
             }
             let outcome = self.try_one(operation);
             if outcome.is_ok() {
                 self.state.applied(operation);
+                if let Operation::RemoveNftablesTable { family } = operation {
+                    self.nftables.remove(family);
+                }
             }
             results.push(outcome.map_err(|errno| {
                 Box::new(Cause::Kernel(KernelError { errno, text: None }).into())

@@ -10,7 +10,7 @@ use crate::diff::Diff;
 use crate::input::ObjectName;
 use crate::key::Key;
 use crate::known::Known;
-use crate::plan::{Operation, Plan, PlanBuilder, clean_up};
+use crate::plan::{Operation, Plan, PlanBuilder};
 use crate::rules::ruleset;
 
 impl Model {
@@ -104,12 +104,6 @@ impl Model {
         };
         plan.extend(drained.iter().map(remove));
         plan.build()
-    }
-
-    /// The plan that removes what this model's node would have made, as far as `known` has it.
-    #[must_use]
-    pub fn plan_clean_up(&self, known: &Known) -> Plan {
-        clean_up(&self.config, known)
     }
 
     /// Takes over an operation of a plan all of which succeeded. A new virtual server shares its memory with what is desired

@@ -48,6 +48,24 @@ fn entries(protocol: Protocol, addr: IpAddr, port: u16) -> [(KubeSet, Entry); 5]
     ]
 }
 
+/// Whether the entries of a set make virtual servers known to be ours.
+pub(crate) const fn lists_virtual_servers(set: KubeSet) -> bool {
+    use KubeSet::{
+        ClusterIp, ExternalIp, ExternalIpLocal, LoadBalancer, NodePortSctp, NodePortTcp,
+        NodePortUdp,
+    };
+    matches!(
+        set,
+        ClusterIp
+            | ExternalIp
+            | ExternalIpLocal
+            | LoadBalancer
+            | NodePortTcp
+            | NodePortUdp
+            | NodePortSctp
+    )
+}
+
 /// The entry of our sets that makes an address known to be ours.
 #[must_use]
 pub const fn entry_that_names(address: IpAddr) -> Member {

@@ -1,54 +1,521 @@
-//! Everything goes: sets and chains by their names.
+//! Clean-up: everything of ours goes, step by step, and what cannot go is named with what holds it.
 
-use ipvs_codec::ServiceKey;
+mod chains;
+mod left;
+mod remains;
+mod report;
+#[cfg(test)]
+mod tests;
 
-use super::builder::{Plan, PlanBuilder};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ipvs_codec::{Family, ServiceKey};
+use ipvs_netfilter::iptables::{Removal, SavedRules, Table};
+
+pub(crate) use self::left::nft_family;
+pub use self::left::{Holder, Left, Leftover, RulePlace};
+pub use self::remains::{CleanUpPart, RemainingLink, Remains, Unreadable};
+pub use self::report::CleanUpReport;
 use super::operation::Operation;
 use crate::config::{Config, Foreign};
-use crate::desired::Desired;
 use crate::known::Known;
-use crate::ownership::Ownership;
-use crate::rules::ruleset;
+use crate::ownership::{Ownership, entries_that_list, entry_that_names, lists_virtual_servers};
+use crate::sets::KubeSet;
+use crate::state::Vip;
 
-/// The plan that removes everything that is ours, and every virtual server, as kube-proxy's `--cleanup` does, but for those
-/// that the configuration keeps. Sets and chains go by their names. O(everything).
-pub(crate) fn clean_up(config: &Config, known: &Known) -> Plan {
-    let nothing = Desired::default();
-    let mut plan = PlanBuilder::new(config.vip_binding, &nothing);
-    for (family, saved) in &known.rules {
-        if let Some(restore) =
-            ruleset(*family, config, &[], |_| true, std::iter::empty()).removal_text(saved)
-        {
-            plan.push(Operation::RemoveRules {
-                family: *family,
-                restore,
-            });
+/// Before rounds in which something is tried again, 2 s in all. With the nft back end of iptables, Linux 5.10 frees rules
+/// some time after it has answered, and until then says of their sets that they are in use.
+const PAUSES: [Duration; 6] = [
+    Duration::from_millis(50),
+    Duration::from_millis(100),
+    Duration::from_millis(200),
+    Duration::from_millis(400),
+    Duration::from_millis(600),
+    Duration::from_millis(650),
+];
+/// Somebody who makes everything anew as fast as it is removed does not keep this from ending.
+const ROUNDS: u32 = 16;
+/// What was refused together is tried again in so many pieces.
+const PIECES: usize = 8;
+
+/// What clean-up has to be done next.
+#[derive(Debug, PartialEq, Eq)]
+pub enum CleanUpStep<'a> {
+    /// Read a part, and [tell](CleanUp::found) what was found.
+    Read(CleanUpPart),
+    /// Do these in order, whatever becomes of each, and [tell](CleanUp::done) it.
+    Remove(&'a [Operation]),
+    /// Wait so long.
+    Wait(Duration),
+}
+
+/// Why an operation of clean-up was not done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The error's text.
+    pub text: String,
+    /// The object is not there, which is what was wanted.
+    pub is_gone: bool,
+    /// Something refers to the set.
+    pub is_set_busy: bool,
+    /// It may be otherwise in a moment.
+    pub may_pass: bool,
+}
+
+/// Removes what a proxier makes, and what kube-proxy's ipvs, iptables and nftables modes leave; with
+/// [`Foreign::Remove`] and nothing excluded also every virtual server, as kube-proxy does. Pure: the steps go out, and
+/// what became of them comes in.
+///
+/// Each part is read by itself and removed by itself: what cannot be read or removed of one keeps nothing of another.
+/// The order is that of a plan. Virtual servers go first, then VIPs, then the rules: as long as a VIP is bound, the filter
+/// keeps the ports of the host from answering on it. The sets are the last, since with [`Foreign::Keep`] virtual servers
+/// and VIPs are known to be ours by their entries: what could not be removed must be known the next time.
+///
+/// ```
+/// use ipvs_model::{CleanUp, CleanUpPart, CleanUpStep, Config, RemainingLink, Remains};
+///
+/// let mut clean_up = CleanUp::new(&Config::default());
+/// let link = RemainingLink { is_dummy: true, ..RemainingLink::default() };
+/// let mut kernel = Remains { link: Some(link), ..Remains::default() };
+/// while let Some(step) = clean_up.next_step() {
+///     match step {
+///         CleanUpStep::Read(_) => clean_up.found(Ok(kernel.clone())),
+///         CleanUpStep::Remove(operations) => {
+///             assert_eq!(operations[0].to_string(), "delete dummy link");
+///             kernel.link = None;
+///             clean_up.done(vec![Ok(())]);
+///         }
+///         CleanUpStep::Wait(_) => {}
+///     }
+/// }
+/// assert!(clean_up.report().left.is_empty());
+/// ```
+#[derive(Debug)]
+pub struct CleanUp {
+    config: Config,
+    is_rehearsal: bool,
+    remains: Remains,
+    /// The sets that are there, and by whose entries it is known what is ours.
+    ledger: Known,
+    unread: BTreeMap<CleanUpPart, Unreadable>,
+    stage: Stage,
+    /// Given out, and not told yet what became of them.
+    due: Vec<Operation>,
+    /// Whether anything was there to be removed in this round.
+    has_met: bool,
+    /// In this round.
+    refused: Vec<(Operation, Refusal)>,
+    /// Deleting the dummy interface was refused: what is bound to it goes one by one.
+    link_stays: bool,
+    rounds: u32,
+    pauses: usize,
+    done: Vec<Operation>,
+}
+
+/// The steps of a round.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Read(usize),
+    VirtualServers,
+    Vips,
+    Link,
+    Rules,
+    Chains,
+    Nftables,
+    Sets,
+    End,
+}
+
+impl Stage {
+    const fn next(self) -> Self {
+        match self {
+            Self::Read(at) if at.saturating_add(1) < CleanUpPart::ALL.len() => {
+                Self::Read(at.saturating_add(1))
+            }
+            Self::Read(_) => Self::VirtualServers,
+            Self::VirtualServers => Self::Vips,
+            Self::Vips => Self::Link,
+            Self::Link => Self::Rules,
+            Self::Rules => Self::Chains,
+            Self::Chains => Self::Nftables,
+            Self::Nftables => Self::Sets,
+            Self::Sets | Self::End => Self::End,
         }
     }
-    let mut sets: Vec<_> = known.sets.keys().copied().collect();
-    sets.sort_unstable();
-    for (set, family) in sets {
-        plan.push(Operation::DestroySet {
+}
+
+impl CleanUp {
+    /// Begins a clean-up. What is of a family that is not served goes too.
+    #[must_use]
+    pub fn new(config: &Config) -> Self {
+        Self {
+            config: Config {
+                families: Family::ALL.to_vec(),
+                ..config.clone()
+            },
+            is_rehearsal: false,
+            remains: Remains::default(),
+            ledger: Known::default(),
+            unread: BTreeMap::new(),
+            stage: Stage::Read(0),
+            due: Vec::new(),
+            has_met: false,
+            refused: Vec::new(),
+            link_stays: false,
+            rounds: 0,
+            pauses: 0,
+            done: Vec::new(),
+        }
+    }
+
+    /// Begins one that only shows what would be done: whoever drives it reads, and tells of each operation that it was done.
+    #[must_use]
+    pub fn rehearsal(config: &Config) -> Self {
+        Self {
+            is_rehearsal: true,
+            ..Self::new(config)
+        }
+    }
+
+    /// Whether rules of a family have any that are kube-proxy's. O(rules).
+    #[must_use]
+    pub fn concerns(saved: &SavedRules) -> bool {
+        let unlinking = |table: &Table| !chains::unlinking(saved, *table, false).is_empty();
+        let mut chains = saved.chains();
+        chains.any(|(table, chain, _)| chains::is_ours(table, chain))
+            || Table::ALL.iter().any(unlinking)
+    }
+
+    /// What is to be done next; none at the end. After a round everything is read again, until nothing of ours is there or
+    /// all that is left is held.
+    #[must_use]
+    pub fn next_step(&mut self) -> Option<CleanUpStep<'_>> {
+        while self.due.is_empty() {
+            match self.stage {
+                Stage::Read(at) => {
+                    let part = CleanUpPart::ALL.get(at).copied()?;
+                    return Some(CleanUpStep::Read(part));
+                }
+                Stage::End => match self.after_round() {
+                    Some(pause) if pause.is_zero() => {}
+                    pause => return pause.map(CleanUpStep::Wait),
+                },
+                stage => {
+                    self.due = self.operations(stage);
+                    self.stage = stage.next();
+                }
+            }
+        }
+        Some(CleanUpStep::Remove(&self.due))
+    }
+
+    /// Begins the next round, after this pause; none if this was the last.
+    fn after_round(&mut self) -> Option<Duration> {
+        self.rounds = self.rounds.saturating_add(1);
+        if self.is_rehearsal || !self.has_met || self.rounds >= ROUNDS {
+            return None;
+        }
+        let mut pause = Duration::ZERO;
+        if !self.refused.is_empty() {
+            let may_pass = self.refused.iter().any(|(_, refusal)| refusal.may_pass);
+            pause = *PAUSES.get(self.pauses).filter(|_| may_pass)?;
+            self.pauses = self.pauses.saturating_add(1);
+        }
+        self.refused.clear();
+        self.has_met = false;
+        self.stage = Stage::Read(0);
+        Some(pause)
+    }
+
+    /// What reading the part gave that was asked for; the other parts of it are not looked at.
+    pub fn found(&mut self, found: Result<Remains, Unreadable>) {
+        let Stage::Read(at) = self.stage else { return };
+        self.stage = self.stage.next();
+        let Some(part) = CleanUpPart::ALL.get(at).copied() else {
+            return;
+        };
+        let mut found = match found {
+            Ok(found) => {
+                self.unread.remove(&part);
+                found
+            }
+            Err(unread) => {
+                // All were flushed without a list: there is nothing that it would show.
+                let is_flushed = part == CleanUpPart::VirtualServers
+                    && self.done.contains(&Operation::FlushVirtualServers);
+                if !is_flushed {
+                    self.unread.insert(part, unread);
+                }
+                Remains::default()
+            }
+        };
+        if part == CleanUpPart::Sets {
+            self.ledger.sets = std::mem::take(&mut found.sets);
+        }
+        self.remains.take(part, found);
+    }
+
+    /// What became of the operations that were asked for: one outcome for each, in order. One that is missing counts as
+    /// refused.
+    pub fn done(&mut self, outcomes: Vec<Result<(), Refusal>>) {
+        let mut outcomes = outcomes.into_iter();
+        for operation in std::mem::take(&mut self.due) {
+            let missing = || {
+                Err(Refusal {
+                    text: "the data plane gave no outcome".to_owned(),
+                    is_gone: false,
+                    is_set_busy: false,
+                    may_pass: true,
+                })
+            };
+            match outcomes.next().unwrap_or_else(missing) {
+                Ok(()) => {
+                    self.has_met = true;
+                    self.gone(&operation);
+                    self.done.push(operation);
+                }
+                Err(refusal) if refusal.is_gone => self.gone(&operation),
+                Err(refusal) => {
+                    self.has_met = true;
+                    self.link_stays |= matches!(operation, Operation::DeleteLink);
+                    self.refused.push((operation, refusal));
+                }
+            }
+        }
+    }
+
+    fn gone(&mut self, operation: &Operation) {
+        let remains = &mut self.remains;
+        match operation {
+            Operation::FlushVirtualServers => {
+                remains.virtual_servers.clear();
+                self.unread.remove(&CleanUpPart::VirtualServers);
+            }
+            Operation::RemoveVirtualServer { virtual_server } => {
+                remains.virtual_servers.remove(virtual_server);
+            }
+            Operation::UnbindVip { vip } => {
+                if let Some(link) = &mut remains.link {
+                    link.vips.remove(vip);
+                }
+            }
+            Operation::DeleteLink => remains.link = None,
+            Operation::RemoveRules {
+                family, removal, ..
+            } => {
+                if let Some(saved) = remains.rules.get_mut(family) {
+                    saved.removed(removal);
+                }
+            }
+            Operation::RemoveNftablesTable { family } => {
+                remains.nftables.remove(family);
+            }
+            other => self.ledger.applied(other),
+        }
+    }
+
+    /// What can go in a stage, as far as it is known what is there.
+    fn operations(&self, stage: Stage) -> Vec<Operation> {
+        match stage {
+            Stage::VirtualServers if self.keeps_servers() => {
+                let ours = self.virtual_servers();
+                ours.map(|virtual_server| Operation::RemoveVirtualServer { virtual_server })
+                    .collect()
+            }
+            // It takes no list of them.
+            Stage::VirtualServers
+                if !self.remains.virtual_servers.is_empty()
+                    || self.has_failed(CleanUpPart::VirtualServers) =>
+            {
+                vec![Operation::FlushVirtualServers]
+            }
+            Stage::Vips if self.is_link_ours() && !self.link_stays => Vec::new(),
+            Stage::Vips => {
+                let ours = self.vips();
+                ours.map(|vip| Operation::UnbindVip { vip }).collect()
+            }
+            // With all that is bound to it, at once.
+            Stage::Link if self.is_link_ours() => vec![Operation::DeleteLink],
+            Stage::Rules => self.removals(chains::unlinking),
+            Stage::Chains => self.removals(|saved, table, _| Removal {
+                deleted: chains::deletable(saved, table),
+                ..Removal::of(table)
+            }),
+            Stage::Nftables => {
+                let families = self.remains.nftables.iter();
+                families
+                    .map(|family| Operation::RemoveNftablesTable { family: *family })
+                    .collect()
+            }
+            Stage::Sets => self.destructions(),
+            Stage::Read(_) | Stage::VirtualServers | Stage::Link | Stage::End => Vec::new(),
+        }
+    }
+
+    /// By the entries that are left: none is taken out, and a set goes after all that it lists.
+    const fn ownership(&self) -> Ownership<'_> {
+        Ownership::of(&self.config, &self.ledger)
+    }
+
+    fn has_failed(&self, part: CleanUpPart) -> bool {
+        matches!(self.unread.get(&part), Some(Unreadable::Failed(_)))
+    }
+
+    /// Whether there are virtual servers that must stay, or may have to.
+    fn keeps_servers(&self) -> bool {
+        self.config.foreign == Foreign::Keep || !self.config.exclude_cidrs.is_empty()
+    }
+
+    /// The virtual servers that are ours and still there.
+    fn virtual_servers(&self) -> impl Iterator<Item = ServiceKey> {
+        let ownership = self.ownership();
+        let ours = move |key: &&ServiceKey| ownership.may_remove(key);
+        self.remains.virtual_servers.iter().filter(ours).copied()
+    }
+
+    /// What is bound to the dummy interface and ours.
+    fn vips(&self) -> impl Iterator<Item = Vip> {
+        let link = self.remains.link.iter().filter(|link| link.is_dummy);
+        let ownership = self.ownership();
+        let ours = move |vip: &&Vip| ownership.may_unbind(vip.address());
+        link.flat_map(|link| &link.vips).filter(ours).copied()
+    }
+
+    /// The first address on the dummy interface that is not ours.
+    fn foreign_address(&self) -> Option<IpAddr> {
+        let mut bound = self.remains.link.iter().flat_map(|link| &link.vips);
+        let foreign = |vip: &&Vip| !self.ownership().may_unbind(vip.address());
+        bound.find(foreign).map(Vip::address)
+    }
+
+    /// Whether it is there, of the right kind, and nothing of others is on it.
+    fn is_link_ours(&self) -> bool {
+        let link = self.remains.link.as_ref();
+        link.is_some_and(|link| link.is_dummy) && self.foreign_address().is_none()
+    }
+
+    /// An address of a family that is still bound: the filter stays as long as it is.
+    fn guarded(&self, family: Family) -> Option<IpAddr> {
+        let mut addresses = self.vips().map(|vip| vip.address());
+        addresses.find(|address| Family::of(*address) == family)
+    }
+
+    fn removals(&self, of_table: impl Fn(&SavedRules, Table, bool) -> Removal) -> Vec<Operation> {
+        let mut operations = Vec::new();
+        for (family, saved) in &self.remains.rules {
+            let guarded = self.guarded(*family).is_some();
+            for table in Table::ALL {
+                let removal = of_table(saved, table, guarded);
+                let pieces = self.pieces(removal).into_iter();
+                operations.extend(pieces.map(|removal| Operation::RemoveRules {
+                    family: *family,
+                    restore: removal.restore_text(),
+                    removal: Box::new(removal),
+                }));
+            }
+        }
+        operations
+    }
+
+    /// All at once the first time: a process each would take long where the iptables mode left thousands of chains. What is
+    /// refused is refused whole, so it is tried again in smaller and smaller pieces.
+    fn pieces(&self, removal: Removal) -> Vec<Removal> {
+        if removal.is_empty() {
+            return Vec::new();
+        }
+        if self.pauses == 0 {
+            return vec![removal];
+        }
+        let Removal {
+            table,
+            rules,
+            flushed,
+            deleted,
+        } = removal;
+        let exponent = u32::try_from(self.pauses).unwrap_or(u32::MAX);
+        let count = PIECES.saturating_pow(exponent).max(1);
+        let most = |length: usize| length.div_ceil(count).max(1);
+        let with = |change: &dyn Fn(&mut Removal)| {
+            let mut removal = Removal::of(table);
+            change(&mut removal);
+            removal
+        };
+        let rules = rules
+            .chunks(most(rules.len()))
+            .map(|some| with(&|removal| removal.rules = some.to_vec()));
+        let flushed = flushed
+            .chunks(most(flushed.len()))
+            .map(|some| with(&|removal| removal.flushed = some.to_vec()));
+        let deleted = deleted
+            .chunks(most(deleted.len()))
+            .map(|some| with(&|removal| removal.deleted = some.to_vec()));
+        rules.chain(flushed).chain(deleted).collect()
+    }
+
+    /// Sets go by their names: what type they are does not matter.
+    fn destructions(&self) -> Vec<Operation> {
+        let mut sets: Vec<(KubeSet, Family)> = self.ledger.sets.keys().copied().collect();
+        // Nothing is known to be ours by them.
+        if self.has_failed(CleanUpPart::Sets) && self.config.foreign == Foreign::Remove {
+            let families = Family::ALL.into_iter();
+            sets = families
+                .flat_map(|family| KubeSet::ALL.map(|set| (set, family)))
+                .collect();
+        }
+        sets.sort_unstable();
+        sets.retain(|(set, family)| self.holder_of_set(*set, *family).is_none());
+        let destroy = |(set, family): (KubeSet, Family)| Operation::DestroySet {
             set,
             family,
             spec: set.spec(family),
-        });
+            because: None,
+        };
+        sets.into_iter().map(destroy).collect()
     }
-    if config.foreign == Foreign::Remove && config.exclude_cidrs.is_empty() {
-        if !known.virtual_servers.is_empty() {
-            plan.push(Operation::FlushVirtualServers);
+
+    /// What keeps a set, as far as it is known before it is tried.
+    fn holder_of_set(&self, set: KubeSet, family: Family) -> Option<Holder> {
+        let name = set.name(family);
+        for (family, saved) in &self.remains.rules {
+            let mut rules = saved.all_rules();
+            if let Some((table, chain, rule)) =
+                rules.find(|(_, _, rule)| rule.names_set(name.as_str()))
+            {
+                return Some(Holder::Rule(RulePlace {
+                    family: *family,
+                    table,
+                    chain: chain.to_owned(),
+                    rule: rule.clone(),
+                }));
+            }
         }
-    } else {
-        let ownership = Ownership::of(config, known);
-        let keys = known.virtual_servers.keys();
-        let ours = keys.filter(|key| ownership.may_remove(key));
-        let mut ours: Vec<ServiceKey> = ours.copied().collect();
-        ours.sort_unstable();
-        let remove = |virtual_server| Operation::RemoveVirtualServer { virtual_server };
-        plan.extend(ours.into_iter().map(remove));
+        if self.config.foreign == Foreign::Remove {
+            return None;
+        }
+        let entries = self.ledger.sets.get(&(set, family));
+        entries.filter(|entries| !entries.is_empty())?;
+        if lists_virtual_servers(set) && self.has_failed(CleanUpPart::VirtualServers) {
+            return Some(Holder::Unread(CleanUpPart::VirtualServers));
+        }
+        if set == KubeSet::IpvsIps && self.has_failed(CleanUpPart::Link) {
+            return Some(Holder::Unread(CleanUpPart::Link));
+        }
+        let lists = |key: &ServiceKey| {
+            let mut entries = entries_that_list(key);
+            entries.any(|entry| {
+                (entry.set, entry.family) == (set, family) && self.ledger.has_member(&entry)
+            })
+        };
+        let listed = self.virtual_servers().find(lists).map(Holder::Lists);
+        listed.or_else(|| {
+            let mut named = self.vips().map(|vip| vip.address());
+            let is_named = |address: &IpAddr| {
+                let entry = entry_that_names(*address);
+                (entry.set, entry.family) == (set, family)
+            };
+            named.find(is_named).map(Holder::Names)
+        })
     }
-    if known.link.is_some() {
-        plan.push(Operation::DeleteLink);
-    }
-    plan.build()
 }

@@ -13,7 +13,10 @@ mod text;
 
 pub use builder::Plan;
 pub(crate) use builder::PlanBuilder;
-pub(crate) use clean_up::clean_up;
+pub use clean_up::{
+    CleanUp, CleanUpPart, CleanUpReport, CleanUpStep, Holder, Left, Leftover, Refusal,
+    RemainingLink, Remains, RulePlace, Unreadable,
+};
 pub use execution::{Executed, Execution, OutcomesDiffer};
 pub use held_back::HeldBack;
 pub use operation::Operation;

@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 
 use ipvs_codec::{Destination, Family, Service, ServiceKey};
-use ipvs_netfilter::ipset::SetSpec;
-use ipvs_netfilter::iptables::Ruleset;
+use ipvs_netfilter::ipset::{SetDifference, SetSpec};
+use ipvs_netfilter::iptables::{Removal, Ruleset};
 use serde::Serialize;
 
 use crate::key::Key;
@@ -116,14 +116,22 @@ pub enum Operation {
     },
     /// Remove every virtual server of the network namespace, foreign ones too (clean-up only).
     FlushVirtualServers,
-    /// Remove our chains and the jumps to them (clean-up only).
+    /// Remove rules, and empty or delete chains, of one table (clean-up only).
     RemoveRules {
         /// Of which family.
         family: Family,
+        /// Which.
+        #[serde(skip)]
+        removal: Box<Removal>,
         /// Input of `iptables-restore --noflush`.
         restore: String,
     },
-    /// Destroy a set (clean-up only).
+    /// Remove the table of kube-proxy's nftables mode (clean-up only).
+    RemoveNftablesTable {
+        /// Of which family.
+        family: Family,
+    },
+    /// Destroy a set, of whatever type it is.
     DestroySet {
         /// Which set.
         #[serde(skip)]
@@ -131,9 +139,12 @@ pub enum Operation {
         /// Of which family.
         #[serde(skip)]
         family: Family,
-        /// Name and type.
+        /// Name, and the type that it should have.
         #[serde(flatten)]
         spec: SetSpec,
+        /// Why a set that is needed is destroyed.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        because: Option<SetDifference>,
     },
     /// Delete the dummy link with its addresses and routes (clean-up only).
     DeleteLink,
@@ -164,6 +175,7 @@ impl Operation {
             Self::RemoveMember { .. } => "remove-member",
             Self::FlushVirtualServers => "flush-virtual-servers",
             Self::RemoveRules { .. } => "remove-rules",
+            Self::RemoveNftablesTable { .. } => "remove-nftables-table",
             Self::DestroySet { .. } => "destroy-set",
             Self::DeleteLink => "delete-link",
         }
@@ -176,6 +188,7 @@ impl Operation {
             Self::EnsureLink { .. }
             | Self::DeleteLink
             | Self::FlushVirtualServers
+            | Self::RemoveNftablesTable { .. }
             | Self::CreateSet { .. }
             | Self::DestroySet { .. } => return None,
             Self::WriteRules { family, .. } | Self::RemoveRules { family, .. } => {
@@ -202,7 +215,8 @@ impl Operation {
             Self::CreateSet { family, .. }
             | Self::DestroySet { family, .. }
             | Self::WriteRules { family, .. }
-            | Self::RemoveRules { family, .. } => *family,
+            | Self::RemoveRules { family, .. }
+            | Self::RemoveNftablesTable { family } => *family,
             Self::AddMember { member } | Self::RemoveMember { member } => member.family,
             Self::AddVirtualServer { service } | Self::SetVirtualServer { service } => {
                 service.key.family()

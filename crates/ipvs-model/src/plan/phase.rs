@@ -76,6 +76,7 @@ impl Operation {
             Self::RemoveMember { .. } => Phase::MembersOut,
             Self::FlushVirtualServers
             | Self::RemoveRules { .. }
+            | Self::RemoveNftablesTable { .. }
             | Self::DestroySet { .. }
             | Self::DeleteLink => Phase::CleanUp,
         }

@@ -1,6 +1,6 @@
 use std::fmt::Write as _;
 
-use super::{Removal, Rule, SavedRules, Table};
+use super::{Rule, SavedRules, Table};
 use crate::ipset::SetName;
 
 /// Chains that are ours alone, each with all its rules, and rules of other chains that lead into them.
@@ -82,27 +82,6 @@ impl Ruleset {
             text.push_str("COMMIT\n");
         }
         text
-    }
-
-    /// The input of `iptables-restore --noflush` that removes our jumps and chains as far as `saved` holds them;
-    /// `None` when there are none. Foreign rules stay as they are.
-    #[must_use]
-    pub fn removal_text(&self, saved: &SavedRules) -> Option<String> {
-        let mut text = String::new();
-        for (table, rules) in self.tables() {
-            let mut removal = Removal::of(table);
-            let chains = rules.chains.iter().map(|(chain, _)| chain);
-            let chains = chains.filter(|chain| saved.rules(table, chain).is_some());
-            removal.flushed = chains.cloned().collect();
-            removal.deleted.clone_from(&removal.flushed);
-            let jumps = rules.jumps.iter();
-            let jumps = jumps.filter(|(chain, rule)| saved.has(table, chain, rule));
-            removal.rules = jumps.cloned().collect();
-            if !removal.deleted.is_empty() {
-                text.push_str(&removal.restore_text());
-            }
-        }
-        (!text.is_empty()).then_some(text)
     }
 
     /// The same without the rules that match one of some sets; whether there were any.

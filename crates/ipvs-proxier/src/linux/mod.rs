@@ -1,5 +1,7 @@
 mod busy;
+mod clean_up;
 mod iptables;
+mod nftables;
 mod observe;
 mod patience;
 mod process_facts;
@@ -20,8 +22,10 @@ use ipvs_netlink::{
 };
 
 use self::busy::{BETWEEN_ATTEMPTS, until_free};
+pub use self::clean_up::LinuxCleanUp;
 pub use self::iptables::IptablesBackend;
 use self::iptables::{Iptables, Saving};
+pub use self::nftables::NftablesMode;
 use crate::control::Control;
 use crate::dataplane::{Connections, DataPlane, Outcome, Part, Progress};
 use crate::error::PlaneError;
@@ -202,17 +206,19 @@ impl Linux {
                 }
             }
             Operation::CreateSet { spec, .. } => self.sets.create(spec)?,
-            Operation::DestroySet { spec, .. } => {
-                let outcomes = self.sets.batch(&[ipset::Request::Destroy(spec.name)]);
-                outcomes.into_iter().collect::<ipvs_netlink::Outcome>()?;
-            }
+            Operation::DestroySet { spec, .. } => self.sets.destroy(spec.name)?,
             Operation::WriteRules {
                 family, restore, ..
             }
-            | Operation::RemoveRules { family, restore } => {
+            | Operation::RemoveRules {
+                family, restore, ..
+            } => {
                 // What began to be read before is of no use any more.
                 self.saving = None;
                 self.iptables.restore(*family, restore, &self.control)?;
+            }
+            Operation::RemoveNftablesTable { family } => {
+                NftablesMode::remove(*family, &self.control)?
             }
             _ => {}
         }

@@ -126,10 +126,8 @@ impl Linux {
             return Ok(progress(chunk.is_last));
         };
         if let Some(difference) = found.difference(&wanted) {
-            return Err(PlaneError::SetType {
-                name: wanted.name.to_string(),
-                difference,
-            });
+            known.unusable.insert((set, family), difference);
+            return Ok(progress(chunk.is_last));
         }
         let entries = known.sets.entry((set, family)).or_default();
         entries.extend(chunk.entries);

@@ -39,6 +39,12 @@ pub(super) fn failed(program: &str, reason: String) -> PlaneError {
     }
 }
 
+/// Whether a program is in one of the folders of `PATH`.
+pub(super) fn is_installed(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+}
+
 /// What a program prints. Waits for it as long as it does something, or could if it had the CPU, and no longer than until
 /// this process is asked to end.
 pub(super) fn run(

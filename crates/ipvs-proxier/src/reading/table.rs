@@ -129,6 +129,10 @@ impl Table {
                     Some(entries) => known.sets.insert((set, family), entries),
                     None => known.sets.remove(&(set, family)),
                 };
+                match found.unusable.remove(&(set, family)) {
+                    Some(difference) => known.unusable.insert((set, family), difference),
+                    None => known.unusable.remove(&(set, family)),
+                };
             }
             Self::List { news, .. } => {
                 for key in differing {

@@ -1,0 +1,176 @@
+//! What clean-up could not remove, and what holds it.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use ipvs_codec::{Family, ServiceKey};
+use ipvs_netfilter::ipset::SetName;
+use ipvs_netfilter::iptables::{Rule, Table};
+use serde::{Serialize, Serializer};
+
+use super::remains::CleanUpPart;
+use crate::state::Vip;
+
+/// Something that clean-up could not remove.
+///
+/// Its text names it and what holds it; its JSON has both.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Left {
+    /// What it is.
+    pub what: Leftover,
+    /// What holds it.
+    pub holder: Holder,
+}
+
+impl fmt::Display for Left {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.what, self.holder)
+    }
+}
+
+/// Where a rule is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RulePlace {
+    /// Its family.
+    pub family: Family,
+    /// Its table.
+    pub table: Table,
+    /// Its chain.
+    pub chain: String,
+    /// The rule.
+    pub rule: Rule,
+}
+
+impl fmt::Display for RulePlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            family,
+            table,
+            chain,
+            rule,
+        } = self;
+        write!(f, "rule `-A {chain} {rule}` of table {table} ({family})")
+    }
+}
+
+/// What may be left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Leftover {
+    /// A part that could not be read, so that it is not known what is left of it.
+    Part(CleanUpPart),
+    /// A virtual server of ours.
+    VirtualServer(ServiceKey),
+    /// An address that we bound.
+    Vip(Vip),
+    /// The dummy interface.
+    Link,
+    /// A rule that leads into one of our chains.
+    Rule(RulePlace),
+    /// One of our chains.
+    Chain(Family, Table, String),
+    /// One of our sets.
+    Set(SetName),
+    /// The table of kube-proxy's nftables mode.
+    NftablesTable(Family),
+}
+
+impl fmt::Display for Leftover {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Part(part) => write!(f, "{part}"),
+            Self::VirtualServer(key) => write!(f, "virtual server {key}"),
+            Self::Vip(vip) => write!(f, "VIP {vip}"),
+            Self::Link => f.write_str("dummy interface"),
+            Self::Rule(place) => write!(f, "{place}"),
+            Self::Chain(family, table, chain) => {
+                write!(f, "chain {chain} of table {table} ({family})")
+            }
+            Self::Set(name) => write!(f, "set {name}"),
+            Self::NftablesTable(family) => {
+                write!(f, "nftables table {} kube-proxy", nft_family(*family))
+            }
+        }
+    }
+}
+
+impl Serialize for Leftover {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// How nftables calls a family.
+pub(crate) const fn nft_family(family: Family) -> &'static str {
+    match family {
+        Family::Ipv4 => "ip",
+        Family::Ipv6 => "ip6",
+    }
+}
+
+/// What keeps something from being removed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Holder {
+    /// A rule refers to it.
+    Rule(RulePlace),
+    /// An address on it is not ours.
+    Address(IpAddr),
+    /// It is not a dummy interface, so it is not ours.
+    NotDummy,
+    /// It guards the ports of the host as long as this address is bound.
+    Guards(IpAddr),
+    /// A virtual server is still there, which is known to be ours by it.
+    Lists(ServiceKey),
+    /// An address is still bound, which is known to be ours by it.
+    Names(IpAddr),
+    /// It is not known what is still there, and by it that would be known to be ours.
+    Unread(CleanUpPart),
+    /// Reading it failed.
+    NotRead(String),
+    /// The kernel or a program refused, in these words.
+    Refused(String),
+    /// The kernel says that something refers to the set, and no rule that can be seen does.
+    Unseen(String),
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rule(place) => write!(f, "the {place} refers to it"),
+            Self::Address(address) => write!(f, "the address {address} on it is not ours"),
+            Self::NotDummy => {
+                f.write_str("a link of another kind has its name, and stays as it is")
+            }
+            Self::Guards(address) => write!(
+                f,
+                "without it the ports of this host would answer on VIP {address}, which is still bound"
+            ),
+            Self::Lists(key) => write!(
+                f,
+                "virtual server {key} is still there, and is known to be ours by it"
+            ),
+            Self::Names(address) => write!(
+                f,
+                "VIP {address} is still bound, and is known to be ours by it"
+            ),
+            Self::Unread(part) => write!(
+                f,
+                "the {part} could not be read, and would be known to be ours by it"
+            ),
+            Self::NotRead(reason) => write!(f, "cannot be read: {reason}"),
+            Self::Refused(reason) => f.write_str(reason),
+            Self::Unseen(reason) => write!(
+                f,
+                "{reason}: no rule that iptables-save shows does; look at the other iptables back end, at nft, and at \
+                 sets of type list:set"
+            ),
+        }
+    }
+}
+
+impl Serialize for Holder {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}

@@ -1,0 +1,121 @@
+//! What clean-up finds, part by part.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use foldhash::{HashMap, HashSet};
+use ipvs_codec::{Family, ServiceKey};
+use ipvs_netfilter::ipset::Entry;
+use ipvs_netfilter::iptables::SavedRules;
+
+use crate::known::Known;
+use crate::sets::KubeSet;
+use crate::state::Vip;
+
+/// What clean-up reads at once. Nothing of one part is needed to remove another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum CleanUpPart {
+    /// Which of our sets are there, and their entries.
+    Sets,
+    /// Virtual servers.
+    VirtualServers,
+    /// The dummy interface and what is bound to it.
+    Link,
+    /// The rules of a family, all tables.
+    Rules(Family),
+    /// The tables of kube-proxy's nftables mode.
+    Nftables,
+}
+
+impl CleanUpPart {
+    /// In the order in which they are read.
+    pub const ALL: [Self; 6] = [
+        Self::Sets,
+        Self::VirtualServers,
+        Self::Link,
+        Self::Rules(Family::Ipv4),
+        Self::Rules(Family::Ipv6),
+        Self::Nftables,
+    ];
+}
+
+impl fmt::Display for CleanUpPart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sets => f.write_str("sets"),
+            Self::VirtualServers => f.write_str("virtual servers"),
+            Self::Link => f.write_str("dummy interface"),
+            Self::Rules(family) => write!(f, "{family} rules"),
+            Self::Nftables => f.write_str("nftables tables"),
+        }
+    }
+}
+
+/// Why a part was not read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unreadable {
+    /// This machine has no such thing, so there is nothing to remove.
+    Absent(String),
+    /// Reading failed.
+    Failed(String),
+}
+
+/// What is there that clean-up may have to remove.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Remains {
+    /// Those of our sets that are there, of whatever type. Without entries where these cannot be made out.
+    pub sets: HashMap<(KubeSet, Family), HashSet<Entry>>,
+    /// Virtual servers, but for those with a firewall mark, which are never ours.
+    pub virtual_servers: BTreeSet<ServiceKey>,
+    /// The link that has the name of the dummy interface.
+    pub link: Option<RemainingLink>,
+    /// The rules of each family.
+    pub rules: BTreeMap<Family, SavedRules>,
+    /// Families that have a table `kube-proxy` of nftables.
+    pub nftables: BTreeSet<Family>,
+}
+
+/// A link that has the name of the dummy interface.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RemainingLink {
+    /// Another kind of link is not ours.
+    pub is_dummy: bool,
+    /// What is bound to it.
+    pub vips: BTreeSet<Vip>,
+}
+
+impl Remains {
+    /// Puts what was found of a part in the place of what was known of it.
+    pub(super) fn take(&mut self, part: CleanUpPart, found: Self) {
+        match part {
+            // They are the ledger, which has a place of its own.
+            CleanUpPart::Sets => {}
+            CleanUpPart::VirtualServers => self.virtual_servers = found.virtual_servers,
+            CleanUpPart::Link => self.link = found.link,
+            CleanUpPart::Rules(family) => {
+                self.rules.remove(&family);
+                self.rules
+                    .extend(found.rules.into_iter().filter(|(of, _)| *of == family));
+            }
+            CleanUpPart::Nftables => self.nftables = found.nftables,
+        }
+    }
+}
+
+/// Where all is as known: the link is a dummy interface, and there is nothing of nftables mode.
+impl From<&Known> for Remains {
+    fn from(known: &Known) -> Self {
+        let mut sets = known.sets.clone();
+        sets.extend(known.unusable.keys().map(|key| (*key, HashSet::default())));
+        Self {
+            sets,
+            virtual_servers: known.virtual_servers.keys().copied().collect(),
+            link: known.link.map(|_| RemainingLink {
+                is_dummy: true,
+                vips: known.vips.values().flatten().copied().collect(),
+            }),
+            rules: known.rules.clone(),
+            nftables: BTreeSet::new(),
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! Clean-up on Linux: each part has a connection or program of its own, and none needs another.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use ipvs_codec::{Family, Request, ServiceKey};
+use ipvs_model::{
+    CleanUp, CleanUpPart, KubeSet, Operation, RemainingLink, Remains, Unreadable, Vip,
+};
+use ipvs_netfilter::iptables::SavedRules;
+use ipvs_netlink::{Binding, Cause, IpSets, Ipvs, Links};
+
+use super::busy::{BETWEEN_ATTEMPTS, until_free};
+use super::iptables::IptablesBackend;
+use super::nftables::NftablesMode;
+use super::program::{failed, is_installed, run};
+use super::{LINK, binding, ipvs_request, take};
+use crate::clean_up::CleanUpPlane;
+use crate::control::Control;
+use crate::dataplane::Outcome;
+use crate::error::PlaneError;
+
+const EINVAL: i32 = 22;
+/// So long others may hold the lock of iptables for each change of the rules.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The kernel in the network namespace of this thread, as far as there is something of a proxier to be removed. Nothing has
+/// to be there: neither IPVS nor ipset nor iptables.
+///
+/// ```no_run
+/// use ipvs_model::Config;
+/// use ipvs_proxier::{Control, IptablesBackend, LinuxCleanUp, clean_up};
+///
+/// let mut plane = LinuxCleanUp::new(IptablesBackend::Auto, &Control::new());
+/// for left in clean_up(&mut plane, &Config::default(), std::thread::sleep).left {
+///     println!("{left}");
+/// }
+/// ```
+#[derive(Debug)]
+pub struct LinuxCleanUp {
+    backend: IptablesBackend,
+    /// Whether this process is to end: then no program is waited for.
+    control: Control,
+    /// What follows `iptables` in the names of the programs that the rules were read with last.
+    suffixes: BTreeMap<Family, &'static str>,
+}
+
+impl LinuxCleanUp {
+    /// One that reads rules with the programs of this back end. [`Auto`](IptablesBackend::Auto) looks at all, and removes from
+    /// each that has some.
+    #[must_use]
+    pub fn new(backend: IptablesBackend, control: &Control) -> Self {
+        Self {
+            backend,
+            control: control.clone(),
+            suffixes: BTreeMap::new(),
+        }
+    }
+
+    fn rules(&mut self, family: Family) -> Result<SavedRules, Unreadable> {
+        if family == Family::Ipv6 && !Path::new("/proc/net/if_inet6").exists() {
+            return Err(Unreadable::Absent("this kernel has no IPv6".to_owned()));
+        }
+        let suffixes: &[&'static str] = match self.backend {
+            IptablesBackend::Auto => &["", "-legacy", "-nft"],
+            IptablesBackend::Legacy => &["-legacy"],
+            IptablesBackend::Nft => &["-nft"],
+        };
+        let mut first = None;
+        let mut errors = Vec::new();
+        for suffix in suffixes {
+            let save = program(family, suffix, "-save");
+            if !is_installed(&save) {
+                continue;
+            }
+            match run(&save, &[], "", &self.control).map(|text| SavedRules::parse(&text)) {
+                Ok(saved) if CleanUp::concerns(&saved) => {
+                    self.suffixes.insert(family, suffix);
+                    return Ok(saved);
+                }
+                Ok(saved) => first = first.or(Some(saved)),
+                Err(error) => errors.push(error.to_string()),
+            }
+        }
+        match first {
+            Some(nothing_of_ours) => Ok(nothing_of_ours),
+            None if errors.is_empty() => {
+                let save = program(family, suffixes.first().unwrap_or(&""), "-save");
+                Err(Unreadable::Absent(format!("{save} is not installed")))
+            }
+            None => Err(Unreadable::Failed(errors.join("; "))),
+        }
+    }
+
+    fn alone(&self, operation: &Operation) -> Result<(), PlaneError> {
+        match operation {
+            Operation::DeleteLink => {
+                let mut links = Links::open()?;
+                if let Some(link) = links.find(LINK)? {
+                    links.delete(link.index)?;
+                }
+            }
+            Operation::DestroySet { spec, .. } => IpSets::open()?.destroy(spec.name)?,
+            Operation::RemoveRules {
+                family, restore, ..
+            } => {
+                let suffix = self.suffixes.get(family).copied().unwrap_or_default();
+                let restorer = program(*family, suffix, "-restore");
+                let words = ["-w", "1", "--noflush"];
+                until_free(&self.control, BETWEEN_ATTEMPTS, Some(PATIENCE), || {
+                    run(&restorer, &words, restore, &self.control)
+                })?;
+            }
+            Operation::RemoveNftablesTable { family } => {
+                NftablesMode::remove(*family, &self.control)?
+            }
+            other => {
+                let reason = "clean-up never asks for it".to_owned();
+                return Err(failed(other.kind(), reason));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn program(family: Family, suffix: &str, action: &str) -> String {
+    let name = match family {
+        Family::Ipv4 => "iptables",
+        Family::Ipv6 => "ip6tables",
+    };
+    format!("{name}{suffix}{action}")
+}
+
+impl CleanUpPlane for LinuxCleanUp {
+    fn look(&mut self, part: CleanUpPart) -> Result<Remains, Unreadable> {
+        let mut found = Remains::default();
+        match part {
+            CleanUpPart::Sets => sets(&mut found)?,
+            CleanUpPart::VirtualServers => virtual_servers(&mut found)?,
+            CleanUpPart::Link => link(&mut found)?,
+            CleanUpPart::Rules(family) => {
+                found.rules.insert(family, self.rules(family)?);
+            }
+            CleanUpPart::Nftables => {
+                found.nftables = NftablesMode::find(&self.control).map_err(|error| {
+                    let reason = error.to_string();
+                    // Without the program or the kernel's part of it nobody had that mode.
+                    if reason.contains("not permitted") {
+                        Unreadable::Failed(reason)
+                    } else {
+                        Unreadable::Absent(reason)
+                    }
+                })?;
+            }
+        }
+        Ok(found)
+    }
+
+    fn remove(&mut self, operations: &[Operation]) -> Vec<Outcome> {
+        let mut outcomes = Vec::with_capacity(operations.len());
+        for group in operations.chunk_by(|a, b| kind(a) == kind(b)) {
+            match group.first().map_or(Kind::Alone, kind) {
+                Kind::Ipvs => match Ipvs::open() {
+                    Ok(mut ipvs) => {
+                        let requests: Vec<Request<'_>> =
+                            group.iter().filter_map(ipvs_request).collect();
+                        take(ipvs.batch(&requests), &mut outcomes);
+                    }
+                    Err(error) => fail_all(group, &PlaneError::from(error), &mut outcomes),
+                },
+                Kind::Vips => match bound_link() {
+                    Ok((mut links, link)) => {
+                        let bindings: Vec<Binding> = group.iter().filter_map(binding).collect();
+                        take(links.unbind(link, &bindings), &mut outcomes);
+                    }
+                    Err(error) => fail_all(group, &error, &mut outcomes),
+                },
+                Kind::Alone => {
+                    let done = group.iter().map(|operation| self.alone(operation));
+                    outcomes.extend(done.map(|outcome| outcome.map_err(Box::new)));
+                }
+            }
+        }
+        outcomes
+    }
+}
+
+/// What removes an operation's object. Neighbours of one kind go out together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Ipvs,
+    Vips,
+    Alone,
+}
+
+const fn kind(operation: &Operation) -> Kind {
+    match operation {
+        Operation::FlushVirtualServers | Operation::RemoveVirtualServer { .. } => Kind::Ipvs,
+        Operation::UnbindVip { .. } => Kind::Vips,
+        _ => Kind::Alone,
+    }
+}
+
+/// None of them was tried.
+fn fail_all(group: &[Operation], error: &PlaneError, outcomes: &mut Vec<Outcome>) {
+    let failure = |operation: &Operation| failed(operation.kind(), error.to_string());
+    let failures = group
+        .iter()
+        .map(|operation| Err(Box::new(failure(operation))));
+    outcomes.extend(failures);
+}
+
+fn bound_link() -> Result<(Links, ipvs_netlink::LinkIndex), PlaneError> {
+    let mut links = Links::open()?;
+    let link = links.find(LINK)?;
+    let link = link.ok_or_else(|| failed(LINK, "the link is gone".to_owned()))?;
+    Ok((links, link.index))
+}
+
+fn unread(error: &ipvs_netlink::Error) -> Unreadable {
+    match error.cause() {
+        Cause::NoFamily(_) => Unreadable::Absent(error.to_string()),
+        _ => Unreadable::Failed(error.to_string()),
+    }
+}
+
+/// By name: what type a set is of only matters for whether its entries say what is ours.
+fn sets(found: &mut Remains) -> Result<(), Unreadable> {
+    let mut sets = IpSets::open().map_err(|error| unread(&error))?;
+    for family in Family::ALL {
+        for set in KubeSet::ALL {
+            let spec = set.spec(family);
+            match sets.list(spec.name) {
+                Ok(None) => {}
+                Ok(Some((head, entries))) => {
+                    let usable = head.difference(&spec).is_none();
+                    let entries = entries.into_iter().filter(|_| usable);
+                    found.sets.insert((set, family), entries.collect());
+                }
+                // Without the module nfnetlink has nobody to ask.
+                Err(error) if error.cause().errno() == Some(EINVAL) => {
+                    let reason = "this kernel has no ipset (ip_set)".to_owned();
+                    return Err(Unreadable::Absent(reason));
+                }
+                Err(error) if matches!(error.cause(), Cause::Malformed(_)) => {
+                    found.sets.insert((set, family), Default::default());
+                }
+                Err(error) => return Err(unread(&error)),
+            }
+        }
+    }
+    Ok(())
+}
+
+fn virtual_servers(found: &mut Remains) -> Result<(), Unreadable> {
+    let services = Ipvs::open().and_then(|mut ipvs| ipvs.services());
+    let services = services.map_err(|error| unread(&error))?.into_iter();
+    let keys = services.map(|observed| observed.service.key);
+    found.virtual_servers = keys
+        .filter(|key| !matches!(key, ServiceKey::Fwmark { .. }))
+        .collect();
+    Ok(())
+}
+
+fn link(found: &mut Remains) -> Result<(), Unreadable> {
+    let look = || -> Result<Option<RemainingLink>, ipvs_netlink::Error> {
+        let mut links = Links::open()?;
+        let Some(link) = links.find(LINK)? else {
+            return Ok(None);
+        };
+        let bound = links.bindings(link.index)?.into_iter();
+        let vips = bound.map(|binding| match binding {
+            Binding::Address(address) => Vip::Address { address },
+            Binding::Route(address, source) => Vip::Route { address, source },
+        });
+        Ok(Some(RemainingLink {
+            is_dummy: link.is_dummy,
+            vips: vips.collect(),
+        }))
+    };
+    found.link = look().map_err(|error| unread(&error))?;
+    Ok(())
+}

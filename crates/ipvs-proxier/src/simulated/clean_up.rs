@@ -1,0 +1,81 @@
+//! What the simulated kernel has for clean-up, and what of it is refused.
+
+use ipvs_codec::Family;
+use ipvs_model::{CleanUpPart, Known, KubeSet, Operation, Remains, Unreadable};
+use ipvs_netfilter::iptables::Removal;
+
+use super::{EINVAL, ENOENT, Simulated};
+use crate::clean_up::CleanUpPlane;
+use crate::dataplane::{DataPlane as _, Outcome};
+
+const ENOTEMPTY: i32 = 39;
+const EMLINK: i32 = 31;
+
+impl Simulated {
+    /// Gives a family the table of kube-proxy's nftables mode.
+    pub fn add_nftables_table(&mut self, family: Family) {
+        self.nftables.insert(family);
+    }
+
+    /// Makes the link that has the name of the dummy interface one of another kind, a bridge for example.
+    pub const fn make_link_other(&mut self) {
+        self.is_link_other = true;
+    }
+}
+
+impl CleanUpPlane for Simulated {
+    fn look(&mut self, _part: CleanUpPart) -> Result<Remains, Unreadable> {
+        let mut found = Remains::from(&self.state);
+        if let Some(link) = &mut found.link {
+            link.is_dummy = !self.is_link_other;
+        }
+        found.nftables.clone_from(&self.nftables);
+        Ok(found)
+    }
+
+    fn remove(&mut self, operations: &[Operation]) -> Vec<Outcome> {
+        self.apply(operations)
+    }
+}
+
+/// Whether a rule refers to a set.
+pub(super) fn refers(state: &Known, set: KubeSet, family: Family) -> bool {
+    let name = set.name(family);
+    let mut rules = state.rules.values().flat_map(|saved| saved.all_rules());
+    rules.any(|(_, _, rule)| rule.names_set(name.as_str()))
+}
+
+/// The error number that the removal would be refused with, as a whole.
+pub(super) fn check(state: &Known, family: Family, removal: &Removal) -> Result<(), i32> {
+    let mut saved = state.rules.get(&family).cloned().ok_or(ENOENT)?;
+    let Removal {
+        table,
+        rules,
+        flushed,
+        deleted,
+    } = removal;
+    for (chain, rule) in rules {
+        if !saved.has(*table, chain, rule) {
+            return Err(EINVAL);
+        }
+        saved.removed(&Removal {
+            rules: vec![(chain.clone(), rule.clone())],
+            ..Removal::of(*table)
+        });
+    }
+    saved.removed(&Removal {
+        flushed: flushed.clone(),
+        ..Removal::of(*table)
+    });
+    for chain in deleted {
+        let left = saved.rules(*table, chain).ok_or(ENOENT)?;
+        if !left.is_empty() {
+            return Err(ENOTEMPTY);
+        }
+        let mut others = saved.all_rules().filter(|(of, _, _)| of == table);
+        if others.any(|(_, _, rule)| rule.target().is_some_and(|target| target == *chain)) {
+            return Err(EMLINK);
+        }
+    }
+    Ok(())
+}
