@@ -3,6 +3,7 @@
 mod a_fresh_kernel;
 mod capabilities;
 mod changes;
+mod clean_up;
 mod clients;
 mod differential;
 mod flows;

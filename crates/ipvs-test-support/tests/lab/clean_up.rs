@@ -1,0 +1,316 @@
+//! `--cleanup` on a real kernel: what it removes, what it leaves, and what it says of it.
+
+use std::path::Path;
+
+use ipvs_test_support::{NetNs, kube_proxy, run_kube_proxy, workspace};
+
+fn run(namespace: &NetNs, arguments: &[&str]) -> (bool, String) {
+    let output = run_kube_proxy(namespace, arguments).unwrap();
+    (
+        output.status.success(),
+        String::from_utf8_lossy(&output.stderr).into_owned(),
+    )
+}
+
+fn shop() -> String {
+    format!(
+        "--manifests={}",
+        workspace().join("examples/manifests").display()
+    )
+}
+
+fn proxied(name: &str) -> NetNs {
+    let namespace = NetNs::new(name).unwrap();
+    let (ok, log) = run(&namespace, &[&shop(), "--once"]);
+    assert!(ok, "{log}");
+    namespace
+}
+
+fn iptables(namespace: &NetNs, words: &str) {
+    let words: Vec<&str> = words.split(' ').collect();
+    namespace.output("iptables-legacy", &words).unwrap();
+}
+
+/// What begins with `KUBE-` of rules, sets, virtual servers and links.
+fn left(namespace: &NetNs) -> Vec<String> {
+    let mut left = Vec::new();
+    for save in ["iptables-legacy-save", "ip6tables-legacy-save"] {
+        let rules = namespace.output(save, &[]).unwrap();
+        let kube = rules.lines().filter(|line| line.contains("KUBE-"));
+        left.extend(kube.map(|line| line.replace(" [0:0]", "")));
+    }
+    let sets = namespace.output("ipset", &["list", "-n"]).unwrap();
+    left.extend(sets.lines().map(str::to_owned));
+    let servers = namespace.output("ipvsadm", &["-S", "-n"]).unwrap();
+    left.extend(servers.lines().map(str::to_owned));
+    if namespace
+        .output("ip", &["link", "show", "kube-ipvs0"])
+        .is_ok()
+    {
+        left.push("kube-ipvs0".to_owned());
+    }
+    left
+}
+
+#[test]
+fn a_rule_of_others_keeps_the_one_chain_that_it_names() {
+    for (name, made, rule, chain) in [
+        // As the portmap plugin does with externalSetMarkChain.
+        (
+            "cu-masq",
+            "-t nat -N CNI-X",
+            "-t nat -A CNI-X -j KUBE-MARK-MASQ",
+            "KUBE-MARK-MASQ",
+        ),
+        (
+            "cu-fwd",
+            "-N CNI-X",
+            "-A FORWARD -j KUBE-FORWARD",
+            "KUBE-FORWARD",
+        ),
+        (
+            "cu-svc",
+            "-N CNI-X",
+            "-t nat -A PREROUTING -p tcp -j KUBE-SERVICES",
+            "KUBE-SERVICES",
+        ),
+    ] {
+        let namespace = proxied(name);
+        iptables(&namespace, made);
+        iptables(&namespace, rule);
+        let rule = rule.strip_prefix("-t nat ").unwrap_or(rule);
+        for _ in 0..2 {
+            let (ok, log) = run(&namespace, &["--cleanup"]);
+            let told = format!("the rule `{rule}`");
+            assert!(!ok && log.contains(&format!("chain {chain}")), "{log}");
+            assert!(log.contains(&told), "{told} in {log}");
+            assert_eq!(left(&namespace), [format!(":{chain} -"), rule.to_owned()]);
+        }
+        // Without it the rest goes.
+        iptables(
+            &namespace,
+            &if chain == "KUBE-FORWARD" {
+                rule.to_owned()
+            } else {
+                format!("-t nat {rule}")
+            }
+            .replace("-A ", "-D "),
+        );
+        assert!(run(&namespace, &["--cleanup"]).0);
+        assert_eq!(left(&namespace), [""; 0]);
+    }
+}
+
+#[test]
+fn a_rule_of_others_keeps_the_one_set_that_it_names() {
+    let namespace = proxied("cu-setrule");
+    iptables(
+        &namespace,
+        "-t mangle -A OUTPUT -m set --match-set KUBE-CLUSTER-IP dst,dst -j ACCEPT",
+    );
+    let (ok, log) = run(&namespace, &["--cleanup"]);
+    assert!(
+        !ok && log.contains("set KUBE-CLUSTER-IP: the rule `-A OUTPUT"),
+        "{log}"
+    );
+    assert!(log.contains("of table mangle (IPv4)"), "{log}");
+    assert_eq!(left(&namespace).len(), 2, "the rule and the set");
+}
+
+#[test]
+fn what_others_put_on_the_dummy_interface_stays_where_asked_and_a_bridge_always() {
+    let namespace = NetNs::new("cu-link").unwrap();
+    assert!(run(&namespace, &[&shop(), "--once", "--foreign=keep"]).0);
+    namespace
+        .ip("addr add 10.9.9.9/32 dev kube-ipvs0\n")
+        .unwrap();
+    let (ok, log) = run(&namespace, &["--cleanup", "--foreign=keep"]);
+    assert!(
+        !ok && log.contains("dummy interface: the address 10.9.9.9"),
+        "{log}"
+    );
+    assert_eq!(left(&namespace), ["kube-ipvs0"]);
+    let shown = namespace
+        .output("ip", &["-o", "addr", "show", "dev", "kube-ipvs0"])
+        .unwrap();
+    assert!(
+        shown.contains("10.9.9.9/32") && !shown.contains("10.96."),
+        "{shown}"
+    );
+    namespace.ip("link del kube-ipvs0\nlink add kube-ipvs0 type bridge\naddr add 10.9.9.9/24 dev kube-ipvs0\n").unwrap();
+    for words in [&["--cleanup"][..], &["--cleanup", "--foreign=keep"]] {
+        let (ok, log) = run(&namespace, words);
+        assert!(
+            !ok && log.contains("a link of another kind has its name"),
+            "{log}"
+        );
+        let shown = namespace
+            .output("ip", &["-o", "addr", "show", "dev", "kube-ipvs0"])
+            .unwrap();
+        assert!(shown.contains("10.9.9.9/24"), "{shown}");
+    }
+}
+
+#[test]
+fn a_clean_up_that_was_refused_is_finished_by_the_next_one() {
+    let namespace = NetNs::new("cu-keep").unwrap();
+    assert!(run(&namespace, &[&shop(), "--once", "--foreign=keep"]).0);
+    let theirs = ["-A", "-u", "4.4.4.4:56", "-s", "rr"];
+    namespace.output("ipvsadm", &theirs).unwrap();
+    assert!(run(&namespace, &["--cleanup", "--foreign=keep"]).0);
+    assert_eq!(left(&namespace), ["-A -u 4.4.4.4:56 -s rr"]);
+}
+
+#[test]
+fn sets_of_any_type_go_by_their_names() {
+    let namespace = proxied("cu-types");
+    let all = namespace.output("ipset", &["list", "-n"]).unwrap();
+    assert!(run(&namespace, &["--cleanup"]).0);
+    for (index, name) in all.lines().enumerate() {
+        let kind: &[&str] = match index % 5 {
+            0 => &["hash:net"],
+            1 => &["bitmap:port", "range", "0-1000"],
+            2 => &["hash:ip,port", "timeout", "600"],
+            3 => &["hash:ip", "family", "inet6"],
+            _ => &["list:set"],
+        };
+        namespace
+            .output("ipset", &[&["create", name], kind].concat())
+            .unwrap();
+    }
+    iptables(&namespace, "-t nat -N KUBE-SERVICES");
+    iptables(
+        &namespace,
+        "-t nat -A KUBE-SERVICES -m set --match-set KUBE-CLUSTER-IP dst -j ACCEPT",
+    );
+    for words in [&["--cleanup", "--dry-run"][..], &["--cleanup"]] {
+        let (ok, log) = run(&namespace, words);
+        assert!(ok, "{log}");
+    }
+    assert_eq!(left(&namespace), [""; 0]);
+}
+
+/// As they are after `kube-proxy --proxy-mode=iptables`, with rules of others beside them.
+#[test]
+fn what_the_iptables_mode_leaves_goes_and_nothing_else() {
+    let namespace = NetNs::new("cu-iptables").unwrap();
+    let others = "*nat\n:KUBE-MARK-DROP - [0:0]\n:KUBE-KUBELET-CANARY - [0:0]\n-A OUTPUT -p tcp -j ACCEPT\nCOMMIT\n\
+        *filter\n:KUBE-FIREWALL - [0:0]\n:KUBE-NWPLCY-X - [0:0]\n-A INPUT -j KUBE-FIREWALL\nCOMMIT\n\
+        *mangle\n:KUBE-KUBELET-CANARY - [0:0]\nCOMMIT\n";
+    let theirs = "*nat\n:KUBE-SERVICES - [0:0]\n:KUBE-SVC-A - [0:0]\n:KUBE-SEP-B - [0:0]\n:KUBE-EXT-C - [0:0]\n:KUBE-NODEPORTS - [0:0]\n\
+        :KUBE-PROXY-CANARY - [0:0]\n:KUBE-MARK-MASQ - [0:0]\n:KUBE-POSTROUTING - [0:0]\n\
+        -A PREROUTING -m comment --comment \"kubernetes service portals\" -j KUBE-SERVICES\n\
+        -A POSTROUTING -m comment --comment \"kubernetes postrouting rules\" -j KUBE-POSTROUTING\n\
+        -A KUBE-SERVICES -d 10.96.0.1/32 -p tcp -j KUBE-SVC-A\n-A KUBE-SVC-A -j KUBE-SEP-B\n-A KUBE-SEP-B -j KUBE-MARK-MASQ\nCOMMIT\n\
+        *filter\n:KUBE-EXTERNAL-SERVICES - [0:0]\n:KUBE-FORWARD - [0:0]\n:KUBE-PROXY-FIREWALL - [0:0]\n:KUBE-NODEPORTS - [0:0]\n\
+        -A INPUT -m conntrack --ctstate NEW -m comment --comment \"kubernetes load balancer firewall\" -j KUBE-PROXY-FIREWALL\n\
+        -A FORWARD -m conntrack --ctstate NEW -m comment --comment \"kubernetes externally-visible service portals\" -j KUBE-EXTERNAL-SERVICES\n\
+        -A FORWARD -m comment --comment \"kubernetes forwarding rules\" -j KUBE-FORWARD\nCOMMIT\n\
+        *mangle\n:KUBE-PROXY-CANARY - [0:0]\nCOMMIT\n";
+    let folder = tempfile::tempdir().unwrap();
+    let restore = |text: &str| {
+        let file = folder.path().join("rules");
+        std::fs::write(&file, text).unwrap();
+        namespace
+            .output(
+                "iptables-legacy-restore",
+                &["--noflush", file.to_str().unwrap()],
+            )
+            .unwrap();
+    };
+    let save = || {
+        let saved = namespace.output("iptables-legacy-save", &[]).unwrap();
+        let lines = saved.lines().filter(|line| !line.starts_with('#'));
+        lines
+            .map(|line| line.split(" [").next().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    restore(others);
+    let before = save();
+    restore(theirs);
+    assert_ne!(save(), before);
+    let (ok, log) = run(&namespace, &["--cleanup"]);
+    assert!(ok, "{log}");
+    assert_eq!(save(), before);
+}
+
+/// Programs in the place of `nft` and of those of iptables.
+fn clean_up_with(namespace: &NetNs, programs: &Path) -> (bool, String) {
+    let run = || {
+        let mut command = std::process::Command::new(kube_proxy());
+        command.arg("--cleanup").env("PATH", programs);
+        command.output().unwrap()
+    };
+    let output = namespace.run(run).unwrap();
+    let log = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output.status.success(), log)
+}
+
+#[test]
+fn without_any_program_the_rest_goes() {
+    let namespace = proxied("cu-bare");
+    for save in ["iptables-legacy", "ip6tables-legacy"] {
+        for table in ["nat", "filter"] {
+            for action in ["-F", "-X"] {
+                namespace.output(save, &["-t", table, action]).unwrap();
+            }
+        }
+    }
+    assert!(left(&namespace).len() > 34);
+    let nothing = tempfile::tempdir().unwrap();
+    let (ok, log) = clean_up_with(&namespace, nothing.path());
+    assert!(
+        ok && log.contains("iptables-save is not installed"),
+        "{log}"
+    );
+    assert_eq!(left(&namespace), [""; 0]);
+}
+
+#[test]
+fn iptables_that_cannot_read_keeps_nothing_but_the_rules_and_their_sets() {
+    let namespace = proxied("cu-broken");
+    let folder = tempfile::tempdir().unwrap();
+    for program in ["iptables-save", "ip6tables-save", "nft"] {
+        let file = folder.path().join(program);
+        std::fs::write(&file, "#!/bin/sh\necho broken >&2\nexit 4\n").unwrap();
+        let run_by_all = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&file, run_by_all).unwrap();
+    }
+    let (ok, log) = clean_up_with(&namespace, folder.path());
+    assert!(
+        !ok && log.contains("IPv4 rules: cannot be read: iptables-save: exit status: 4: broken"),
+        "{log}"
+    );
+    assert!(log.contains("set KUBE-CLUSTER-IP: "), "{log}");
+    let left = left(&namespace);
+    assert!(
+        !left
+            .iter()
+            .any(|line| line.starts_with("-A -t") || line == "kube-ipvs0"),
+        "{left:?}"
+    );
+    let sets = left.iter().filter(|line| line.starts_with("KUBE-")).count();
+    assert!(
+        (1..34).contains(&sets),
+        "those that no rule names are gone: {left:?}"
+    );
+}
+
+#[test]
+fn the_tables_of_the_nftables_mode_go_too() {
+    let namespace = NetNs::new("cu-nft").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let nft = folder.path().join("nft");
+    // The second time they are gone.
+    let script = "#!/bin/sh\necho \"$*\" >> ${0%nft}said\n\
+                  [ \"$1\" != list ] || [ -e ${0%nft}gone ] || printf 'table inet other\\ntable ip kube-proxy\\ntable ip6 kube-proxy\\n'\n\
+                  [ \"$1\" != delete ] || : > ${0%nft}gone\n";
+    std::fs::write(&nft, script).unwrap();
+    let run_by_all = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&nft, run_by_all).unwrap();
+    let (ok, log) = clean_up_with(&namespace, folder.path());
+    assert!(ok, "{log}");
+    let said = std::fs::read_to_string(folder.path().join("said")).unwrap();
+    let tables = "delete table ip kube-proxy\ndelete table ip6 kube-proxy\n";
+    assert_eq!(said, format!("list tables\n{tables}list tables\n"));
+}
