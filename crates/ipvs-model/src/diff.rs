@@ -1,5 +1,6 @@
 //! Desired and Known → Plan, for the keys that are asked for.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::IpAddr;
@@ -7,6 +8,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use ipvs_codec::{Destination, Family, ServiceKey};
+use ipvs_netfilter::ipset::{SetDifference, SetName};
 use ipvs_netfilter::iptables::{Ruleset, SavedRules, Table};
 
 use crate::config::{Config, VipBinding};
@@ -14,7 +16,7 @@ use crate::desired::{Desired, Urgency};
 use crate::key::Key;
 use crate::known::Known;
 use crate::ownership::{Ownership, entries_that_list, entry_that_names};
-use crate::plan::{Operation, Plan, PlanBuilder};
+use crate::plan::{Operation, Plan, PlanBuilder, RulePlace, Unusable};
 use crate::rules::{OUT_FILTER, ruleset};
 use crate::sets::{KubeSet, Member};
 use crate::state::VirtualServer;
@@ -48,6 +50,15 @@ impl Diff<'_> {
     }
 
     fn compare(&self, keys: &[Key], plan: &mut PlanBuilder<'_>) {
+        self.compare_objects(keys, plan);
+        for family in &self.config.families {
+            if keys.contains(&Key::Rules(*family)) || self.needs_unusable(*family, plan) {
+                self.rules(*family, plan);
+            }
+        }
+    }
+
+    fn compare_objects(&self, keys: &[Key], plan: &mut PlanBuilder<'_>) {
         for key in keys {
             match key {
                 Key::Rules(_) => {}
@@ -56,11 +67,18 @@ impl Diff<'_> {
                 Key::Vip(address) => self.vip(*address, plan),
             }
         }
-        for family in &self.config.families {
-            if keys.contains(&Key::Rules(*family)) {
-                self.rules(*family, plan);
+    }
+
+    /// Whether an entry comes into a set that cannot be used as it is. O(operations), and O(1) where there is none.
+    fn needs_unusable(&self, family: Family, plan: &PlanBuilder<'_>) -> bool {
+        let unusable = &self.known.unusable;
+        let comes = |operation: &Operation| match operation {
+            Operation::AddMember { member } => {
+                member.family == family && unusable.contains_key(&(member.set, family))
             }
-        }
+            _ => false,
+        };
+        !unusable.is_empty() && plan.operations().iter().any(comes)
     }
 
     /// The plan for some keys, and for the link, the sets and the rules. O(keys log keys), and the real servers of the
@@ -103,7 +121,9 @@ impl Diff<'_> {
         for family in &self.config.families {
             let missing = KubeSet::ALL
                 .into_iter()
-                .filter(|set| !self.known.sets.contains_key(&(*set, *family)));
+                .filter(|set| !self.known.sets.contains_key(&(*set, *family)))
+                // They come with the rules.
+                .filter(|set| !self.known.unusable.contains_key(&(*set, *family)));
             plan.extend(missing.map(|set| Operation::CreateSet {
                 set,
                 family: *family,
@@ -112,7 +132,7 @@ impl Diff<'_> {
         }
         // At start there are many: the room for them is taken once.
         plan.reserve(keys.iter().map(|key| self.most_operations(key)).sum());
-        self.compare(keys, &mut plan);
+        self.compare_objects(keys, &mut plan);
         for family in &self.config.families {
             self.rules(*family, &mut plan);
         }
@@ -184,7 +204,8 @@ impl Diff<'_> {
         };
         let nothing = SavedRules::default();
         let saved = self.known.rules.get(&family).unwrap_or(&nothing);
-        if rules.is_in(saved) {
+        let unusable = self.unusable(family);
+        if unusable.is_empty() && rules.is_in(saved) {
             return;
         }
         let leaving: Vec<KubeSet> = plan
@@ -199,6 +220,8 @@ impl Diff<'_> {
         let out_filters = self.desired.out_filters(family);
         let mut first = ruleset(family, self.config, self.pod_cidrs, filled, out_filters);
         first.keep(saved, Table::Filter, OUT_FILTER);
+        let healed = self.heal(family, &unusable, &first, saved, plan);
+        let saved: &SavedRules = &healed;
         let mut write = |rules: &Ruleset, saved: &SavedRules, last| {
             plan.push(Operation::WriteRules {
                 family,
@@ -215,6 +238,59 @@ impl Diff<'_> {
             saved.restored(&first);
             write(rules, &saved, true);
         }
+    }
+
+    /// The sets of a family that are there and cannot be used, and why.
+    fn unusable(&self, family: Family) -> Vec<(KubeSet, &SetDifference)> {
+        let unusable = self.known.unusable.iter();
+        let of_family = unusable.filter(|((_, of), _)| *of == family);
+        of_family
+            .map(|((set, _), difference)| (*set, difference))
+            .collect()
+    }
+
+    /// Takes our rules off the sets that cannot be used, and makes these anew; returns the rules that are there then. Where
+    /// the filter named one, VIPs that are bound are not guarded between the two writes of the rules: there is no set of
+    /// another type to swap it with.
+    fn heal<'b>(
+        &self,
+        family: Family,
+        unusable: &[(KubeSet, &SetDifference)],
+        wanted: &Ruleset,
+        saved: &'b SavedRules,
+        plan: &mut PlanBuilder<'_>,
+    ) -> Cow<'b, SavedRules> {
+        let mut saved = Cow::Borrowed(saved);
+        let names: Vec<SetName> = unusable.iter().map(|(set, _)| set.name(family)).collect();
+        let without = wanted.clone().without_sets(&names);
+        // Where a set stays as it is, all the others have their rules.
+        if !names.is_empty() && !without.is_in(&saved) {
+            plan.push(Operation::ReleaseSets {
+                family,
+                restore: without.restore_text(&saved),
+                rules: Box::new(without.clone()),
+            });
+            saved.to_mut().restored(&without);
+        }
+        for ((set, difference), name) in unusable.iter().zip(&names) {
+            let spec = set.spec(family);
+            let unusable = Unusable {
+                difference: (*difference).clone(),
+                held_by: RulePlace::that_names(name.as_str(), family, &saved),
+            };
+            plan.push(Operation::DestroySet {
+                set: *set,
+                family,
+                spec,
+                because: Some(Box::new(unusable)),
+            });
+            plan.push(Operation::CreateSet {
+                set: *set,
+                family,
+                spec,
+            });
+        }
+        saved
     }
 
     fn member(&self, member: &Member, plan: &mut PlanBuilder<'_>) {

@@ -101,7 +101,8 @@ impl Known {
                 self.sets.remove(&(*set, *family));
                 self.unusable.remove(&(*set, *family));
             }
-            Operation::WriteRules { family, rules, .. } => {
+            Operation::WriteRules { family, rules, .. }
+            | Operation::ReleaseSets { family, rules, .. } => {
                 self.rules.entry(*family).or_default().restored(rules)
             }
             Operation::RemoveRules {

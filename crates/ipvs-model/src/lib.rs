@@ -48,7 +48,7 @@ pub use ownership::{Owner, Ownership, entries_that_list, entry_that_names};
 pub use plan::{
     CleanUp, CleanUpPart, CleanUpReport, CleanUpStep, Executed, Execution, HeldBack, Holder, Left,
     Leftover, Operation, OutcomesDiffer, Phase, Plan, Refusal, RemainingLink, Remains, RulePlace,
-    Unreadable,
+    Unreadable, Unusable,
 };
 pub use problem::{Problem, Protected};
 pub use sets::{KubeSet, Member};

@@ -37,7 +37,9 @@ impl Report {
                 failure.operation,
                 Operation::EnsureLink { .. }
                     | Operation::CreateSet { .. }
+                    | Operation::DestroySet { .. }
                     | Operation::WriteRules { .. }
+                    | Operation::ReleaseSets { .. }
             )
         })
     }

@@ -296,6 +296,7 @@ impl DataPlane for Simulated {
         for operation in operations {
             match operation {
                 Operation::WriteRules { .. }
+                | Operation::ReleaseSets { .. }
                 | Operation::RemoveRules { .. }
                 | Operation::RemoveNftablesTable { .. } => self.processes += 1,
                 _ => self.messages += 1,

@@ -15,10 +15,11 @@ use ipvs_codec::{Family, ServiceKey};
 use ipvs_netfilter::iptables::{Removal, SavedRules, Table};
 
 pub(crate) use self::left::nft_family;
-pub use self::left::{Holder, Left, Leftover, RulePlace};
+pub use self::left::{Holder, Left, Leftover};
 pub use self::remains::{CleanUpPart, RemainingLink, Remains, Unreadable};
 pub use self::report::CleanUpReport;
 use super::operation::Operation;
+use super::rule_place::RulePlace;
 use crate::config::{Config, Foreign};
 use crate::known::Known;
 use crate::ownership::{Ownership, entries_that_list, entry_that_names, lists_virtual_servers};
@@ -478,18 +479,15 @@ impl CleanUp {
     /// What keeps a set, as far as it is known before it is tried.
     fn holder_of_set(&self, set: KubeSet, family: Family) -> Option<Holder> {
         let name = set.name(family);
-        for (family, saved) in &self.remains.rules {
-            let mut rules = saved.all_rules();
-            if let Some((table, chain, rule)) =
-                rules.find(|(_, _, rule)| rule.names_set(name.as_str()))
-            {
-                return Some(Holder::Rule(RulePlace {
-                    family: *family,
-                    table,
-                    chain: chain.to_owned(),
-                    rule: rule.clone(),
-                }));
-            }
+        let rules = self.remains.rules.iter();
+        let others = self.remains.other_rules.iter();
+        let others = others.flat_map(|(family, all)| all.iter().map(move |saved| (family, saved)));
+        let mut all = rules.chain(others);
+        let named = |(family, saved): (&Family, &SavedRules)| {
+            RulePlace::that_names(name.as_str(), *family, saved)
+        };
+        if let Some(place) = all.find_map(named) {
+            return Some(Holder::Rule(place));
         }
         if self.config.foreign == Foreign::Remove {
             return None;

@@ -121,6 +121,9 @@ impl<E> Execution<E> {
         let due = self.start..self.end;
         let waiting = self.plan.take_out(due, |operation| held.covers(operation));
         self.end = self.end.saturating_sub(waiting.len());
+        waiting
+            .iter()
+            .for_each(|operation| self.held.held(operation));
         self.undone
             .extend(waiting.iter().filter_map(Operation::key));
     }

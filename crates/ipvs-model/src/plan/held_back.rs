@@ -26,25 +26,24 @@ pub struct HeldBack {
     /// Families of which a virtual server or address that leaves is still there: its entries and rules stay with it. By
     /// them it is known to be ours, where others have some too.
     still_there: Vec<Family>,
+    /// Sets that could not be replaced by ones that can be used. The rules of their families stay without them, as they were
+    /// written for that: with them they would only have to be written again the next time.
+    unhealed: Vec<(KubeSet, Family)>,
 }
 
 impl HeldBack {
     /// Takes in an operation that failed, or of which nothing was heard. `known` is from before its plan.
     pub(super) fn failed(&mut self, operation: &Operation, known: &Known) {
         match operation {
-            Operation::WriteRules { family, .. } => {
+            Operation::WriteRules { family, .. } | Operation::ReleaseSets { family, .. } => {
                 self.stale.push(*family);
                 let rules = known.rules.get(family);
                 if !rules.is_some_and(|rules| rules.has_chains("KUBE-IPVS-FILTER")) {
                     self.unfiltered.push(*family);
                 }
             }
-            Operation::AddMember { member } => {
-                if let Entry::IpPort(_, protocol, port) = member.entry {
-                    self.missing_ports.insert((protocol, port));
-                }
-                self.missing.insert(*member);
-            }
+            Operation::DestroySet { set, family, .. } => self.unhealed.push((*set, *family)),
+            Operation::AddMember { member } => self.lacks(member),
             Operation::RemoveVirtualServer { virtual_server } => {
                 self.still_there.push(virtual_server.family());
             }
@@ -55,10 +54,31 @@ impl HeldBack {
         }
     }
 
+    /// Takes in an operation that was held back: others stand on it.
+    pub(super) fn held(&mut self, operation: &Operation) {
+        if let Operation::AddMember { member } = operation {
+            self.lacks(member);
+        }
+    }
+
+    fn lacks(&mut self, member: &Member) {
+        if let Entry::IpPort(_, protocol, port) = member.entry {
+            self.missing_ports.insert((protocol, port));
+        }
+        self.missing.insert(*member);
+    }
+
     /// Whether nothing is held back.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.stale.is_empty() && self.missing.is_empty() && self.still_there.is_empty()
+        self.stale.is_empty()
+            && self.missing.is_empty()
+            && self.still_there.is_empty()
+            && self.unhealed.is_empty()
+    }
+
+    fn is_unhealed(&self, family: Family) -> bool {
+        self.unhealed.iter().any(|(_, of)| *of == family)
     }
 
     fn is_unlisted(&self, key: &ServiceKey) -> bool {
@@ -93,6 +113,11 @@ impl HeldBack {
                 .is_some_and(|family| families.contains(&family))
         };
         match operation {
+            // In a start they come with each of its plans.
+            Operation::CreateSet { set, family, .. }
+            | Operation::DestroySet { set, family, .. } => self.unhealed.contains(&(*set, *family)),
+            Operation::AddMember { member } => self.unhealed.contains(&(member.set, member.family)),
+            Operation::WriteRules { family, .. } if self.is_unhealed(*family) => true,
             Operation::BindVip { vip } => {
                 in_one_of(&self.unfiltered)
                     || self.missing.contains(&entry_that_names(vip.address()))

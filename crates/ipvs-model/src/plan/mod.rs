@@ -7,6 +7,7 @@ mod execution;
 mod held_back;
 mod operation;
 mod phase;
+mod rule_place;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -15,9 +16,10 @@ pub use builder::Plan;
 pub(crate) use builder::PlanBuilder;
 pub use clean_up::{
     CleanUp, CleanUpPart, CleanUpReport, CleanUpStep, Holder, Left, Leftover, Refusal,
-    RemainingLink, Remains, RulePlace, Unreadable,
+    RemainingLink, Remains, Unreadable,
 };
 pub use execution::{Executed, Execution, OutcomesDiffer};
 pub use held_back::HeldBack;
-pub use operation::Operation;
+pub use operation::{Operation, Unusable};
 pub use phase::Phase;
+pub use rule_place::RulePlace;

@@ -1,5 +1,6 @@
 //! What can be done to the kernel.
 
+use std::fmt;
 use std::net::SocketAddr;
 
 use ipvs_codec::{Destination, Family, Service, ServiceKey};
@@ -7,9 +8,30 @@ use ipvs_netfilter::ipset::{SetDifference, SetSpec};
 use ipvs_netfilter::iptables::{Removal, Ruleset};
 use serde::Serialize;
 
+use super::rule_place::RulePlace;
 use crate::key::Key;
 use crate::sets::{KubeSet, Member};
 use crate::state::Vip;
+
+/// Why a set cannot be used, and what keeps it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Unusable {
+    /// How it differs from what it must be.
+    pub difference: SetDifference,
+    /// A rule of others that refers to it, so that it cannot be destroyed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held_by: Option<RulePlace>,
+}
+
+impl fmt::Display for Unusable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.difference)?;
+        match &self.held_by {
+            Some(place) => write!(f, ", and the {place} refers to it"),
+            None => Ok(()),
+        }
+    }
+}
 
 /// One change of the kernel's state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -44,6 +66,17 @@ pub enum Operation {
         restore: String,
         /// Whether it takes rules away that what leaves still needs.
         last: bool,
+    },
+    /// Write the rule skeleton of a family without the rules that match sets which cannot be used, so that these can be
+    /// destroyed.
+    ReleaseSets {
+        /// Of which family.
+        family: Family,
+        /// What will be there.
+        #[serde(skip)]
+        rules: Box<Ruleset>,
+        /// Input of `iptables-restore --noflush`.
+        restore: String,
     },
     /// Add an entry to a set.
     AddMember {
@@ -142,9 +175,9 @@ pub enum Operation {
         /// Name, and the type that it should have.
         #[serde(flatten)]
         spec: SetSpec,
-        /// Why a set that is needed is destroyed.
+        /// Why a set that is needed is destroyed, to be made anew.
         #[serde(skip_serializing_if = "Option::is_none")]
-        because: Option<SetDifference>,
+        because: Option<Box<Unusable>>,
     },
     /// Delete the dummy link with its addresses and routes (clean-up only).
     DeleteLink,
@@ -162,6 +195,7 @@ impl Operation {
             Self::EnsureLink { .. } => "ensure-link",
             Self::CreateSet { .. } => "create-set",
             Self::WriteRules { .. } => "write-rules",
+            Self::ReleaseSets { .. } => "release-sets",
             Self::AddMember { .. } => "add-member",
             Self::AddVirtualServer { .. } => "add-virtual-server",
             Self::SetVirtualServer { .. } => "set-virtual-server",
@@ -190,10 +224,12 @@ impl Operation {
             | Self::FlushVirtualServers
             | Self::RemoveNftablesTable { .. }
             | Self::CreateSet { .. }
-            | Self::DestroySet { .. } => return None,
-            Self::WriteRules { family, .. } | Self::RemoveRules { family, .. } => {
-                Key::Rules(*family)
-            }
+            | Self::DestroySet { because: None, .. } => return None,
+            Self::WriteRules { family, .. }
+            | Self::RemoveRules { family, .. }
+            | Self::ReleaseSets { family, .. }
+            // With the rules of a family its sets are looked at that cannot be used.
+            | Self::DestroySet { family, .. } => Key::Rules(*family),
             Self::AddMember { member } | Self::RemoveMember { member } => Key::Member(*member),
             Self::AddVirtualServer { service } | Self::SetVirtualServer { service } => {
                 Key::VirtualServer(service.key)
@@ -215,6 +251,7 @@ impl Operation {
             Self::CreateSet { family, .. }
             | Self::DestroySet { family, .. }
             | Self::WriteRules { family, .. }
+            | Self::ReleaseSets { family, .. }
             | Self::RemoveRules { family, .. }
             | Self::RemoveNftablesTable { family } => *family,
             Self::AddMember { member } | Self::RemoveMember { member } => member.family,

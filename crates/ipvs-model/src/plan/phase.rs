@@ -8,6 +8,8 @@ use super::operation::Operation;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Phase {
+    /// Sets that cannot be used: rules off them, then they themselves. They are made anew with the skeleton.
+    Healing,
     /// Link, sets, rule skeleton.
     Skeleton,
     /// Members in.
@@ -33,6 +35,8 @@ pub enum Phase {
 /// What is tried before it is known what became of the stage before: within a stage nothing stands on anything else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Stage {
+    /// Sets that cannot be used out: those that take their place come next.
+    Healing,
     /// Link, sets, rules and entries, which guard what follows.
     Guards,
     /// Virtual servers and addresses, in and out.
@@ -44,6 +48,7 @@ pub(super) enum Stage {
 impl Phase {
     pub(super) const fn stage(self) -> Stage {
         match self {
+            Self::Healing => Stage::Healing,
             Self::Skeleton | Self::MembersIn => Stage::Guards,
             Self::ServersIn
             | Self::VipsIn
@@ -64,6 +69,10 @@ impl Operation {
             Self::EnsureLink { .. } | Self::CreateSet { .. } | Self::WriteRules { .. } => {
                 Phase::Skeleton
             }
+            Self::ReleaseSets { .. }
+            | Self::DestroySet {
+                because: Some(_), ..
+            } => Phase::Healing,
             Self::AddMember { .. } => Phase::MembersIn,
             Self::AddVirtualServer { .. }
             | Self::SetVirtualServer { .. }

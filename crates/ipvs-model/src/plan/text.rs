@@ -41,6 +41,9 @@ impl fmt::Display for Operation {
                     restore.lines().count()
                 )
             }
+            Self::ReleaseSets { family, .. } => {
+                write!(f, "write {family} rules without sets that cannot be used")
+            }
             Self::AddMember { member } => write!(f, "add member {member}"),
             Self::AddVirtualServer { service } => settings(f, "add", service),
             Self::SetVirtualServer { service } => settings(f, "set", service),
@@ -86,9 +89,9 @@ impl fmt::Display for Operation {
             } => write!(f, "destroy set {}", spec.name),
             Self::DestroySet {
                 spec,
-                because: Some(difference),
+                because: Some(unusable),
                 ..
-            } => write!(f, "destroy set {}: {difference}", spec.name),
+            } => write!(f, "destroy set {}: {unusable}", spec.name),
             Self::DeleteLink => f.write_str("delete dummy link"),
         }
     }

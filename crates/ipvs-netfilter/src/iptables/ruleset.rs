@@ -84,17 +84,14 @@ impl Ruleset {
         text
     }
 
-    /// The same without the rules that match one of some sets; whether there were any.
+    /// The same without the rules that match one of some sets.
     #[must_use]
-    pub fn without_sets(mut self, sets: &[SetName]) -> (Self, bool) {
-        let mut found = false;
+    pub fn without_sets(mut self, sets: &[SetName]) -> Self {
         for rules in [&mut self.nat, &mut self.filter] {
             for (_, rules) in &mut rules.chains {
-                let before = rules.len();
                 rules.retain(|rule| !sets.iter().any(|set| rule.names_set(set.as_str())));
-                found |= rules.len() < before;
             }
         }
-        (self, found)
+        self
     }
 }

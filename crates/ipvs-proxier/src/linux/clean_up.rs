@@ -58,38 +58,51 @@ impl LinuxCleanUp {
         }
     }
 
-    fn rules(&mut self, family: Family) -> Result<SavedRules, Unreadable> {
+    /// Of the first back end that has some of ours, and beside it those of the others. When the first has none any more, the
+    /// next round has the turn of another.
+    fn rules(&mut self, family: Family, found: &mut Remains) -> Result<(), Unreadable> {
         if family == Family::Ipv6 && !Path::new("/proc/net/if_inet6").exists() {
             return Err(Unreadable::Absent("this kernel has no IPv6".to_owned()));
         }
-        let suffixes: &[&'static str] = match self.backend {
-            IptablesBackend::Auto => &["", "-legacy", "-nft"],
-            IptablesBackend::Legacy => &["-legacy"],
-            IptablesBackend::Nft => &["-nft"],
-        };
-        let mut first = None;
-        let mut errors = Vec::new();
+        let suffixes = self.installed(family);
+        if suffixes.is_empty() {
+            let save = program(family, self.backend.suffix(), "-save");
+            return Err(Unreadable::Absent(format!("{save} is not installed")));
+        }
+        let (mut saved, mut errors) = (Vec::new(), Vec::new());
         for suffix in suffixes {
-            let save = program(family, suffix, "-save");
-            if !is_installed(&save) {
-                continue;
-            }
-            match run(&save, &[], "", &self.control).map(|text| SavedRules::parse(&text)) {
-                Ok(saved) if CleanUp::concerns(&saved) => {
-                    self.suffixes.insert(family, suffix);
-                    return Ok(saved);
-                }
-                Ok(saved) => first = first.or(Some(saved)),
+            match run(&program(family, suffix, "-save"), &[], "", &self.control) {
+                Ok(text) => saved.push((suffix, SavedRules::parse(&text))),
+                // A kernel has not always what each of them needs.
                 Err(error) => errors.push(error.to_string()),
             }
         }
-        match first {
-            Some(nothing_of_ours) => Ok(nothing_of_ours),
-            None if errors.is_empty() => {
-                let save = program(family, suffixes.first().unwrap_or(&""), "-save");
-                Err(Unreadable::Absent(format!("{save} is not installed")))
-            }
-            None => Err(Unreadable::Failed(errors.join("; "))),
+        let concerned = saved.iter().position(|(_, saved)| CleanUp::concerns(saved));
+        if saved.is_empty() {
+            return Err(Unreadable::Failed(errors.join("; ")));
+        }
+        let (suffix, rules) = saved.swap_remove(concerned.unwrap_or(0));
+        self.suffixes.insert(family, suffix);
+        found.rules.insert(family, rules);
+        let others = saved.into_iter().map(|(_, saved)| saved).collect();
+        found.other_rules.insert(family, others);
+        Ok(())
+    }
+
+    /// What follows `iptables` in the names of the programs that read rules, one for each back end that is installed.
+    fn installed(&self, family: Family) -> Vec<&'static str> {
+        let is_there = |suffix: &&str| is_installed(&program(family, suffix, "-save"));
+        let of = |suffixes: &[&'static str]| {
+            let there = suffixes.iter().copied();
+            there.filter(is_there).collect::<Vec<&'static str>>()
+        };
+        match self.backend {
+            IptablesBackend::Legacy | IptablesBackend::Nft => of(&[self.backend.suffix()]),
+            IptablesBackend::Auto => match of(&["-legacy", "-nft"]) {
+                // The one without suffix is one of them.
+                both if both.len() > 1 => both,
+                one => [of(&[""]), one].concat(),
+            },
         }
     }
 
@@ -139,9 +152,7 @@ impl CleanUpPlane for LinuxCleanUp {
             CleanUpPart::Sets => sets(&mut found)?,
             CleanUpPart::VirtualServers => virtual_servers(&mut found)?,
             CleanUpPart::Link => link(&mut found)?,
-            CleanUpPart::Rules(family) => {
-                found.rules.insert(family, self.rules(family)?);
-            }
+            CleanUpPart::Rules(family) => self.rules(family, &mut found)?,
             CleanUpPart::Nftables => {
                 found.nftables = NftablesMode::find(&self.control).map_err(|error| {
                     let reason = error.to_string();

@@ -25,7 +25,7 @@ pub enum IptablesBackend {
 
 impl IptablesBackend {
     /// What follows `iptables` and `ip6tables` in the names of the programs that are looked at first.
-    const fn suffix(self) -> &'static str {
+    pub(super) const fn suffix(self) -> &'static str {
         match self {
             Self::Auto => "",
             Self::Legacy => "-legacy",

@@ -210,6 +210,9 @@ impl Linux {
             Operation::WriteRules {
                 family, restore, ..
             }
+            | Operation::ReleaseSets {
+                family, restore, ..
+            }
             | Operation::RemoveRules {
                 family, restore, ..
             } => {

@@ -5,10 +5,11 @@ use std::net::IpAddr;
 
 use ipvs_codec::{Family, ServiceKey};
 use ipvs_netfilter::ipset::SetName;
-use ipvs_netfilter::iptables::{Rule, Table};
+use ipvs_netfilter::iptables::Table;
 use serde::{Serialize, Serializer};
 
 use super::remains::CleanUpPart;
+use crate::plan::rule_place::RulePlace;
 use crate::state::Vip;
 
 /// Something that clean-up could not remove.
@@ -25,31 +26,6 @@ pub struct Left {
 impl fmt::Display for Left {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.what, self.holder)
-    }
-}
-
-/// Where a rule is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RulePlace {
-    /// Its family.
-    pub family: Family,
-    /// Its table.
-    pub table: Table,
-    /// Its chain.
-    pub chain: String,
-    /// The rule.
-    pub rule: Rule,
-}
-
-impl fmt::Display for RulePlace {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            family,
-            table,
-            chain,
-            rule,
-        } = self;
-        write!(f, "rule `-A {chain} {rule}` of table {table} ({family})")
     }
 }
 

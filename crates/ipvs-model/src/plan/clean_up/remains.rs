@@ -71,6 +71,8 @@ pub struct Remains {
     pub link: Option<RemainingLink>,
     /// The rules of each family.
     pub rules: BTreeMap<Family, SavedRules>,
+    /// The rules of other back ends of iptables. Nothing is removed from them, but they may hold sets.
+    pub other_rules: BTreeMap<Family, Vec<SavedRules>>,
     /// Families that have a table `kube-proxy` of nftables.
     pub nftables: BTreeSet<Family>,
 }
@@ -96,6 +98,10 @@ impl Remains {
                 self.rules.remove(&family);
                 self.rules
                     .extend(found.rules.into_iter().filter(|(of, _)| *of == family));
+                self.other_rules.remove(&family);
+                let others = found.other_rules.into_iter();
+                self.other_rules
+                    .extend(others.filter(|(of, _)| *of == family));
             }
             CleanUpPart::Nftables => self.nftables = found.nftables,
         }
@@ -115,6 +121,7 @@ impl From<&Known> for Remains {
                 vips: known.vips.values().flatten().copied().collect(),
             }),
             rules: known.rules.clone(),
+            other_rules: BTreeMap::new(),
             nftables: BTreeSet::new(),
         }
     }

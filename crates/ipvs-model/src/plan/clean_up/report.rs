@@ -4,11 +4,12 @@ use ipvs_codec::Family;
 use ipvs_netfilter::iptables::{SavedRules, Table};
 
 use super::chains::{self, GUARD};
-use super::left::{Holder, Left, Leftover, RulePlace};
+use super::left::{Holder, Left, Leftover};
 use super::remains::{CleanUpPart, Unreadable};
 use super::{CleanUp, Refusal};
 use crate::plan::builder::Plan;
 use crate::plan::operation::Operation;
+use crate::plan::rule_place::RulePlace;
 use crate::sets::KubeSet;
 
 /// What clean-up did.

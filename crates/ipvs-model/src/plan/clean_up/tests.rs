@@ -341,24 +341,30 @@ fn a_rule_of_others_keeps_the_one_chain_that_it_names() {
 
 #[test]
 fn a_rule_of_others_keeps_the_one_set_that_it_names() {
-    let mut remains = node();
-    let saved = remains.rules.get_mut(&Family::Ipv4).unwrap();
     let log =
         "*mangle\n:LOGGED - [0:0]\n-A LOGGED -m set --match-set KUBE-CLUSTER-IP dst,dst -j LOG\n";
+    let mut beside_ours = node();
+    let saved = beside_ours.rules.get_mut(&Family::Ipv4).unwrap();
     let mut all = String::from(log);
     for (table, chain, rule) in saved.all_rules() {
         all.push_str(&format!("*{table}\n-A {chain} {rule}\n"));
     }
     *saved = SavedRules::parse(&all);
-    let mut kernel = Kernel::with(remains);
-    let left = texts(&kernel.clean_up(&Config::default()));
-    assert_eq!(left.len(), 1, "{left:#?}");
-    assert!(left[0].starts_with("set KUBE-CLUSTER-IP: the rule `-A LOGGED -m set --match-set"));
-    assert!(
-        left[0].ends_with("of table mangle (IPv4) refers to it"),
-        "{left:?}"
-    );
-    assert_eq!(kernel.remains.sets.len(), 1);
+    let mut in_another_back_end = node();
+    let others = vec![SavedRules::parse(log)];
+    in_another_back_end.other_rules.insert(Family::Ipv4, others);
+    for remains in [beside_ours, in_another_back_end] {
+        let mut kernel = Kernel::with(remains);
+        let left = texts(&kernel.clean_up(&Config::default()));
+        assert_eq!(left.len(), 1, "{left:#?}");
+        assert!(left[0].starts_with("set KUBE-CLUSTER-IP: the rule `-A LOGGED -m set --match-set"));
+        assert!(
+            left[0].ends_with("of table mangle (IPv4) refers to it"),
+            "{left:?}"
+        );
+        assert_eq!(kernel.remains.sets.len(), 1);
+        assert_eq!(kernel.waited, Duration::ZERO);
+    }
 }
 
 #[test]

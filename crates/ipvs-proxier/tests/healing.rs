@@ -1,0 +1,206 @@
+//! Sets of our names that cannot be used are made anew, and what depends on none of them is served meanwhile.
+
+mod web;
+
+use std::time::Duration;
+
+use ipvs_codec::{Family, Protocol, ServiceKey};
+use ipvs_model::{Config, Known, KubeSet, Model, Operation};
+use ipvs_netfilter::ipset::{SetDifference, SetType};
+use ipvs_netfilter::iptables::SavedRules;
+use ipvs_proxier::{CleanUpPlane as _, DataPlane as _, Simulated, clean_up};
+
+use web::changes;
+
+const OBJECTS: &str = r#"{"apiVersion": "v1", "kind": "List", "items": [
+    {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"},
+     "spec": {"type": "NodePort", "clusterIP": "10.96.0.10", "ports": [{"port": 80, "nodePort": 30080}]}},
+    {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+     "metadata": {"name": "web-1", "labels": {"kubernetes.io/service-name": "web"}},
+     "ports": [{"port": 8080}], "endpoints": [{"addresses": ["10.244.0.5"]}]},
+    {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1"},
+     "status": {"addresses": [{"type": "InternalIP", "address": "192.168.50.10"}]}}]}"#;
+
+fn model() -> Model {
+    let mut model = Model::new(Config {
+        node_name: "n1".into(),
+        ..Config::default()
+    });
+    for change in changes(OBJECTS) {
+        model.change(change);
+    }
+    model.change(ipvs_model::input::Change::NodeAddresses(vec![
+        "192.168.50.10".parse().unwrap(),
+    ]));
+    model
+}
+
+/// Carries out the plan for everything; the texts of what failed.
+fn repair(plane: &mut Simulated) -> Vec<String> {
+    let known = ipvs_proxier::observe(plane, &Family::ALL).unwrap();
+    let plan = model().plan_everything(&known);
+    let mut execution = plan.execute(Default::default());
+    while let Some(stage) = execution.next_stage() {
+        let outcomes = plane.apply(stage);
+        execution.done(outcomes, &known).unwrap();
+    }
+    let executed = execution.finish();
+    let failed = executed.iter().filter_map(|(operation, outcome)| {
+        let error = outcome.as_ref().err()?;
+        Some(format!("{operation}: {error}"))
+    });
+    failed.collect()
+}
+
+/// Every way in which a set can be wrong.
+fn faults() -> Vec<(KubeSet, SetDifference)> {
+    let wrong_type = |wanted| SetDifference::Type {
+        found: "hash:net".to_owned(),
+        wanted,
+    };
+    vec![
+        (KubeSet::ClusterIp, wrong_type(SetType::HashIpPort)),
+        (KubeSet::ClusterIp, SetDifference::Timeout(600)),
+        (KubeSet::NodePortTcp, SetDifference::Ports(0..=1000)),
+        (KubeSet::NodePortTcp, wrong_type(SetType::BitmapPort)),
+        (KubeSet::IpvsIps, SetDifference::Netmask(24)),
+        (KubeSet::LoopBack, wrong_type(SetType::HashIpPortIp)),
+    ]
+}
+
+fn spoil(plane: &mut Simulated, set: KubeSet, difference: &SetDifference) {
+    let key = (set, Family::Ipv4);
+    plane.state_mut().sets.remove(&key);
+    plane.state_mut().unusable.insert(key, difference.clone());
+}
+
+fn healthy() -> Known {
+    let mut plane = Simulated::default();
+    assert_eq!(repair(&mut plane), [""; 0]);
+    plane.state().clone()
+}
+
+#[test]
+fn a_set_of_another_kind_is_made_anew_with_its_entries_and_rules() {
+    for (set, difference) in faults() {
+        // On a node that has nothing else, and on one that is proxied.
+        for is_new in [true, false] {
+            let mut plane = Simulated::default();
+            if !is_new {
+                assert_eq!(repair(&mut plane), [""; 0]);
+            }
+            spoil(&mut plane, set, &difference);
+            assert_eq!(repair(&mut plane), [""; 0], "{set:?} {difference}");
+            assert_eq!(*plane.state(), healthy(), "{set:?} {difference}");
+        }
+    }
+}
+
+fn held_by_others(plane: &mut Simulated, set: KubeSet) {
+    let name = set.name(Family::Ipv4);
+    let text =
+        format!("*filter\n:FOREIGN - [0:0]\n-A FOREIGN -m set --match-set {name} dst -j LOG\n");
+    plane
+        .state_mut()
+        .rules
+        .insert(Family::Ipv4, SavedRules::parse(&text));
+}
+
+#[test]
+fn a_set_that_others_hold_is_named_and_the_rest_is_served() {
+    let node_port = ServiceKey::endpoint(Protocol::TCP, [192, 168, 50, 10].into(), 30080);
+    let cluster_ip = ServiceKey::endpoint(Protocol::TCP, [10, 96, 0, 10].into(), 80);
+    for (set, difference) in faults() {
+        let mut plane = Simulated::default();
+        held_by_others(&mut plane, set);
+        spoil(&mut plane, set, &difference);
+        let name = set.name(Family::Ipv4);
+        let told = format!(
+            "destroy set {name}: {difference}, and the rule `-A FOREIGN -m set --match-set {name} dst -j LOG` of \
+             table filter (IPv4) refers to it: a rule or another set refers to the set (ipset error 4100)"
+        );
+        for _ in 0..2 {
+            assert_eq!(repair(&mut plane), [told.as_str()], "one failure");
+            let state = plane.state();
+            assert_eq!(
+                state.virtual_servers.contains_key(&node_port),
+                set != KubeSet::NodePortTcp
+            );
+            assert_eq!(
+                state.virtual_servers.contains_key(&cluster_ip),
+                set != KubeSet::ClusterIp
+            );
+            // No VIP that the filter does not know: every port of the host would answer on it.
+            assert_eq!(state.vips.is_empty(), set == KubeSet::IpvsIps);
+            let rules = &state.rules[&Family::Ipv4];
+            assert!(rules.has_chains("KUBE-IPVS-FILTER") && rules.has_chains("FOREIGN"));
+            let ours = rules
+                .all_rules()
+                .filter(|(_, chain, _)| *chain != "FOREIGN");
+            assert_eq!(
+                ours.filter(|(_, _, rule)| rule.names_set(name.as_str()))
+                    .count(),
+                0
+            );
+            assert_eq!(state.sets.len(), 33, "the others are there");
+        }
+        // A change meanwhile tries again, puts nothing into it, and is served as far as it can be.
+        let mut known = ipvs_proxier::observe(&mut plane, &Family::ALL).unwrap();
+        let mut model = model();
+        let everything = model.plan_everything(&known);
+        let undone: Vec<_> = everything.iter().filter_map(Operation::key).collect();
+        model.touch(undone);
+        let plan = model.plan(&known);
+        let first = plan.iter().next().map(Operation::kind);
+        assert_eq!(first, Some("destroy-set"), "{plan}");
+        // Without the rule of others.
+        plane
+            .state_mut()
+            .rules
+            .get_mut(&Family::Ipv4)
+            .unwrap()
+            .removed(&ipvs_netfilter::iptables::Removal {
+                flushed: vec!["FOREIGN".into()],
+                deleted: vec!["FOREIGN".into()],
+                ..ipvs_netfilter::iptables::Removal::of(ipvs_netfilter::iptables::Table::Filter)
+            });
+        assert_eq!(repair(&mut plane), [""; 0]);
+        known = plane.state().clone();
+        assert_eq!(known, healthy(), "{set:?}");
+    }
+}
+
+#[test]
+fn clean_up_does_not_mind_what_the_sets_are() {
+    for (set, difference) in faults() {
+        let mut plane = Simulated::default();
+        assert_eq!(repair(&mut plane), [""; 0]);
+        spoil(&mut plane, set, &difference);
+        let report = clean_up(&mut plane, &Config::default(), |_: Duration| {
+            panic!("no wait")
+        });
+        assert_eq!(report.left, []);
+        let state = plane.state();
+        assert!(state.sets.is_empty() && state.unusable.is_empty() && state.link.is_none());
+        assert!(state.virtual_servers.is_empty());
+        assert!(!state.rules.values().any(|rules| rules.has_chains("KUBE-")));
+    }
+    // With a rule of others, all but that set.
+    let mut plane = Simulated::default();
+    held_by_others(&mut plane, KubeSet::ClusterIp);
+    let _ = repair(&mut plane);
+    let report = clean_up(&mut plane, &Config::default(), |_: Duration| {
+        panic!("no wait")
+    });
+    assert_eq!(report.left.len(), 1, "{:?}", report.left);
+    assert_eq!(plane.state().sets.len(), 1);
+    // The simulated kernel refuses as the real one does: chains that are named, and sets.
+    let destroy = Operation::DestroySet {
+        set: KubeSet::ClusterIp,
+        family: Family::Ipv4,
+        spec: KubeSet::ClusterIp.spec(Family::Ipv4),
+        because: None,
+    };
+    let error = plane.remove(&[destroy]).remove(0).unwrap_err();
+    assert_eq!(error.errno(), Some(4100));
+}
