@@ -1,8 +1,9 @@
-use crate::error::{SemanticError, WireError};
+use crate::error::SemanticError;
+use crate::message_attrs::find;
 use crate::reply::frames;
 use crate::types::{Family, ObservedDestination, ObservedService};
+use crate::wire::IpvsCmd;
 use crate::wire::kinds::{CMD_DEST, CMD_SERVICE};
-use crate::wire::{IpvsCmd, for_each_raw};
 
 /// The service in an answer to [`GetService`](crate::Request::GetService) or
 /// [`DumpServices`](crate::Request::DumpServices), read from the bytes behind the netlink header without allocating.
@@ -74,26 +75,4 @@ fn objects(datagram: &[u8], command: IpvsCmd) -> impl Iterator<Item = &[u8]> {
             frame.kind >= NLMSG_MIN_TYPE && frame.payload.first() == Some(&command.0)
         })
         .map(|frame| frame.payload)
-}
-
-pub(crate) fn find<'a>(
-    message: &'a [u8],
-    kind: u16,
-    name: &'static str,
-) -> Result<&'a [u8], SemanticError> {
-    let mut found = None;
-    for_each_raw("message", attributes(message)?, |raw| {
-        if raw.kind() == kind {
-            found = Some(raw.value);
-        }
-        Ok::<_, WireError>(())
-    })?;
-    found.ok_or(SemanticError::Missing(name))
-}
-
-/// What stands behind the generic netlink header.
-pub(crate) fn attributes(message: &[u8]) -> Result<&[u8], WireError> {
-    message
-        .get(4..)
-        .ok_or(WireError::NoHeader { got: message.len() })
 }

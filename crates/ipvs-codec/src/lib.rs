@@ -14,9 +14,11 @@ mod dump;
 mod encode;
 mod error;
 mod family;
+mod message_attrs;
 pub mod reply;
 mod request;
 mod text;
+mod to_attrs;
 mod types;
 pub mod wire;
 

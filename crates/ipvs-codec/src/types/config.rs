@@ -1,5 +1,5 @@
-use crate::dump::attributes;
 use crate::error::{InvalidValue, WireError};
+use crate::message_attrs::attributes;
 use crate::wire::{Attribute as _, CmdAttr, InfoAttr, for_each_raw};
 
 /// IPVS's own connection timeouts (`SET_CONFIG`, `GET_CONFIG`), as `ipvsadm --set`. In a request 0 means "keep".

@@ -1,8 +1,8 @@
 use std::net::IpAddr;
 
 use super::{InterfaceName, key::union_bytes};
-use crate::dump::find;
 use crate::error::{InvalidValue, SemanticError};
+use crate::message_attrs::find;
 use crate::wire::kinds::CMD_DAEMON;
 use crate::wire::{Attribute as _, DaemonAttr, Name, for_each_raw};
 

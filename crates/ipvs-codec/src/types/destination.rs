@@ -3,16 +3,13 @@ use std::net::SocketAddr;
 
 use super::stats::StatsNests;
 use super::{Family, Stats, Tunnel};
-use crate::encode;
 use crate::error::{InvalidValue, SemanticError};
 use crate::wire::kinds::{
     DEST_ACTIVE_CONNS, DEST_ADDR, DEST_ADDR_FAMILY, DEST_FWD_METHOD, DEST_INACT_CONNS,
     DEST_L_THRESH, DEST_PERSIST_CONNS, DEST_PORT, DEST_STATS, DEST_STATS64, DEST_TUN_FLAGS,
     DEST_TUN_PORT, DEST_TUN_TYPE, DEST_U_THRESH, DEST_WEIGHT,
 };
-use crate::wire::{
-    Address, DestAttr, Encoding as _, RawAttr, U8, U16, U16Be, U32, for_each_raw, parse_whole,
-};
+use crate::wire::{Address, Encoding as _, RawAttr, U8, U16, U16Be, U32, for_each_raw};
 
 /// How packets reach a destination (`IPVS_DEST_ATTR_FWD_METHOD`). The kernel keeps the low three bits; 5 to 7 are
 /// accepted and kept.
@@ -135,15 +132,6 @@ impl Destination {
         self.upper_threshold = upper;
         self.lower_threshold = lower;
         Ok(self)
-    }
-
-    /// The attributes of a request that makes or changes the destination.
-    #[must_use]
-    pub fn to_attrs(&self) -> Vec<DestAttr> {
-        let mut nest = Vec::new();
-        encode::destination_nest(self, &mut nest);
-        // Behind its head.
-        parse_whole(nest.get(4..).unwrap_or_default()).0
     }
 }
 

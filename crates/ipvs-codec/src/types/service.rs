@@ -4,14 +4,12 @@ use std::num::NonZeroU32;
 use super::stats::StatsNests;
 use super::{Family, PeName, Protocol, Scheduler, ServiceKey, Stats};
 use crate::error::{InvalidValue, SemanticError};
-use crate::request::Request;
 use crate::wire::kinds::{
     SVC_ADDR, SVC_AF, SVC_FLAGS, SVC_FWMARK, SVC_NETMASK, SVC_PE_NAME, SVC_PORT, SVC_PROTOCOL,
     SVC_SCHED_NAME, SVC_STATS, SVC_STATS64, SVC_TIMEOUT,
 };
 use crate::wire::{
-    Address, Encoding as _, FlagsAndMask, Name, RawAttr, ServiceAttr, U16, U16Be, U32,
-    for_each_raw, parse_whole,
+    Address, Encoding as _, FlagsAndMask, Name, RawAttr, U16, U16Be, U32, for_each_raw,
 };
 
 bitflags::bitflags! {
@@ -177,15 +175,6 @@ impl Service {
                 flags: other.flags,
                 ..*self
             } == *other
-    }
-
-    /// The attributes of a request that makes or changes the service.
-    #[must_use]
-    pub fn to_attrs(&self) -> Vec<ServiceAttr> {
-        let mut bytes = Vec::new();
-        Request::NewService(self).emit(&mut bytes);
-        // Behind the message's header and that of its nest.
-        parse_whole(bytes.get(8..).unwrap_or_default()).0
     }
 }
 
