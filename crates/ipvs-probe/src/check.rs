@@ -1,7 +1,6 @@
 use crate::{
     Attempt, Evidence, Facts, Finding, KernelRelease, ModuleState, Need, Needs, Remedy, Report,
-    Rule, SCHEDULERS, Selinux,
-    rules::{RULES, modules_of_1_8},
+    Rule, SCHEDULERS, Selinux, modules_of_1_8::modules_of_1_8, rules::RULES,
 };
 
 /// Compares what a node has with what is needed. Costs nothing that grows with the number of services.

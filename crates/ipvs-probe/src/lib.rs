@@ -15,6 +15,7 @@ mod facts;
 mod kernel;
 mod mend;
 mod modules;
+mod modules_of_1_8;
 mod needs;
 pub mod parse;
 mod programs;
@@ -23,6 +24,7 @@ mod root;
 mod rule;
 mod rules;
 mod sysctl;
+mod when_applies;
 
 pub use check::check;
 pub use facts::{Attempt, Facts, SCHEDULERS, Selinux};

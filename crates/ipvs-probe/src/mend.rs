@@ -8,7 +8,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use crate::{
     Facts, ModuleState, Modules, Need, Needs, Profile, Programs, Remedy, Report, Root, SysctlError,
     Sysctls,
-    rules::{RULES, modules_of_1_8, set_at_start},
+    modules_of_1_8::modules_of_1_8,
+    rules::{RULES, set_at_start},
 };
 
 /// One step of a mending.

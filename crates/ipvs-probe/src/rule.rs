@@ -1,6 +1,6 @@
 use std::fmt;
 
-use crate::{Facts, KernelRelease, Needs, Profile};
+use crate::KernelRelease;
 
 /// How bad it is when a rule is not kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -52,41 +52,18 @@ pub enum When {
         /// The release that needs the rule no more.
         before: KernelRelease,
     },
-    /// With [`Needs::strict_arp`].
+    /// With [`Needs::strict_arp`](crate::Needs::strict_arp).
     StrictArp,
-    /// With [`Needs::ipv6`].
+    /// With [`Needs::ipv6`](crate::Needs::ipv6).
     Ipv6,
-    /// With [`Needs::dummy_link`].
+    /// With [`Needs::dummy_link`](crate::Needs::dummy_link).
     DummyLink,
-    /// With [`Needs::masquerade_all`].
+    /// With [`Needs::masquerade_all`](crate::Needs::masquerade_all).
     MasqueradeAll,
-    /// With [`Needs::alone`].
+    /// With [`Needs::alone`](crate::Needs::alone).
     Alone,
-    /// With [`Profile::Kube18`].
+    /// With [`Profile::Kube18`](crate::Profile::Kube18).
     Kube18,
-}
-
-impl When {
-    pub(crate) fn applies(self, facts: &Facts, needs: &Needs) -> bool {
-        match self {
-            Self::Always => true,
-            Self::HasSysctl {
-                name,
-                since,
-                before,
-            } => facts.release().is_some_and(|release| {
-                let is_there = facts.sysctl(name).is_some()
-                    || (!facts.shows_sysctls_of_ipvs() && release >= since);
-                is_there && release < before
-            }),
-            Self::StrictArp => needs.strict_arp,
-            Self::Ipv6 => needs.ipv6,
-            Self::DummyLink => needs.dummy_link,
-            Self::MasqueradeAll => needs.masquerade_all,
-            Self::Alone => needs.alone,
-            Self::Kube18 => needs.profile == Profile::Kube18,
-        }
-    }
 }
 
 /// What a rule needs.
@@ -101,7 +78,7 @@ pub enum Need {
         /// Loaded already.
         now: bool,
     },
-    /// The module of [`Needs::scheduler`].
+    /// The module of [`Needs::scheduler`](crate::Needs::scheduler).
     Scheduler,
     /// The modules of kube-proxy 1.8, loaded.
     Kube18Modules,

@@ -7,7 +7,7 @@ use crate::Need::{
 };
 use crate::Severity::{Advice, Blocks, Degrades};
 use crate::When::{Alone, Always, DummyLink, HasSysctl, Ipv6, Kube18, MasqueradeAll, StrictArp};
-use crate::{Facts, KernelRelease, ModuleState, Need, Rule};
+use crate::{KernelRelease, Need, Rule};
 
 const fn one_of(names: &'static [&'static str]) -> Need {
     Module { names, now: false }
@@ -222,25 +222,6 @@ pub(crate) fn module_names() -> impl Iterator<Item = &'static str> {
         _ => None,
     });
     named.flatten().copied().chain(["ip_vs_ftp"])
-}
-
-/// What kube-proxy 1.8 wants to be loaded. Connection tracking of IPv4 is a module of its own where the kernel has one.
-pub(crate) fn modules_of_1_8(facts: &Facts) -> [&'static str; 5] {
-    let of_its_own = match facts.modules.get("nf_conntrack_ipv4") {
-        // A container without /lib/modules. Kernels that call themselves 4.18 have one or the other; both have
-        // nf_conntrack.
-        Some(module) if module.state == ModuleState::Unknown => facts
-            .release()
-            .is_some_and(|release| release < KernelRelease::new(4, 18, 0)),
-        Some(module) => module.state != ModuleState::Absent,
-        None => false,
-    };
-    let conntrack = if of_its_own {
-        "nf_conntrack_ipv4"
-    } else {
-        "nf_conntrack"
-    };
-    ["ip_vs", "ip_vs_rr", "ip_vs_wrr", "ip_vs_sh", conntrack]
 }
 
 #[cfg(test)]

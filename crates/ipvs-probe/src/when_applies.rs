@@ -1,0 +1,25 @@
+use crate::{Facts, Needs, Profile, When};
+
+impl When {
+    /// Whether a rule applies to a node of these facts that is used like this.
+    pub(crate) fn applies(self, facts: &Facts, needs: &Needs) -> bool {
+        match self {
+            Self::Always => true,
+            Self::HasSysctl {
+                name,
+                since,
+                before,
+            } => facts.release().is_some_and(|release| {
+                let is_there = facts.sysctl(name).is_some()
+                    || (!facts.shows_sysctls_of_ipvs() && release >= since);
+                is_there && release < before
+            }),
+            Self::StrictArp => needs.strict_arp,
+            Self::Ipv6 => needs.ipv6,
+            Self::DummyLink => needs.dummy_link,
+            Self::MasqueradeAll => needs.masquerade_all,
+            Self::Alone => needs.alone,
+            Self::Kube18 => needs.profile == Profile::Kube18,
+        }
+    }
+}
