@@ -2,6 +2,7 @@
 //! that equal text means equal rules.
 
 mod removal;
+mod restored;
 mod rule;
 mod ruleset;
 mod saved;
