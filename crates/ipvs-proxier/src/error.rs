@@ -108,3 +108,18 @@ pub struct Failure {
     #[source]
     pub error: Box<PlaneError>,
 }
+
+impl Failure {
+    /// Whether it is of something that every Service stands on: link, sets or rules.
+    #[must_use]
+    pub const fn concerns_node(&self) -> bool {
+        matches!(
+            self.operation,
+            Operation::EnsureLink { .. }
+                | Operation::CreateSet { .. }
+                | Operation::DestroySet { .. }
+                | Operation::WriteRules { .. }
+                | Operation::ReleaseSets { .. }
+        )
+    }
+}

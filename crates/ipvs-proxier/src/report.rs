@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use ipvs_codec::Family;
-use ipvs_model::{Operation, Plan};
+use ipvs_model::Plan;
 
 use crate::activity::Activity;
 use crate::clock::Moment;
@@ -32,16 +32,7 @@ impl Report {
     /// that is full for example, and leaves the node as a whole healthy, as with kube-proxy. O(failures).
     #[must_use]
     pub fn is_healthy(&self) -> bool {
-        !self.failures.iter().any(|failure| {
-            matches!(
-                failure.operation,
-                Operation::EnsureLink { .. }
-                    | Operation::CreateSet { .. }
-                    | Operation::DestroySet { .. }
-                    | Operation::WriteRules { .. }
-                    | Operation::ReleaseSets { .. }
-            )
-        })
+        !self.failures.iter().any(Failure::concerns_node)
     }
 
     /// Whether nothing failed.

@@ -369,3 +369,23 @@ fn who_takes_over_a_virtual_server_says_so_once() {
         assert_eq!(node.resync().unwrap().news, []);
     }
 }
+
+/// Somebody holds the lock of iptables for some time.
+#[test]
+fn rules_that_wait_for_others_are_written_without_reading_everything() {
+    let mut node = node(Refusing::default(), pace(0, 1000));
+    settle(&mut node);
+    let reads = node.plane().kernel.reads();
+    node.plane().refuses = Some(NO_RULES);
+    node.plane().is_locked = true;
+    node.changes(web("TCP", &["10.0.0.1"]));
+    let ended = settle(&mut node);
+    assert_eq!(activities(&ended), [Activity::Sync]);
+    assert_eq!((stage(&node), ended[0].failed), (Stage::Running, 1));
+    assert!(!is_synced(&node));
+    node.plane().refuses = None;
+    node.changes(web("TCP", &["10.0.0.2"]));
+    assert_eq!(activities(&settle(&mut node)), [Activity::Sync]);
+    assert_eq!(node.plane().kernel.reads(), reads);
+    assert!(is_synced(&node));
+}

@@ -72,8 +72,7 @@ impl Controller {
             self.stale_flows.applied(operation);
         }
         report.plan = executed.tried;
-        let is_refusal = |failure: &Failure| failure.error.errno().is_some();
-        unfinished.is_unsure |= !report.is_healthy() || !report.failures.iter().all(is_refusal);
+        unfinished.is_unsure |= !report.failures.iter().all(leaves_state_known);
         unfinished.is_wiser |= self.learn(&mut report, known);
         report
     }
@@ -121,6 +120,12 @@ impl Controller {
         self.logged.error(&error, &mut report.news);
         report.errors.push(error);
     }
+}
+
+/// Whether what is known of the kernel is as good after a failure as before: where others were in the way nothing was done,
+/// nor where the kernel refused. But what it refuses of link, sets and rules is there in another shape than was known.
+const fn leaves_state_known(failure: &Failure) -> bool {
+    failure.error.is_busy() || (failure.error.errno().is_some() && !failure.concerns_node())
 }
 
 /// The scheduler that a virtual server could not be made or set with (`ENOENT`).

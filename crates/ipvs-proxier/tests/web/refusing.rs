@@ -17,6 +17,8 @@ pub(crate) struct Refusing {
     pub(crate) refuses: Option<fn(&Operation) -> bool>,
     /// Instead of refusing it says nothing.
     pub(crate) is_silent: bool,
+    /// Somebody else holds the lock of iptables.
+    pub(crate) is_locked: bool,
     /// So many outcomes of the next operations are lost.
     pub(crate) loses: usize,
     /// Parts that cannot be read.
@@ -55,6 +57,10 @@ impl DataPlane for Refusing {
     fn apply(&mut self, operations: &[Operation]) -> Vec<Outcome> {
         let one = |operation: &Operation| match self.refuses {
             Some(refuses) if refuses(operation) => Err(Box::new(match operation {
+                Operation::WriteRules { .. } if self.is_locked => PlaneError::Locked {
+                    path: "/run/xtables.lock".into(),
+                    holder: None,
+                },
                 Operation::WriteRules { .. } => PlaneError::Program {
                     program: "iptables-restore".into(),
                     reason: "exit status: 2".into(),
