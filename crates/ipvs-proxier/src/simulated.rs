@@ -213,7 +213,7 @@ impl DataPlane for Simulated {
         };
         match part {
             Part::Start => {
-                self.reads += 1;
+                self.reads = self.reads.saturating_add(1);
                 self.given = 0;
             }
             Part::Link => {
@@ -269,7 +269,7 @@ impl DataPlane for Simulated {
     }
 
     fn flows(&mut self, family: Family) -> Result<Vec<Flow>, PlaneError> {
-        self.reads += 1;
+        self.reads = self.reads.saturating_add(1);
         let of_family = |flow: &&Flow| Family::of(flow.original.destination) == family;
         Ok(self.flows.iter().filter(of_family).copied().collect())
     }
@@ -298,8 +298,10 @@ impl DataPlane for Simulated {
                 Operation::WriteRules { .. }
                 | Operation::ReleaseSets { .. }
                 | Operation::RemoveRules { .. }
-                | Operation::RemoveNftablesTable { .. } => self.processes += 1,
-                _ => self.messages += 1,
+                | Operation::RemoveNftablesTable { .. } => {
+                    self.processes = self.processes.saturating_add(1)
+                }
+                _ => self.messages = self.messages.saturating_add(1),
             }
             let outcome = self.try_one(operation);
             if outcome.is_ok() {
@@ -319,7 +321,7 @@ impl DataPlane for Simulated {
         &mut self,
         virtual_servers: &[ServiceKey],
     ) -> Result<Vec<Connections>, PlaneError> {
-        self.reads += 1;
+        self.reads = self.reads.saturating_add(1);
         let mut found = Vec::new();
         for key in virtual_servers {
             let Some(server) = self.state.virtual_servers.get(key) else {

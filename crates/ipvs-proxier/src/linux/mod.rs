@@ -366,7 +366,7 @@ impl DataPlane for Linux {
                     virtual_server: *virtual_server,
                     real_server: observed.destination.addr,
                     count: u64::from(observed.active_connections)
-                        + u64::from(observed.inactive_connections),
+                        .saturating_add(u64::from(observed.inactive_connections)),
                 });
             }
         }
