@@ -7,9 +7,9 @@ use crate::source::Notice;
 
 /// Follows a [`run`](crate::run): health, metrics, a display. `()` follows nothing.
 pub trait Monitor {
-    /// The controller has taken changes in.
-    fn changed(&mut self, changes: &[Change], controller: &Controller, now: Moment) {
-        let _ = (changes, controller, now);
+    /// The source has changes, which the controller takes in next.
+    fn changed(&mut self, changes: &[Change], now: Moment) {
+        let _ = (changes, now);
     }
 
     /// The controller has done something.
@@ -17,11 +17,13 @@ pub trait Monitor {
         let _ = (report, controller);
     }
 
-    /// What those who look after the cluster should know; asked several times a second.
+    /// What those who look after the cluster should know; asked several times a second, after changes and before the controller
+    /// goes on.
     ///
     /// # Errors
     /// A reason to end the run.
-    fn check(&mut self) -> Result<Vec<Notice>, MonitorError> {
+    fn check(&mut self, controller: &Controller) -> Result<Vec<Notice>, MonitorError> {
+        let _ = controller;
         Ok(Vec::new())
     }
 }

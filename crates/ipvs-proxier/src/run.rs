@@ -204,11 +204,10 @@ impl<P: DataPlane + ?Sized> Run<'_, P> {
         if was_listing && is_complete {
             info!("initial list complete");
         }
-        let copy = changes.clone();
-        self.controller.source(now, changes, triggers, is_complete);
-        if !copy.is_empty() {
-            self.monitor.changed(&copy, self.controller, now);
+        if !changes.is_empty() {
+            self.monitor.changed(&changes, now);
         }
+        self.controller.source(now, changes, triggers, is_complete);
         Ok(problems)
     }
 
@@ -246,7 +245,7 @@ impl<P: DataPlane + ?Sized> Run<'_, P> {
 
     /// Tells those who look after the cluster what the monitor has found.
     fn check(&mut self) -> Result<(), RunError> {
-        match self.monitor.check() {
+        match self.monitor.check(self.controller) {
             Ok(notices) => notices
                 .into_iter()
                 .for_each(|notice| self.source.tell(notice)),

@@ -32,10 +32,8 @@ impl Served {
 }
 
 impl Monitor for Served {
-    fn changed(&mut self, changes: &[Change], controller: &Controller, now: Moment) {
+    fn changed(&mut self, changes: &[Change], now: Moment) {
         self.metrics.changed(changes, now.wall);
-        self.server
-            .update(|health| health.follow(controller.status()));
     }
 
     fn stepped(&mut self, report: &Report, controller: &Controller) {
@@ -46,7 +44,10 @@ impl Monitor for Served {
         }
     }
 
-    fn check(&mut self) -> Result<Vec<Notice>, MonitorError> {
+    fn check(&mut self, controller: &Controller) -> Result<Vec<Notice>, MonitorError> {
+        // Whoever asks while the next step takes long learns that something waits.
+        self.server
+            .update(|health| health.follow(controller.status()));
         let mut notices = Vec::new();
         let mut fatal = self.server.is_alive().err().map(|error| error.to_string());
         for failure in self.server.failures() {
@@ -85,8 +86,10 @@ mod tests {
     use std::time::{Duration, Instant, SystemTime};
 
     use ipvs_codec::Family;
+    use ipvs_model::{Config, Model};
 
     use super::*;
+    use crate::controller::Pace;
     use crate::health::Health;
     use crate::health_server::Serve;
 
@@ -103,9 +106,10 @@ mod tests {
         };
         let server = HealthServer::that_panics(serve);
         let mut served = Served::new(server, metrics, "node-0".to_owned(), false);
+        let controller = Controller::new(Model::new(Config::default()), Pace::default());
         let start = Instant::now();
         let error = loop {
-            match served.check() {
+            match served.check(&controller) {
                 Err(error) => break error,
                 Ok(_) => std::thread::yield_now(),
             }
