@@ -73,13 +73,17 @@ impl LinuxCleanUp {
         for suffix in suffixes {
             match run(&program(family, suffix, "-save"), &[], "", &self.control) {
                 Ok(text) => saved.push((suffix, SavedRules::parse(&text))),
-                // A kernel has not always what each of them needs.
                 Err(error) => errors.push(error.to_string()),
             }
         }
         let concerned = saved.iter().position(|(_, saved)| CleanUp::concerns(saved));
         if saved.is_empty() {
             return Err(Unreadable::Failed(errors.join("; ")));
+        }
+        // A kernel has not always what each of them needs.
+        errors.retain(|error| !error.contains("not supported"));
+        if !errors.is_empty() {
+            found.unread_rules.insert(family, errors.join("; "));
         }
         let (suffix, rules) = saved.swap_remove(concerned.unwrap_or(0));
         self.suffixes.insert(family, suffix);

@@ -74,7 +74,14 @@ fn each_feature_needs_its_capabilities_and_says_which_it_lacks() {
         Feature {
             program: "kube-proxy",
             words: words(&["--cleanup"]),
-            needs: both,
+            needs: &[
+                ("net_admin", "CAP_NET_ADMIN"),
+                // Without it the rules of the legacy back end cannot be listed.
+                (
+                    "net_raw",
+                    "IPv4 rules: cannot be read: iptables-legacy-save",
+                ),
+            ],
         },
     ];
     // Sysctls belong to root, in a container to its init container.

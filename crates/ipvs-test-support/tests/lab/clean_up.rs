@@ -314,3 +314,177 @@ fn the_tables_of_the_nftables_mode_go_too() {
     let tables = "delete table ip kube-proxy\ndelete table ip6 kube-proxy\n";
     assert_eq!(said, format!("list tables\n{tables}list tables\n"));
 }
+
+/// A Service with a node port.
+const SERVICE: &str = "apiVersion: v1
+kind: Service
+metadata: {name: a, namespace: default}
+spec: {type: NodePort, clusterIP: 10.96.0.10, ports: [{port: 80, protocol: TCP, nodePort: 30080}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: a-1, namespace: default, labels: {kubernetes.io/service-name: a}}
+addressType: IPv4
+endpoints: [{addresses: [10.244.0.5]}]
+ports: [{name: \"\", port: 8080, protocol: TCP}]
+";
+
+/// Each with the set, what it must be at the end, and an entry.
+const WRONG_SETS: [(&str, &str, &str, &str); 6] = [
+    (
+        "KUBE-CLUSTER-IP",
+        "hash:ip",
+        "hash:ip,port",
+        "10.96.0.10,tcp:80",
+    ),
+    (
+        "KUBE-CLUSTER-IP",
+        "hash:ip,port family inet6",
+        "hash:ip,port family inet ",
+        "10.96.0.10,tcp:80",
+    ),
+    (
+        "KUBE-CLUSTER-IP",
+        "hash:ip,port timeout 600",
+        "hash:ip,port",
+        "10.96.0.10,tcp:80",
+    ),
+    (
+        "KUBE-NODE-PORT-TCP",
+        "hash:ip,port",
+        "bitmap:port range 0-65535",
+        "30080",
+    ),
+    (
+        "KUBE-NODE-PORT-TCP",
+        "bitmap:port range 0-1000",
+        "bitmap:port range 0-65535",
+        "30080",
+    ),
+    (
+        "KUBE-6-CLUSTER-IP",
+        "hash:ip,port family inet",
+        "hash:ip,port family inet6",
+        "",
+    ),
+];
+
+fn spoilt(namespace: &NetNs, name: &str, kind: &str) {
+    let kind: Vec<&str> = kind.split(' ').collect();
+    let create = [&["create", name][..], &kind].concat();
+    namespace.output("ipset", &create).unwrap();
+    // iptables takes no rule with a set of the other family.
+    if name != "KUBE-CLUSTER-IP" || kind.contains(&"inet6") {
+        return;
+    }
+    iptables(namespace, "-t nat -N KUBE-SERVICES");
+    let jump = [
+        "-t",
+        "nat",
+        "-A",
+        "PREROUTING",
+        "-m",
+        "comment",
+        "--comment",
+        "kubernetes service portals",
+        "-j",
+        "KUBE-SERVICES",
+    ];
+    namespace.output("iptables-legacy", &jump).unwrap();
+    iptables(
+        namespace,
+        "-t nat -A KUBE-SERVICES -m set --match-set KUBE-CLUSTER-IP dst -j ACCEPT",
+    );
+}
+
+#[test]
+fn a_set_of_another_kind_is_healed_at_start() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("a.yaml"), SERVICE).unwrap();
+    let manifests = format!("--manifests={}", folder.path().display());
+    for (index, (name, kind, wanted, entry)) in WRONG_SETS.into_iter().enumerate() {
+        let namespace = NetNs::new(&format!("cu-heal{index}")).unwrap();
+        // Node ports are served on its address.
+        namespace
+            .ip("link add node0 type dummy\naddr add 192.168.50.10/24 dev node0\nlink set node0 up\n")
+            .unwrap();
+        spoilt(&namespace, name, kind);
+        let (ok, log) = run(&namespace, &[&manifests, "--once"]);
+        assert!(ok, "{kind}: {log}");
+        let saved = namespace.output("ipset", &["save", name]).unwrap();
+        assert!(
+            saved.contains(&format!("create {name} {wanted}")),
+            "{saved}"
+        );
+        assert!(!saved.contains("timeout"), "{saved}");
+        assert!(
+            entry.is_empty() || saved.contains(&format!("add {name} {entry}")),
+            "{saved}"
+        );
+        let rules = namespace.output("iptables-legacy-save", &[]).unwrap();
+        assert!(
+            rules.contains("--match-set KUBE-CLUSTER-IP src,dst -j KUBE-MARK-MASQ"),
+            "{rules}"
+        );
+        let servers = namespace.output("ipvsadm", &["-S", "-n"]).unwrap();
+        assert!(servers.contains("-A -t 10.96.0.10:80 -s rr"), "{servers}");
+    }
+}
+
+/// A comment, counters, another size: as good as ours.
+#[test]
+fn a_set_with_more_than_ours_is_taken_over() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("a.yaml"), SERVICE).unwrap();
+    let manifests = format!("--manifests={}", folder.path().display());
+    let namespace = NetNs::new("cu-more").unwrap();
+    let kind = "hash:ip,port comment counters hashsize 64 maxelem 1000";
+    spoilt(&namespace, "KUBE-CLUSTER-IP", kind);
+    let (ok, log) = run(&namespace, &[&manifests, "--once"]);
+    assert!(ok, "{log}");
+    let saved = namespace
+        .output("ipset", &["save", "KUBE-CLUSTER-IP"])
+        .unwrap();
+    assert!(
+        saved.contains("maxelem 1000") && saved.contains("10.96.0.10,tcp:80"),
+        "{saved}"
+    );
+}
+
+#[test]
+fn a_set_of_another_kind_that_others_hold_is_named_and_the_rest_is_served() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("a.yaml"), SERVICE).unwrap();
+    let manifests = format!("--manifests={}", folder.path().display());
+    let namespace = NetNs::new("cu-held").unwrap();
+    namespace
+        .ip("link add node0 type dummy\naddr add 192.168.50.10/24 dev node0\nlink set node0 up\n")
+        .unwrap();
+    spoilt(&namespace, "KUBE-CLUSTER-IP", "hash:ip");
+    iptables(
+        &namespace,
+        "-A FORWARD -m set --match-set KUBE-CLUSTER-IP dst -j ACCEPT",
+    );
+    let (ok, log) = run(&namespace, &[&manifests, "--once"]);
+    let told = "destroy set KUBE-CLUSTER-IP: it is of type hash:ip, not hash:ip,port, and the rule \
+                `-A FORWARD -m set --match-set KUBE-CLUSTER-IP dst -j ACCEPT` of table filter (IPv4) refers to it";
+    assert!(!ok && log.contains(told), "{log}");
+    let servers = namespace.output("ipvsadm", &["-S", "-n"]).unwrap();
+    assert!(
+        servers.contains("-A -t 192.168.50.10:30080") && !servers.contains("10.96.0.10"),
+        "{servers}"
+    );
+    let rules = namespace.output("iptables-legacy-save", &[]).unwrap();
+    assert!(
+        rules.contains("--match-set KUBE-NODE-PORT-TCP dst -j KUBE-MARK-MASQ"),
+        "{rules}"
+    );
+    iptables(
+        &namespace,
+        "-D FORWARD -m set --match-set KUBE-CLUSTER-IP dst -j ACCEPT",
+    );
+    let (ok, log) = run(&namespace, &[&manifests, "--once"]);
+    assert!(ok, "{log}");
+    let servers = namespace.output("ipvsadm", &["-S", "-n"]).unwrap();
+    assert!(servers.contains("-A -t 10.96.0.10:80"), "{servers}");
+}

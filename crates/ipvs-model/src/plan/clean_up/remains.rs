@@ -73,6 +73,8 @@ pub struct Remains {
     pub rules: BTreeMap<Family, SavedRules>,
     /// The rules of other back ends of iptables. Nothing is removed from them, but they may hold sets.
     pub other_rules: BTreeMap<Family, Vec<SavedRules>>,
+    /// Why a back end of iptables could not be read, while another could.
+    pub unread_rules: BTreeMap<Family, String>,
     /// Families that have a table `kube-proxy` of nftables.
     pub nftables: BTreeSet<Family>,
 }
@@ -98,6 +100,10 @@ impl Remains {
                 self.rules.remove(&family);
                 self.rules
                     .extend(found.rules.into_iter().filter(|(of, _)| *of == family));
+                self.unread_rules.remove(&family);
+                let unread = found.unread_rules.into_iter();
+                self.unread_rules
+                    .extend(unread.filter(|(of, _)| *of == family));
                 self.other_rules.remove(&family);
                 let others = found.other_rules.into_iter();
                 self.other_rules
@@ -122,6 +128,7 @@ impl From<&Known> for Remains {
             }),
             rules: known.rules.clone(),
             other_rules: BTreeMap::new(),
+            unread_rules: BTreeMap::new(),
             nftables: BTreeSet::new(),
         }
     }

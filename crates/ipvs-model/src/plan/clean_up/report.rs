@@ -51,6 +51,12 @@ impl CleanUp {
                 });
             }
         }
+        for (family, reason) in &self.remains.unread_rules {
+            left.push(Left {
+                what: Leftover::Part(CleanUpPart::Rules(*family)),
+                holder: Holder::NotRead(reason.clone()),
+            });
+        }
         for key in self.virtual_servers() {
             let refusal = self.refusal(|operation| match operation {
                 Operation::FlushVirtualServers => true,

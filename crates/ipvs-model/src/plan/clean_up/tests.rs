@@ -368,6 +368,23 @@ fn a_rule_of_others_keeps_the_one_set_that_it_names() {
 }
 
 #[test]
+fn a_back_end_of_iptables_that_cannot_be_read_is_named() {
+    let mut remains = node();
+    let denied = "iptables-legacy-save: Permission denied".to_owned();
+    remains.unread_rules.insert(Family::Ipv4, denied);
+    let mut kernel = Kernel::with(remains);
+    let left = texts(&kernel.clean_up(&Config::default()));
+    assert_eq!(
+        left,
+        ["IPv4 rules: cannot be read: iptables-legacy-save: Permission denied"]
+    );
+    assert!(
+        kernel.remains.sets.is_empty(),
+        "the rules of the other are gone"
+    );
+}
+
+#[test]
 fn no_part_needs_another() {
     for part in CleanUpPart::ALL {
         let mut kernel = Kernel::with(node());
