@@ -1,6 +1,8 @@
 //! What a change costs the model, by the number of services: a JSON line for each event. The lines of one event are
 //! meant to be flat.
 
+mod problems;
+
 use std::hint::black_box;
 use std::time::Duration;
 
@@ -41,6 +43,7 @@ fn main() {
             .collect()
     });
     node.measure_nothing();
+    problems::measure(services, endpoints);
 }
 
 /// A model, and the state that its plans make.
