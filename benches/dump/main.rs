@@ -19,7 +19,7 @@ use netlink_sys::{Socket, SocketAddr, protocols};
 const REPETITIONS: usize = 5;
 const REQUEST_DUMP: u16 = 0x301;
 const NLMSG_DONE: u16 = 3;
-/// Services of one slice, as a proxy that verifies between changes would read them.
+/// Services of one slice, as a proxy that resyncs between changes would read them.
 const SLICE: usize = 50;
 
 fn main() -> Result<()> {

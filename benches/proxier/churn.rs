@@ -8,9 +8,9 @@ use ipvs_netlink::Ipvs;
 use ipvs_test_support::ApiServer;
 
 use crate::process::Process;
-use crate::{Options, PATIENCE, SELDOM, cluster, key, until, verify};
+use crate::{Options, PATIENCE, SELDOM, cluster, key, resync, until};
 
-/// Between two handfuls of changes.
+/// Between two batches of changes.
 const TICK: Duration = Duration::from_millis(10);
 /// Services whose changes are timed; the others change in between.
 const TIMED: u32 = 50;
@@ -118,10 +118,10 @@ pub(crate) fn measure(options: &Options, rate: u32, time: Duration) -> Result<se
         until(end, SELDOM, || churn.is_there(&probe))?;
         took.push(probe.since.elapsed());
     }
-    let mut left = verify::left(options, &churn.counts)?;
+    let mut left = resync::left(options, &churn.counts)?;
     while !left.is_empty() && end.elapsed() < PATIENCE / 10 {
         std::thread::sleep(Duration::from_secs(1));
-        left = verify::left(options, &churn.counts)?;
+        left = resync::left(options, &churn.counts)?;
     }
     ensure!(
         left.is_empty(),

@@ -6,7 +6,7 @@
 mod churn;
 mod cluster;
 mod process;
-mod verify;
+mod resync;
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -21,7 +21,7 @@ use ipvs_test_support::{ApiServer, NetNs};
 
 use crate::process::Process;
 
-/// How long endpoints come, one after the other: a verification is among it.
+/// How long endpoints come, one after the other: a resync is among it.
 const CHANGES: Duration = Duration::from_secs(17);
 /// Between two looks: each takes from the one processor what the proxier could have.
 const SELDOM: Duration = Duration::from_millis(10);
@@ -92,7 +92,7 @@ fn measure(options: &Options) -> Result<serde_json::Value> {
     let binding = options.vip_binding.name();
     let process = Process::start(&server.url(), binding, "0s")?;
     let start = process.started();
-    let listed = until(start, SELDOM, || process.has_said("every object is known"))?;
+    let listed = until(start, SELDOM, || process.has_said("initial list complete"))?;
     let kubernetes = key([10, 96, 0, 1], 443);
     let first_usable = until(start, SELDOM, || {
         Ok(!ipvs.destinations(&kubernetes)?.is_empty())
@@ -120,12 +120,12 @@ fn measure(options: &Options) -> Result<serde_json::Value> {
     let one_endpoint = changes.get(changes.len() / 2).context("no change")?;
     let slow = changes.get(changes.len() * 99 / 100).context("no change")?;
     let slowest = changes.last().context("no change")?;
-    let resync = process.next_verification(PATIENCE)?;
+    let resync = process.next_resync(PATIENCE)?;
     let bare_read = bare_read()?;
     let peak = process.peak_bytes()?;
     let cpu = process.cpu()?;
     process.stop()?;
-    let parts = verify::parts(options)?;
+    let parts = resync::parts(options)?;
     let part = |index: usize| {
         let part = parts.get(index).context("so many parts")?;
         anyhow::Ok(part.as_secs_f64() * 1e3)

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use benches::{bytes, peak_bytes};
 
 const METRICS: &str = "127.0.0.1:10249";
-const VERIFICATIONS: &str = "ipvs_proxier_verification_seconds";
+const RESYNCS: &str = "ipvs_proxier_resync_seconds";
 /// `USER_HZ`, which is 100 wherever Linux runs.
 const TICKS: f64 = 100.0;
 
@@ -57,17 +57,17 @@ impl Process {
         Ok(log.contains(words))
     }
 
-    /// How long the next whole comparison takes, from the metrics: nothing has changed when it comes.
-    pub(crate) fn next_verification(&self, patience: Duration) -> Result<Duration> {
+    /// How long the next resync takes, from the metrics: nothing has changed when it comes.
+    pub(crate) fn next_resync(&self, patience: Duration) -> Result<Duration> {
         let start = Instant::now();
-        let (count, sum) = verifications()?;
+        let (count, sum) = resyncs()?;
         loop {
             std::thread::sleep(Duration::from_millis(200));
-            let (now, total) = verifications()?;
+            let (now, total) = resyncs()?;
             if now > count {
                 return Ok(Duration::from_secs_f64((total - sum) / (now - count)));
             }
-            ensure!(start.elapsed() < patience, "no verification came");
+            ensure!(start.elapsed() < patience, "no resync came");
         }
     }
 
@@ -96,14 +96,14 @@ impl Process {
     }
 }
 
-/// Number and time of the verifications so far.
-fn verifications() -> Result<(f64, f64)> {
+/// Number and time of the starts and resyncs so far.
+fn resyncs() -> Result<(f64, f64)> {
     let mut stream = TcpStream::connect(METRICS)?;
     stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: node\r\n\r\n")?;
     let mut text = String::new();
     stream.read_to_string(&mut text)?;
     let value = |kind: &str| {
-        let name = format!("{VERIFICATIONS}_{kind} ");
+        let name = format!("{RESYNCS}_{kind} ");
         let line = text.lines().find_map(|line| line.strip_prefix(&name));
         anyhow::Ok(line.context("no such metric")?.parse::<f64>()?)
     };

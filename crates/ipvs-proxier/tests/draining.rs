@@ -42,7 +42,7 @@ fn row_122_a_busy_real_server_stays_until_it_is_idle() {
     assert!(node.drain(Instant::now()).unwrap().plan.is_empty());
     assert!(
         node.resync().unwrap().plan.is_empty(),
-        "a verification leaves it alone"
+        "a resync leaves it alone"
     );
     node.plane().set_connections(busy(0));
     assert_eq!(node.drain(Instant::now()).unwrap().plan.len(), 1);

@@ -192,7 +192,7 @@ fn take(node: &mut Node<Faulty>, change: &Change) {
 
 proptest! {
     #[test]
-    fn whatever_fails_two_verifications_later_all_is_as_wanted(
+    fn whatever_fails_two_resyncs_later_all_is_as_wanted(
         batches in proptest::collection::vec(proptest::collection::vec(change(), 1..4), 1..10),
         seed in any::<u64>(),
         one_in in 2..40_u64,
@@ -250,25 +250,25 @@ proptest! {
 proptest! {
     /// What is synced while the state is being read is neither taken for drift nor undone.
     #[test]
-    fn a_verification_in_parts_repairs_nothing_where_nothing_drifted(
+    fn a_resync_in_parts_repairs_nothing_where_nothing_drifted(
         batches in proptest::collection::vec((proptest::collection::vec(change(), 1..4), 0..12_u32), 1..30),
     ) {
         let mut node = node(0, Foreign::Remove);
-        let mut verifications = 0;
+        let mut resyncs = 0;
         for (batch, parts) in batches {
             batch.iter().for_each(|change| take(&mut node, change));
             prop_assert!(node.sync().unwrap().failures.is_empty());
             for _ in 0..parts {
                 if let Progress::Done(report) = node.resync_some().unwrap() {
                     prop_assert!(report.plan.is_empty(), "{}", report.plan);
-                    verifications += 1;
+                    resyncs += 1;
                 }
             }
         }
-        while verifications == 0 {
+        while resyncs == 0 {
             let report = node.resync_some().unwrap().done();
             prop_assert!(report.as_ref().is_none_or(|report| report.plan.is_empty()), "{report:?}");
-            verifications += u32::from(report.is_some());
+            resyncs += u32::from(report.is_some());
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Changes while a verification is under way, whose parts take several calls.
+//! Changes while a resync is under way, whose parts take several calls.
 
 mod node;
 
@@ -38,8 +38,8 @@ fn sync(node: &mut Node<Simulated>) {
     assert!(report.failures.is_empty(), "{:?}", report.failures);
 }
 
-/// Verifies; before each step a service goes, or comes back.
-fn verify_under_change(node: &mut Node<Simulated>) -> (Done, usize) {
+/// Resyncs; before each step a service goes, or comes back.
+fn resync_under_change(node: &mut Node<Simulated>) -> (Done, usize) {
     let mut steps = 0_usize;
     loop {
         let number = u8::try_from(steps / 2 % usize::from(SERVICES)).unwrap() + 1;
@@ -61,7 +61,7 @@ fn verify_under_change(node: &mut Node<Simulated>) -> (Done, usize) {
 fn what_changes_between_two_chunks_is_no_drift() {
     for vip_binding in [VipBinding::Address, VipBinding::Route] {
         let mut node = synced(vip_binding);
-        let (report, steps) = verify_under_change(&mut node);
+        let (report, steps) = resync_under_change(&mut node);
         assert!(steps > usize::from(SERVICES), "{steps} steps");
         assert!(report.plan.is_empty(), "{}", report.plan);
     }
@@ -76,7 +76,7 @@ fn drift_is_found_though_all_else_changes() {
     let state = node.plane().state_mut();
     state.sets.get_mut(&(set, family)).unwrap().insert(foreign);
     assert!(state.vips.remove(&address).is_some());
-    let (report, _) = verify_under_change(&mut node);
+    let (report, _) = resync_under_change(&mut node);
     let member = Member {
         set,
         family,

@@ -215,7 +215,7 @@ fn the_process_is_told_as_by_every_client_of_prometheus() {
     assert!(run.value("process_cpu_seconds_total") >= 0.0);
 }
 
-/// What a verification repairs although nothing has changed; what changed is no drift.
+/// What a resync repairs although nothing has changed; what changed is no drift.
 #[test]
 fn drift_is_counted_by_kind() {
     let mut run = Run::new();

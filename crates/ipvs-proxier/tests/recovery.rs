@@ -68,9 +68,9 @@ fn without_as_many_outcomes_as_operations_everything_is_read_again() {
     assert!(node.resync().unwrap().plan.is_empty());
 }
 
-/// Each change is tried with what was refused before, in the middle of a verification.
+/// Each change is tried with what was refused before, in the middle of a resync.
 #[test]
-fn what_is_refused_again_and_again_keeps_no_verification_from_its_end() {
+fn what_is_refused_again_and_again_keeps_no_resync_from_its_end() {
     let mut node = Node::new(Model::new(Config::default()), Refusing::default());
     let change = |node: &mut Node<Refusing>, endpoints: &[&str]| {
         let changes = web("TCP", endpoints).into_iter();
@@ -89,7 +89,7 @@ fn what_is_refused_again_and_again_keeps_no_verification_from_its_end() {
         assert_eq!(report.failures.len(), 1, "{}", report.plan);
         done += usize::from(matches!(node.resync_some(), Ok(Progress::Done(_))));
     }
-    assert!(done > 1, "no verification came to its end");
+    assert!(done > 1, "no resync came to its end");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The start of a node that has nothing, with many services: handful after handful.
+//! The start of a node that has nothing, with many services: batch after batch.
 
 mod web;
 
@@ -72,7 +72,7 @@ fn state(node: &mut Node<Refusing>) -> Known {
 }
 
 #[test]
-fn services_come_in_handfuls_each_of_them_whole() {
+fn services_come_in_batches_each_of_them_whole() {
     let mut node = full();
     let mut counts = Vec::new();
     let report = start(&mut node, |node, count| {
@@ -104,7 +104,7 @@ fn services_come_in_handfuls_each_of_them_whole() {
 }
 
 #[test]
-fn a_change_meanwhile_waits_for_one_handful_and_no_longer() {
+fn a_change_meanwhile_waits_for_one_batch_and_no_longer() {
     let mut node = full();
     let mut step = 0;
     let (last, gone, new) = (SERVICES - 1, SERVICES - 2, SERVICES);
@@ -135,7 +135,7 @@ fn a_change_meanwhile_waits_for_one_handful_and_no_longer() {
 
 /// Without rules every port of the host would answer on a virtual address.
 #[test]
-fn rules_that_cannot_be_written_leave_addresses_unbound_in_every_handful() {
+fn rules_that_cannot_be_written_leave_addresses_unbound_in_every_batch() {
     let mut node = full();
     node.plane().refuses = Some(NO_RULES);
     let report = start(&mut node, |node, _| {
@@ -152,7 +152,7 @@ fn rules_that_cannot_be_written_leave_addresses_unbound_in_every_handful() {
 }
 
 #[test]
-fn what_is_refused_in_a_handful_is_tried_with_the_next_sync() {
+fn what_is_refused_in_a_batch_is_tried_with_the_next_sync() {
     let mut node = full();
     node.plane().refuses = Some(|operation| match operation {
         Operation::AddVirtualServer { service } => service.key == key(7),

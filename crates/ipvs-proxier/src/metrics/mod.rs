@@ -138,7 +138,7 @@ pub struct Metrics {
     livez: Labelled<ByCode, Counter>,
     operations: Labelled<ByOperation, Counter>,
     plan: Histogram,
-    verification: Histogram,
+    resync: Histogram,
     drift: Labelled<ByKind, Counter>,
     draining: Gauge,
     set_members: Labelled<BySet, Gauge>,
@@ -190,7 +190,7 @@ impl Metrics {
             livez: Labelled::default(),
             operations: Labelled::default(),
             plan: Histogram::new(exponential_buckets(1.0, 4.0, 11)),
-            verification: Histogram::new(exponential_buckets(0.001, 2.0, 15)),
+            resync: Histogram::new(exponential_buckets(0.001, 2.0, 15)),
             drift: Labelled::default(),
             draining: Gauge::default(),
             set_members: Labelled::default(),
@@ -262,8 +262,8 @@ impl Metrics {
         register! { ours:
             operations "operations" "Operations on the kernel, and the error number of those that failed: -1 where there is none";
             plan "plan_operations" "Operations of a sync";
-            verification "verification_seconds" "Time of reading and comparing the kernel's state, without what was done in between";
-            drift "drift" "Operations that a verification needed although nothing had changed";
+            resync "resync_seconds" "Time of a start or a resync: everything read, compared and repaired, with what was done in between";
+            drift "drift" "Operations that a resync needed although nothing had changed";
             draining "draining_virtual_servers" "Virtual servers with real servers that wait for the end of their connections";
             set_members "set_members" "Entries of a set, of at most 65536";
             observed_at "last_observe_timestamp_seconds" "When the kernel's state was last read";
@@ -303,7 +303,7 @@ impl Metrics {
         }
         let took = ended.took().as_secs_f64();
         if matches!(ended.activity, Activity::Start | Activity::Resync) {
-            self.verification.observe(took);
+            self.resync.observe(took);
         }
         if ended.activity == Activity::Drain {
             return;

@@ -161,7 +161,7 @@ fn it_serves_with_two_capabilities_on_a_read_only_file_system() {
         let said = || std::fs::read_to_string(&log).unwrap_or_default();
         answered.unwrap_or_else(|error| panic!("{error:#}: {}", said()));
     }
-    // It verifies, too.
+    // It resyncs, too.
     cluster
         .node
         .output("ipvsadm", &["-D", "-t", "10.96.0.10:80"])

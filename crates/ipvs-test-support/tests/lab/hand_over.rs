@@ -190,7 +190,7 @@ fn taking_over_and_stopping_is_not_noticed_by_anybody() {
             let proxier = RunningProxier::start(&cluster.node, &arguments, &log)?;
             eventually(Duration::from_secs(60), || {
                 wait().context("taking over")?;
-                ensure!(said().contains("every object is known"), "it does not know");
+                ensure!(said().contains("initial list complete"), "it does not know");
                 Ok(())
             })?;
             wait().context("taken over")?;

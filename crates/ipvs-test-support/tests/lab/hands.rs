@@ -1,4 +1,4 @@
-//! Hands in the kernel: what others take away, change or add beside us is put right by the next verification, and counted.
+//! Hands in the kernel: what others take away, change or add beside us is put right by the next resync, and counted.
 
 use std::time::{Duration, Instant};
 

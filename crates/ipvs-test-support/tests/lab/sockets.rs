@@ -80,10 +80,10 @@ impl Injected {
     }
 }
 
-/// Clients notice nothing, what is foreign stays, health answers, and two verifications after the last fault the kernel is
+/// Clients notice nothing, what is foreign stays, health answers, and two resyncs after the last fault the kernel is
 /// as wanted.
 #[test]
-fn whatever_sockets_do_two_verifications_later_all_is_as_wanted() {
+fn whatever_sockets_do_two_resyncs_later_all_is_as_wanted() {
     let cluster = Cluster::new("sockets").unwrap();
     let folder = tempfile::tempdir().unwrap();
     let objects = folder.path().join("objects");

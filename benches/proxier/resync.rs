@@ -1,4 +1,4 @@
-//! A proxier in this process: what it would do to the kernel, and how long the parts of its verification take.
+//! A proxier in this process: what it would do to the kernel, and how long the parts of its resync take.
 
 use std::time::{Duration, Instant};
 
