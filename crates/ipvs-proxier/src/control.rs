@@ -42,7 +42,7 @@ impl Control {
         self.ask(|asked| asked.stop = true);
     }
 
-    /// Asks for files and configuration to be read again.
+    /// Asks for the source and the kernel's state to be read again.
     pub fn reload(&self) {
         self.ask(|asked| asked.reload = true);
     }
@@ -58,7 +58,7 @@ impl Control {
         self.asked().stop
     }
 
-    /// Whether files are to be read again since this was last asked.
+    /// Whether that was asked for since the last call.
     #[must_use]
     pub fn take_reload(&self) -> bool {
         std::mem::take(&mut self.asked().reload)

@@ -34,8 +34,6 @@ pub use self::timing::Pace;
 
 /// While a source lists, what can be compiled is looked for so often.
 const AHEAD: Duration = Duration::from_millis(250);
-/// Before asking again for something that is on its way.
-const PAUSE: Duration = Duration::from_millis(1);
 
 /// What a controller did when it was asked.
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use ipvs_netfilter::conntrack::Flow;
 
 use crate::error::PlaneError;
 
-/// A leaving real server and the connections that it still has.
+/// A real server and the connections that it still has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Connections {
     /// Where it is.
@@ -22,7 +22,7 @@ pub struct Connections {
 pub enum Part<'a> {
     /// Nothing yet: what was read halfway is forgotten.
     Start,
-    /// The dummy link, and some of what is bound to it. Where it takes several calls, what changes meanwhile may be among it
+    /// The dummy interface, and some of what is bound to it. Where it takes several calls, what changes meanwhile may be among it
     /// or not.
     Link,
     /// The next chunk of the list of virtual servers, without real servers. Where it takes several, some may be missing
@@ -32,7 +32,7 @@ pub enum Part<'a> {
     VirtualServers(&'a [ServiceKey]),
     /// The real servers of some of them.
     RealServers(&'a [ServiceKey]),
-    /// A set, if it is there, and some of its members, as above.
+    /// A set, if it is there, and some of its entries, as above.
     Set(KubeSet, Family),
     /// The rules of a family.
     Rules(Family),
@@ -78,7 +78,7 @@ pub trait DataPlane {
         found: &mut Known,
     ) -> Result<Progress, PlaneError>;
 
-    /// The addresses of the node's links, but for the dummy link, loopback and IPv6 link-local ones.
+    /// The addresses of the node's links, but for the dummy interface, loopback and IPv6 link-local ones.
     ///
     /// # Errors
     /// [`PlaneError`] when they cannot be read; those known before are then kept.
@@ -94,13 +94,13 @@ pub trait DataPlane {
     /// An error with a number ([`PlaneError::errno`]) says that it was not done; any other leaves that open.
     fn apply(&mut self, operations: &[Operation]) -> Vec<Outcome>;
 
-    /// The tracked flows of a family.
+    /// The conntrack entries of a family.
     ///
     /// # Errors
     /// [`PlaneError`] when they cannot be read.
     fn flows(&mut self, family: Family) -> Result<Vec<Flow>, PlaneError>;
 
-    /// Forgets tracked flows: one outcome for each, in order.
+    /// Deletes conntrack entries: one outcome for each, in order.
     fn forget(&mut self, flows: &[Flow]) -> Vec<Outcome>;
 
     /// The connections of the real servers of some virtual servers. One read for each virtual server.

@@ -5,6 +5,7 @@ use ipvs_model::{Operation, OutcomesDiffer};
 use ipvs_netlink::Cause;
 
 use crate::lock_holder::LockHolder;
+
 /// Why the data plane failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -36,6 +36,6 @@ impl Monitor for () {}
 pub struct MonitorError {
     /// In a sentence.
     pub reason: String,
-    /// Told before the run ends.
+    /// They go to the source before the run ends.
     pub notices: Vec<Notice>,
 }

@@ -19,7 +19,7 @@ pub struct Report {
     pub plan: Plan,
     /// Those that failed. They are retried with back-off.
     pub failures: Vec<Failure>,
-    /// What else failed: what could not be read, for example. It is tried again later.
+    /// What else failed: what could not be read, for example. It is retried with back-off.
     pub errors: Vec<StepError>,
     /// What is worth a line in the log, each thing once for as long as it lasts.
     pub news: Vec<News>,
@@ -51,7 +51,7 @@ pub struct Ended {
     pub began: Moment,
     /// When it ended.
     pub at: Moment,
-    /// The operations that were tried, by [their kind](Operation::kind).
+    /// The operations that were tried, by [their kind](ipvs_model::Operation::kind).
     pub counts: BTreeMap<&'static str, usize>,
     /// How many of them failed.
     pub failed: usize,

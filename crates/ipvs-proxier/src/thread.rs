@@ -5,7 +5,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
 
-/// A thread whose end is to be told of.
+/// A thread whose end must not go unnoticed.
 #[derive(Debug)]
 pub(crate) struct LastingThread {
     ended: Arc<OnceLock<String>>,
@@ -19,12 +19,12 @@ impl LastingThread {
         at_end: impl FnOnce() + Send + 'static,
     ) -> io::Result<Self> {
         let ended = Arc::new(OnceLock::new());
-        let told = Arc::clone(&ended);
+        let reason = Arc::clone(&ended);
         let all = move || {
             // Nobody sees what a panic leaves behind: `work` owns it.
             let why = catch_unwind(AssertUnwindSafe(work))
                 .unwrap_or_else(|panic| format!("its thread panicked: {}", text(&*panic)));
-            let _ = told.set(why);
+            let _ = reason.set(why);
             at_end();
         };
         std::thread::Builder::new().name(name.into()).spawn(all)?;
@@ -37,7 +37,7 @@ impl LastingThread {
     }
 }
 
-/// What `panic!` was told.
+/// The message of a panic.
 fn text(panic: &(dyn Any + Send)) -> &str {
     let literal = panic.downcast_ref::<&str>().copied();
     let text = literal.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
@@ -70,7 +70,7 @@ mod tests {
     #[test]
     fn it_has_not_ended_as_long_as_it_runs() {
         let (go, wait) = channel::<()>();
-        let work = move || wait.recv().map_or("left alone", |()| "told").to_owned();
+        let work = move || wait.recv().map_or("left alone", |()| "asked").to_owned();
         let (sender, at_end) = channel();
         let thread = LastingThread::start("work", work, move || sender.send(()).unwrap()).unwrap();
         assert_eq!(thread.ended(), None);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ipvs_codec::{Family, Protocol, Scheduler, Service};
 use ipvs_model::input::{Change, ObjectName};
-use ipvs_model::{Config, Foreign, Model, Operation, Problem};
+use ipvs_model::{Config, Foreign, Model, NeverBind, Operation, Problem, Protected};
 use ipvs_proxier::{
     Activity, Connections, DataPlane, Ended, News, Pace, Part, Simulated, Stage, Step, StepError,
     Trigger,
@@ -388,4 +388,30 @@ fn rules_that_wait_for_others_are_written_without_reading_everything() {
     assert_eq!(activities(&settle(&mut node)), [Activity::Sync]);
     assert_eq!(node.plane().kernel.reads(), reads);
     assert!(is_synced(&node));
+}
+
+/// A Service that asks for its address would make it local, and the node lose its way out.
+#[test]
+fn a_gateway_of_the_node_is_never_bound_and_the_service_is_named() {
+    let never_bind = NeverBind {
+        gateways: true,
+        ..NeverBind::default()
+    };
+    let model = Model::new(Config {
+        never_bind,
+        ..Config::default()
+    });
+    let mut plane = Simulated::default();
+    let gateway = [10, 96, 0, 10].into();
+    plane.set_gateways(vec![gateway]);
+    let mut node = Node::with_pace(model, plane, Pace::default());
+    node.changes(web("TCP", &["10.0.0.1"]));
+    settle(&mut node);
+    assert!(node.plane().state().vips.is_empty());
+    let problems: Vec<_> = node.desired().problems().collect();
+    let never = Problem::NeverBound {
+        address: gateway,
+        because: Protected::Gateway,
+    };
+    assert_eq!(problems, [(&ObjectName::new("default", "web"), never)]);
 }

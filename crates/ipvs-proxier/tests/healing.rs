@@ -8,7 +8,7 @@ use ipvs_codec::{Family, Protocol, ServiceKey};
 use ipvs_model::{Config, Known, KubeSet, Model, Operation};
 use ipvs_netfilter::ipset::{SetDifference, SetType};
 use ipvs_netfilter::iptables::SavedRules;
-use ipvs_proxier::{CleanUpPlane as _, DataPlane as _, Simulated, clean_up};
+use ipvs_proxier::{CleanUpPlane as _, DataPlane as _, Simulated, clean_up, rehearse_clean_up};
 
 use web::changes;
 
@@ -203,4 +203,22 @@ fn clean_up_does_not_mind_what_the_sets_are() {
     };
     let error = plane.remove(&[destroy]).remove(0).unwrap_err();
     assert_eq!(error.errno(), Some(4100));
+}
+
+#[test]
+fn clean_up_removes_tables_of_nftables_mode_and_leaves_a_link_of_another_kind() {
+    let mut plane = Simulated::default();
+    assert_eq!(repair(&mut plane), [""; 0]);
+    plane.add_nftables_table(Family::Ipv6);
+    plane.make_link_other();
+    let report = clean_up(&mut plane, &Config::default(), |_: Duration| {});
+    let left: Vec<String> = report.left.iter().map(ToString::to_string).collect();
+    let link = "dummy interface: a link of another kind has its name, and stays as it is";
+    assert_eq!(left, [link]);
+    let table = Operation::RemoveNftablesTable {
+        family: Family::Ipv6,
+    };
+    assert!(report.plan.iter().any(|operation| *operation == table));
+    let rehearsal = rehearse_clean_up(&mut plane, &Config::default());
+    assert!(rehearsal.plan.is_empty(), "{}", rehearsal.plan);
 }

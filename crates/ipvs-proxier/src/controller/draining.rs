@@ -1,4 +1,4 @@
-//! Real servers that leave: looked at until their connections have ended, or their time is over.
+//! Draining real servers: looked at until their connections have ended, or their time is over.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -11,7 +11,7 @@ use crate::dataplane::Connections;
 
 /// Virtual servers whose connections are read at once: a request each.
 const AT_ONCE: usize = 16;
-/// The first look at a real server that leaves; an idle one is gone by then.
+/// The first look at a draining real server; an idle one has no connections left by then.
 const FIRST_LOOK: Duration = Duration::from_secs(1);
 
 /// A real server that is draining.
@@ -146,12 +146,12 @@ impl Drains {
     ) -> Vec<(ServiceKey, SocketAddr)> {
         let mut over = Vec::new();
         for key in keys {
-            let leaving: Vec<SocketAddr> = known.draining_of(key, limits.desired).collect();
+            let draining: Vec<SocketAddr> = known.draining_of(key, limits.desired).collect();
             let Some(drains) = self.servers.get_mut(key) else {
                 continue;
             };
-            drains.retain(|address, _| leaving.contains(address));
-            for address in leaving {
+            drains.retain(|address, _| draining.contains(address));
+            for address in draining {
                 let drain = *drains.entry(address).or_insert(Drain { since: now });
                 let mut of_it = connections
                     .iter()
@@ -197,7 +197,7 @@ impl Drains {
     }
 }
 
-/// How long connections of leaving real servers live on.
+/// How long connections of draining real servers live on.
 pub(super) struct Limits<'a> {
     pub(super) desired: &'a Desired,
     /// The node's, for Services that have none of their own.

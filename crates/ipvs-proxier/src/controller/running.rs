@@ -7,11 +7,11 @@ use super::applying::Unfinished;
 use super::draining::Limits;
 use super::state::{Resync, Running, State};
 use super::timing::Due;
-use super::{Controller, End, PAUSE, Step};
+use super::{Controller, End, Step};
 use crate::activity::Activity;
 use crate::clock::Clock;
 use crate::dataplane::{DataPlane, Progress};
-use crate::reading::{Reading, Section};
+use crate::reading::{PAUSE, Reading, Section};
 use crate::report::{Report, Tally, counts};
 use crate::step_error::StepError;
 

@@ -6,11 +6,11 @@ use ipvs_model::{Known, Plan};
 
 use super::applying::Unfinished;
 use super::state::{First, Resync, Running, Starting, State};
-use super::{Controller, End, PAUSE, Step};
+use super::{Controller, End, Step};
 use crate::activity::Activity;
 use crate::clock::{Clock, Moment};
 use crate::dataplane::{DataPlane, Progress};
-use crate::reading::Reading;
+use crate::reading::{PAUSE, Reading};
 use crate::report::{Report, Tally};
 use crate::step_error::StepError;
 

@@ -30,7 +30,7 @@ use crate::control::Control;
 use crate::dataplane::{Connections, DataPlane, Outcome, Part, Progress};
 use crate::error::PlaneError;
 
-/// The name of the dummy link that virtual addresses are bound to.
+/// The name of the dummy interface that VIPs are bound to.
 const LINK: &str = "kube-ipvs0";
 const ENODEV: i32 = 19;
 /// Requests that are put together at once: few enough to stay in the same memory.

@@ -1,4 +1,4 @@
-//! Reading the kernel's state: all of it, at start, to verify and after surprises.
+//! Reading the kernel's state part by part: at start, by a resync, and after failures that leave open what was done.
 
 use std::sync::Arc;
 

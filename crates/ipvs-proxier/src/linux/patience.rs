@@ -14,7 +14,7 @@ pub(super) const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
 
 /// What a program and all that it started are doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Activity {
+pub(super) enum Doing {
     /// They wait for something, or are stopped.
     Sleeps,
     /// The kernel works for one of them (state `D`).
@@ -26,7 +26,7 @@ pub(super) enum Activity {
 /// A look at a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Look {
-    pub(super) activity: Activity,
+    pub(super) doing: Doing,
     /// The CPU time of all of them, in any unit.
     pub(super) cpu: u64,
     /// Bytes that went into it and came out of it.
@@ -49,7 +49,7 @@ impl Patience {
             return false;
         };
         let did_something = (before.cpu, before.moved) != (look.cpu, look.moved);
-        if did_something || look.activity == Activity::Runs {
+        if did_something || look.doing == Doing::Runs {
             self.still = Duration::ZERO;
             return false;
         }
@@ -57,8 +57,8 @@ impl Patience {
         let between = since_start.saturating_sub(at);
         let between = between.min(BETWEEN_LOOKS.saturating_mul(2));
         self.still = self.still.saturating_add(between);
-        let limit = match look.activity {
-            Activity::InKernel => LONGEST_CALL,
+        let limit = match look.doing {
+            Doing::InKernel => LONGEST_CALL,
             _ => LONGEST_SLEEP,
         };
         self.still >= limit
@@ -77,9 +77,9 @@ mod tests {
         (0..HOUR).find(|second| patience.look(Duration::from_secs(*second), look(*second)))
     }
 
-    const fn idle(activity: Activity) -> Look {
+    const fn idle(doing: Doing) -> Look {
         Look {
-            activity,
+            doing,
             cpu: 7,
             moved: 9,
         }
@@ -87,11 +87,11 @@ mod tests {
 
     #[test]
     fn one_that_is_starved_never_hangs() {
-        assert_eq!(hangs_after(|_| idle(Activity::Runs)), None);
+        assert_eq!(hangs_after(|_| idle(Doing::Runs)), None);
         // It had a turn between two looks at which it slept.
         let had_a_turn = |second| Look {
             cpu: second / 20,
-            ..idle(Activity::Sleeps)
+            ..idle(Doing::Sleeps)
         };
         assert_eq!(hangs_after(had_a_turn), None);
     }
@@ -99,16 +99,16 @@ mod tests {
     #[test]
     fn one_that_sleeps_hangs_and_one_that_the_kernel_works_for_may_take_longer() {
         let limit = Some(LONGEST_SLEEP.as_secs());
-        assert_eq!(hangs_after(|_| idle(Activity::Sleeps)), limit);
+        assert_eq!(hangs_after(|_| idle(Doing::Sleeps)), limit);
         let limit = Some(LONGEST_CALL.as_secs());
-        assert_eq!(hangs_after(|_| idle(Activity::InKernel)), limit);
+        assert_eq!(hangs_after(|_| idle(Doing::InKernel)), limit);
     }
 
     #[test]
     fn one_that_says_something_now_and_then_does_not_hang() {
         let speaks = |second| Look {
             moved: second / 25,
-            ..idle(Activity::Sleeps)
+            ..idle(Doing::Sleeps)
         };
         assert_eq!(hangs_after(speaks), None);
     }
@@ -119,8 +119,8 @@ mod tests {
         let mut patience = Patience::default();
         let hour = |number| Duration::from_secs(HOUR * number);
         for number in 0..10 {
-            assert!(!patience.look(hour(number), idle(Activity::Sleeps)));
+            assert!(!patience.look(hour(number), idle(Doing::Sleeps)));
         }
-        assert!(!patience.look(Duration::MAX, idle(Activity::Sleeps)));
+        assert!(!patience.look(Duration::MAX, idle(Doing::Sleeps)));
     }
 }

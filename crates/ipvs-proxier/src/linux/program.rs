@@ -155,10 +155,10 @@ impl Running {
         }
         if self.looked_at.elapsed() >= BETWEEN_LOOKS {
             self.looked_at = Instant::now();
-            let (activity, cpu) = of_group(self.child.id());
+            let (doing, cpu) = of_group(self.child.id());
             let moved = [self.written, self.said.len(), self.complained.len()];
             let look = Look {
-                activity,
+                doing,
                 cpu,
                 moved: moved.into_iter().map(|bytes| bytes as u64).sum(),
             };
@@ -310,7 +310,7 @@ fn read_to_end(pipe: &mut impl Read, into: &mut Vec<u8>) -> std::io::Result<bool
 
 #[cfg(test)]
 mod tests {
-    use super::super::patience::Activity;
+    use super::super::patience::Doing;
     use super::*;
 
     fn sh(script: &str, input: &str) -> Result<String, PlaneError> {
@@ -386,20 +386,20 @@ mod tests {
 
     #[test]
     fn one_that_hangs_is_told_apart_from_one_that_runs() {
-        let activity = |script| {
+        let doing = |script| {
             let running = Running::start("sh", &["-c", script], "").unwrap();
             running.be_least_urgent();
             let wanted = if script.contains("while") {
-                Activity::Runs
+                Doing::Runs
             } else {
-                Activity::Sleeps
+                Doing::Sleeps
             };
             while of_group(running.child.id()).0 != wanted {
                 thread::sleep(PAUSE);
             }
         };
-        HANGS.into_iter().for_each(activity);
-        activity("while :; do :; done");
-        activity("(while :; do :; done) & wait");
+        HANGS.into_iter().for_each(doing);
+        doing("while :; do :; done");
+        doing("(while :; do :; done) & wait");
     }
 }

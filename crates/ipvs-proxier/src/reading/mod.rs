@@ -109,7 +109,6 @@ impl Reading {
     }
 
     /// Reads a section as well, also if it was read already or is being read: it changed since. O(sections).
-    #[allow(dead_code, reason = "for the controller, after events of the kernel")]
     pub(crate) fn add(&mut self, section: Section) {
         if !self.waiting.contains(&section) {
             self.waiting.push_back(section);

@@ -69,11 +69,11 @@ impl Cluster {
             let config = configuration(access).await?;
             client(config, &reporter).map_err(|error| unusable(access.name(), &error))
         })?;
-        let (notices, told) = unbounded_channel();
+        let (notices, published) = unbounded_channel();
         let work = move || {
             // To drop it is to wait for names that are being resolved, which a panic must not do.
             let runtime = ManuallyDrop::new(runtime);
-            let why = runtime.block_on(watch(client, nodes, reporter, told));
+            let why = runtime.block_on(watch(client, nodes, reporter, published));
             ManuallyDrop::into_inner(runtime).shutdown_background();
             why
         };
@@ -123,7 +123,7 @@ impl Source for Cluster {
 
     /// As an Event, if the server takes it.
     fn tell(&mut self, notice: Notice) {
-        // A client that has ended is an error that is told of already.
+        // A client that has ended is reported by `poll`.
         let _ = self.notices.send(notice);
     }
 }

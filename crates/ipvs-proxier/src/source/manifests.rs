@@ -109,12 +109,6 @@ impl Manifests {
         Ok(self.take_over(&found, fresh))
     }
 
-    /// Whether something that was refused still stands.
-    #[must_use]
-    pub const fn is_refused(&self) -> bool {
-        self.refused.is_some()
-    }
-
     fn take_over(&mut self, found: &Listing, fresh: BTreeMap<PathBuf, Vec<Change>>) -> Vec<Change> {
         let mut gone: BTreeSet<Identity> = BTreeSet::new();
         self.files.retain(|path, file| {
@@ -329,12 +323,12 @@ mod tests {
         write(&a, &service("web", "x"));
         let mut manifests = Manifests::new(vec![folder.path().to_owned()]);
         assert_eq!(manifests.poll().unwrap_err().len(), 1);
-        assert!(manifests.poll().unwrap().is_empty() && manifests.is_refused());
+        assert!(manifests.poll().unwrap().is_empty() && manifests.refused.is_some());
         write(&b, &service("api", "10.0.0.2"));
         assert_eq!(manifests.poll().unwrap_err().len(), 1, "still bad");
         write(&a, &service("web", "10.0.0.1"));
         assert_eq!(manifests.poll().unwrap().len(), 2);
-        assert!(!manifests.is_refused());
+        assert!(manifests.refused.is_none());
     }
 
     #[test]

@@ -75,11 +75,11 @@ pub trait Source {
     /// What is new. Never waits.
     fn poll(&mut self) -> Polled;
 
-    /// Whether everything that is there has been said once. Before, a proxier must not sync: what it does not know of
-    /// would look foreign.
+    /// Whether the initial list is complete: everything that is there has come once. Before, nothing may be synced: what
+    /// is not known yet would look foreign.
     fn is_complete(&self) -> bool;
 
-    /// Looks at everything again: somebody says that it has changed (`SIGHUP`). Never waits.
+    /// Reads everything again, with the next poll: somebody says that it has changed (`SIGHUP`). Never waits.
     fn reload(&mut self) {}
 
     /// Tells those who look after the cluster. Never waits; a source that reaches nobody does nothing.
