@@ -8,10 +8,10 @@ use ipvs_codec::{Family, Scheduler};
 /// How virtual addresses are made local to the node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum VipBinding {
-    /// As /32 and /128 addresses on the dummy link: what kube-proxy does.
+    /// As /32 and /128 addresses on the dummy interface: what kube-proxy does.
     #[default]
     Address,
-    /// As `local` routes by the dummy link: no address on any link, and linear cost for many.
+    /// As `local` routes by the dummy interface: no address on any link, and linear cost for many.
     Route,
 }
 
@@ -162,7 +162,7 @@ pub struct Config {
     /// Whether each node begins with another real server, so that nodes which start together do not send their first
     /// connections to the same one.
     pub stagger: bool,
-    /// How long the connections of leaving real servers live on, where the Service says nothing; as in kube-proxy for
+    /// How long the connections of draining real servers live on, where the Service says nothing; as in kube-proxy for
     /// ever if `None`.
     pub drain_deadline: Option<Duration>,
     /// This node's addresses by flag; they win over those of the Node object.

@@ -46,8 +46,8 @@ impl Contribution {
         self.vips.dedup();
         self.out_filters.sort_unstable();
         self.out_filters.dedup();
-        let mut told = HashSet::default();
-        self.problems.retain(|problem| told.insert(problem.clone()));
+        let mut seen = HashSet::default();
+        self.problems.retain(|problem| seen.insert(problem.clone()));
         last_of_each(&mut self.virtual_servers, |server| server.service.key);
         last_of_each(&mut self.udp, |(key, _)| *key);
         // They stay for as long as the service does.

@@ -27,7 +27,7 @@ const MEMBERS: usize = 2;
 
 /// How much of a cluster waits for a virtual server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Urgency {
+pub(crate) enum Urgency {
     /// Everything: it is of `default/kubernetes`, by which the API is reached.
     Api,
     /// Nearly everything: names are resolved there.
@@ -83,7 +83,7 @@ impl Desired {
 
     /// How much waits for a virtual server.
     #[must_use]
-    pub fn urgency(&self, key: &ServiceKey) -> Urgency {
+    pub(crate) fn urgency(&self, key: &ServiceKey) -> Urgency {
         let dns = matches!(key, ServiceKey::Endpoint { port: 53, .. });
         match self.owner(key) {
             Some(owner) if &*owner.namespace == "default" && &*owner.name == "kubernetes" => {
@@ -128,7 +128,7 @@ impl Desired {
 
     /// Whether a set has members.
     #[must_use]
-    pub fn has_members(&self, set: KubeSet, family: Family) -> bool {
+    pub(crate) fn has_members(&self, set: KubeSet, family: Family) -> bool {
         self.members_by_set
             .get(&(set, family))
             .is_some_and(|count| *count > 0)
@@ -231,7 +231,7 @@ impl Desired {
         &self.health_checks
     }
 
-    /// How long the connections of leaving real servers live on; for ever if `None`. O(1).
+    /// How long the connections of draining real servers live on; for ever if `None`. O(1).
     #[must_use]
     pub fn drain_deadline(&self, key: &ServiceKey) -> Option<Duration> {
         let claims = self.virtual_servers.get(key)?;

@@ -13,7 +13,7 @@ pub(crate) struct Facts<'a> {
     pub(crate) config: &'a Config,
     /// This node's address in each family, as Kubernetes knows it.
     pub(crate) node_ips: &'a [IpAddr],
-    /// The addresses of this node's links, but for the dummy link.
+    /// The addresses of this node's links, but for the dummy interface.
     pub(crate) node_addresses: &'a [IpAddr],
     /// This node's zone.
     pub(crate) zone: Option<&'a str>,
@@ -25,7 +25,7 @@ pub(crate) struct Facts<'a> {
 pub(crate) struct Surroundings {
     /// This node's address in each family, as Kubernetes knows it.
     pub(crate) node_ips: Vec<IpAddr>,
-    /// The addresses of this node's links, but for the dummy link.
+    /// The addresses of this node's links, but for the dummy interface.
     pub(crate) node_addresses: Vec<IpAddr>,
     /// This node's zone.
     pub(crate) zone: Option<String>,

@@ -18,7 +18,7 @@ use crate::state::{Vip, VirtualServer};
 /// [`applied`](Self::applied) keeps it equal from then on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Known {
-    /// Whether the dummy link is up, if it is there.
+    /// Whether the dummy interface is up, if it is there.
     pub link: Option<bool>,
     /// Virtual servers by key. Those with a firewall mark are never ours and not among them.
     pub virtual_servers: HashMap<ServiceKey, Arc<VirtualServer>>,
@@ -26,7 +26,7 @@ pub struct Known {
     pub sets: HashMap<(KubeSet, Family), HashSet<Entry>>,
     /// Sets of our names that are there and cannot be used, and why.
     pub unusable: BTreeMap<(KubeSet, Family), SetDifference>,
-    /// Virtual addresses on the dummy link. An address may be bound in both ways, and they are sorted.
+    /// Virtual addresses on the dummy interface. An address may be bound in both ways, and they are sorted.
     pub vips: BTreeMap<IpAddr, Vec<Vip>>,
     /// The rules of each family's `nat` and `filter` tables.
     pub rules: BTreeMap<Family, SavedRules>,

@@ -37,7 +37,7 @@ pub use config::{
     Config, Foreign, InterfaceName, LocalTraffic, NeverBind, NoInterfaceName, NodePortAddresses,
     SkippedLoadBalancers, VipBinding,
 };
-pub use desired::{Desired, Urgency};
+pub use desired::Desired;
 pub use error::InputError;
 pub use escaped::Escaped;
 pub use explain::{Because, Candidate, Explanation, NoSubject, Reason, Subject, Verdict};

@@ -42,7 +42,7 @@ impl VirtualServer {
         self.real_servers.get(at)
     }
 
-    /// Whether leaving real servers are drained: quiesced while they have connections. Those of UDP and SCTP are
+    /// Whether real servers that leave are drained: quiesced while they have connections. Those of UDP and SCTP are
     /// removed at once, as in kube-proxy.
     #[must_use]
     pub fn drains(&self) -> bool {
@@ -96,12 +96,12 @@ impl VirtualServer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(tag = "binding", rename_all = "lowercase")]
 pub enum Vip {
-    /// On the dummy link.
+    /// On the dummy interface.
     Address {
         /// The virtual address.
         address: IpAddr,
     },
-    /// A `local` route by the dummy link.
+    /// A `local` route by the dummy interface.
     Route {
         /// The virtual address.
         address: IpAddr,

@@ -105,7 +105,7 @@ impl Table {
 /// ```no_run
 /// use ipvs_netlink::{BindingReader, Links};
 ///
-/// let link = Links::open()?.find("kube-ipvs0")?.expect("a dummy link");
+/// let link = Links::open()?.find("kube-ipvs0")?.expect("a dummy interface");
 /// let (mut reader, mut bindings) = (BindingReader::open()?, Vec::new());
 /// while !reader.next_chunk(link.index, &mut bindings)? {}
 /// # Ok::<(), ipvs_netlink::Error>(())

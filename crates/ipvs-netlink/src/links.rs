@@ -101,7 +101,7 @@ impl Links {
         }
     }
 
-    /// A dummy link, made if it is not there; its state is left as it is.
+    /// A dummy interface, made if it is not there; its state is left as it is.
     ///
     /// # Errors
     /// `EOPNOTSUPP` without the module `dummy`; whatever else the kernel refuses.
@@ -118,7 +118,7 @@ impl Links {
             .push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(
                 InfoKind::Dummy,
             )]));
-        let failed = |cause| Error::new(format!("make dummy link {name}"), cause);
+        let failed = |cause| Error::new(format!("make dummy interface {name}"), cause);
         self.change(
             &RouteNetlinkMessage::NewLink(message),
             NLM_F_CREATE | NLM_F_EXCL,

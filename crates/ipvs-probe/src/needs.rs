@@ -10,7 +10,7 @@ pub struct Needs {
     pub strict_arp: bool,
     /// Services with IPv6 addresses.
     pub ipv6: bool,
-    /// Virtual addresses stand on a dummy link, as kube-proxy binds them.
+    /// VIPs stand on a dummy interface, as kube-proxy binds them.
     pub dummy_link: bool,
     /// Everything that goes to a virtual address is masqueraded.
     pub masquerade_all: bool,

@@ -134,7 +134,7 @@ impl fmt::Display for When {
             ),
             Self::StrictArp => f.write_str("with strict ARP"),
             Self::Ipv6 => f.write_str("with IPv6 services"),
-            Self::DummyLink => f.write_str("where virtual addresses stand on a dummy link"),
+            Self::DummyLink => f.write_str("where VIPs stand on a dummy interface"),
             Self::MasqueradeAll => f.write_str("when everything is masqueraded"),
             Self::Alone => f.write_str("where the proxy is the only one of the node"),
             Self::Kube18 => f.write_str("with the profile of kube-proxy 1.8"),

@@ -27,6 +27,6 @@ pub enum Change {
     Gateways(Vec<IpAddr>),
     /// The kernel has no such scheduler: services that ask for it get the node's.
     NoScheduler(Scheduler),
-    /// The addresses of this node's links, but for the dummy link, loopback and IPv6 link-local ones.
+    /// The addresses of this node's links, but for the dummy interface, loopback and IPv6 link-local ones.
     NodeAddresses(Vec<IpAddr>),
 }

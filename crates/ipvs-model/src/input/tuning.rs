@@ -41,7 +41,7 @@ pub struct Tuning {
     pub forward: Option<ForwardMethod>,
     /// Each packet of UDP is scheduled by itself.
     pub one_packet: bool,
-    /// How long connections of a leaving endpoint live on; for ever if `None`.
+    /// How long connections of a draining endpoint live on; for ever if `None`.
     pub drain_deadline: Option<Duration>,
     /// Weights of endpoints by the node that they run on.
     pub weights: BTreeMap<Box<str>, u32>,

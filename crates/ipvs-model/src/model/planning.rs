@@ -68,7 +68,7 @@ impl Model {
         self.compile_stale(|tracked| tracked.service.is_some() && !tracked.slices.is_empty());
     }
 
-    /// The plan for everything: at start, to verify, after errors. O(everything).
+    /// The plan for everything: at start, and after failures that leave open what was done. O(everything).
     pub fn plan_everything(&mut self, known: &Known) -> Plan {
         self.compile_stale(|_| true);
         self.refresh_rules();

@@ -38,7 +38,7 @@ impl fmt::Display for Unusable {
 #[serde(tag = "operation", rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Operation {
-    /// Make the dummy link, and set it up if `up`.
+    /// Make the dummy interface, and set it up if `up`.
     EnsureLink {
         /// Routes need it up; addresses do not, and kube-proxy leaves it down.
         up: bool,
@@ -179,7 +179,7 @@ pub enum Operation {
         #[serde(skip_serializing_if = "Option::is_none")]
         because: Option<Box<Unusable>>,
     },
-    /// Delete the dummy link with its addresses and routes (clean-up only).
+    /// Delete the dummy interface with its addresses and routes (clean-up only).
     DeleteLink,
 }
 
