@@ -174,7 +174,7 @@ mod tests {
         tracing::subscriber::with_default(log, || {
             tracing::info!(operations = 2, took = ?"1ms", kinds = "2 add", "synced \"all\"");
             tracing::warn!("ipset: no room");
-            tracing::debug!(target: "ipvs_proxier::proxier", "add member");
+            tracing::debug!(target: "ipvs_proxier::run", "add member");
             tracing::error!(target: "kube_client::client", "HTTP");
             tracing::debug!(target: "hyper_util", "connected");
         });

@@ -1,4 +1,5 @@
-//! Signals, from the first step of `main` on: SIGTERM and SIGINT end the process, SIGHUP has files read again.
+//! Signals, from the first step of `main` on: SIGTERM and SIGINT end the process, SIGHUP has the source and the
+//! kernel's state read again.
 
 use std::io;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use ipvs_proxier::Control;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
-use tracing::{info, warn};
+use tracing::warn;
 
 use crate::{log, threads};
 
@@ -64,7 +65,6 @@ fn obey(
 ) {
     for signal in &mut signals {
         if signal == SIGHUP {
-            info!("SIGHUP: files and configuration are read again");
             control.reload();
             continue;
         }

@@ -70,7 +70,7 @@ pub(crate) struct Flags {
     #[arg(long, value_delimiter = ',', value_parser = feature_gate, value_name = "GATE", action = ArgAction::Append)]
     feature_gates: Vec<(String, bool)>,
 
-    /// Remove everything that a proxier makes, and all virtual servers, and exit.
+    /// Remove what a proxier makes, and all virtual servers unless --foreign=keep or excluded, and exit.
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", value_parser = boolean, action = ArgAction::Set, value_name = "BOOL")]
     pub(crate) cleanup: bool,
 
@@ -257,7 +257,7 @@ pub(crate) struct Flags {
     #[arg(long, value_delimiter = ',', value_name = "CLASS", help_heading = OURS)]
     skip_load_balancer_classes: Vec<String>,
 
-    /// Cut the connections of leaving TCP endpoints after this long; 0 waits for their end, as kube-proxy does.
+    /// Cut the connections of draining TCP endpoints after this long; 0 waits for their end, as kube-proxy does.
     #[arg(long, default_value = "0s", value_parser = duration, value_name = "DURATION", help_heading = OURS)]
     drain_deadline: Duration,
 
