@@ -84,7 +84,7 @@ pub struct Refusal {
 ///     match step {
 ///         CleanUpStep::Read(_) => clean_up.found(Ok(kernel.clone())),
 ///         CleanUpStep::Remove(operations) => {
-///             assert_eq!(operations[0].to_string(), "delete dummy link");
+///             assert_eq!(operations[0].to_string(), "delete dummy interface");
 ///             kernel.link = None;
 ///             clean_up.done(vec![Ok(())]);
 ///         }

@@ -29,8 +29,8 @@ impl fmt::Display for Operation {
             )
         };
         match self {
-            Self::EnsureLink { up: false } => f.write_str("ensure dummy link"),
-            Self::EnsureLink { up: true } => f.write_str("ensure dummy link, up"),
+            Self::EnsureLink { up: false } => f.write_str("ensure dummy interface"),
+            Self::EnsureLink { up: true } => f.write_str("ensure dummy interface, up"),
             Self::CreateSet { spec, .. } => write!(f, "create set {} {}", spec.name, spec.set_type),
             Self::WriteRules {
                 family, restore, ..
@@ -92,7 +92,7 @@ impl fmt::Display for Operation {
                 because: Some(unusable),
                 ..
             } => write!(f, "destroy set {}: {unusable}", spec.name),
-            Self::DeleteLink => f.write_str("delete dummy link"),
+            Self::DeleteLink => f.write_str("delete dummy interface"),
         }
     }
 }

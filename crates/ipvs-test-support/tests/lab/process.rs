@@ -306,7 +306,7 @@ fn a_dry_run_of_the_clean_up_changes_nothing() {
     let output = run_kube_proxy(&namespace, &["--cleanup", "--dry-run"]).unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(
-        text.contains("delete dummy link") && text.contains("destroy set KUBE-6-CLUSTER-IP"),
+        text.contains("delete dummy interface") && text.contains("destroy set KUBE-6-CLUSTER-IP"),
         "{text}"
     );
     assert_eq!(namespace.output("ipset", &["save"]).unwrap(), before);

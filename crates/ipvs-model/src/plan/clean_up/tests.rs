@@ -594,7 +594,7 @@ fn a_rehearsal_says_what_would_be_done_and_what_would_be_left() {
     ] {
         assert!(plan.contains(words), "{words} in {plan}");
     }
-    assert!(!plan.contains("10.9.9.9") && !plan.contains("delete dummy link"));
+    assert!(!plan.contains("10.9.9.9") && !plan.contains("delete dummy interface"));
     assert_eq!(
         texts(&report).len(),
         2,
