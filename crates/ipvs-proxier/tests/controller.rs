@@ -258,7 +258,6 @@ fn a_resync_that_cannot_read_a_part_is_retried_and_ends_all_the_same() {
     assert_eq!(activities(&settle(&mut node)), []);
 }
 
-/// Of the addresses of the node those known before stay.
 #[test]
 fn only_what_others_did_is_drift() {
     let mut node = node(Refusing::default(), pace(0, 30));

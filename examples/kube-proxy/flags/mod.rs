@@ -275,7 +275,8 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "OBJECT", help_heading = OURS)]
     pub(crate) explain: Option<Subject>,
 
-    /// What becomes of virtual servers and addresses of others: removed as by kube-proxy, or kept.
+    /// What becomes of virtual servers and addresses of others: removed, or taken over where a Service wants them, as by
+    /// kube-proxy; or kept.
     #[arg(long, value_enum, default_value_t = ForeignFlag::Remove, help_heading = OURS)]
     foreign: ForeignFlag,
 
