@@ -1,7 +1,7 @@
 use ipvs_model::input::Change;
 
 use crate::clock::Moment;
-use crate::controller::Controller;
+use crate::controller::{Controller, Status};
 use crate::health_server::{HealthServer, Listener};
 use crate::metrics::Metrics;
 use crate::monitor::{Monitor, MonitorError};
@@ -15,18 +15,21 @@ pub struct Served {
     metrics: Metrics,
     node: String,
     is_hard: bool,
+    /// What was last told of the controller.
+    told: Status,
 }
 
 impl Served {
     /// Of a node, by name. With `is_hard`, a health or metrics address that cannot be listened on ends the run
     /// (`--bind-address-hard-fail`).
     #[must_use]
-    pub const fn new(server: HealthServer, metrics: Metrics, node: String, is_hard: bool) -> Self {
+    pub fn new(server: HealthServer, metrics: Metrics, node: String, is_hard: bool) -> Self {
         Self {
             server,
             metrics,
             node,
             is_hard,
+            told: Status::default(),
         }
     }
 }
@@ -46,8 +49,11 @@ impl Monitor for Served {
 
     fn check(&mut self, controller: &Controller) -> Result<Vec<Notice>, MonitorError> {
         // Whoever asks while the next step takes long learns that something waits.
-        self.server
-            .update(|health| health.follow(controller.status()));
+        if self.told != *controller.status() {
+            self.told = controller.status().clone();
+            self.metrics.follow(controller);
+            self.server.update(|health| health.follow(&self.told));
+        }
         let mut notices = Vec::new();
         let mut fatal = self.server.is_alive().err().map(|error| error.to_string());
         for failure in self.server.failures() {
@@ -86,6 +92,7 @@ mod tests {
     use std::time::{Duration, Instant, SystemTime};
 
     use ipvs_codec::Family;
+    use ipvs_model::input::ObjectName;
     use ipvs_model::{Config, Model};
 
     use super::*;
@@ -93,18 +100,34 @@ mod tests {
     use crate::health::Health;
     use crate::health_server::Serve;
 
-    /// Load balancers and the kubelet would ask in vain.
-    #[test]
-    fn a_server_that_is_gone_ends_the_run() {
-        let metrics = Metrics::new(&Family::ALL, SystemTime::now());
-        let serve = Serve {
+    fn serve(metrics: &Metrics) -> Serve {
+        Serve {
             health: Health::new(Family::ALL.to_vec(), Duration::from_secs(30)),
             metrics: metrics.clone(),
             configuration: String::new(),
             health_address: None,
             metrics_address: None,
-        };
-        let server = HealthServer::that_panics(serve);
+        }
+    }
+
+    #[test]
+    fn metrics_show_what_waits_before_it_is_synced() {
+        let metrics = Metrics::new(&Family::ALL, SystemTime::now());
+        let server = HealthServer::start(serve(&metrics)).unwrap();
+        let mut served = Served::new(server, metrics.clone(), "node-0".to_owned(), false);
+        let mut controller = Controller::new(Model::new(Config::default()), Pace::default());
+        let gone = Change::ServiceGone(ObjectName::new("ns", "s"));
+        controller.source(Moment::now(), vec![gone], Vec::new(), true);
+        assert!(served.check(&controller).unwrap().is_empty());
+        let wanted = "kubeproxy_sync_proxy_rules_service_changes_pending 1\n";
+        assert!(metrics.text().contains(wanted), "{}", metrics.text());
+    }
+
+    /// Load balancers and the kubelet would ask in vain.
+    #[test]
+    fn a_server_that_is_gone_ends_the_run() {
+        let metrics = Metrics::new(&Family::ALL, SystemTime::now());
+        let server = HealthServer::that_panics(serve(&metrics));
         let mut served = Served::new(server, metrics, "node-0".to_owned(), false);
         let controller = Controller::new(Model::new(Config::default()), Pace::default());
         let start = Instant::now();
