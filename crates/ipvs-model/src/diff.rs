@@ -262,7 +262,11 @@ impl Diff<'_> {
     ) -> Cow<'b, SavedRules> {
         let mut saved = Cow::Borrowed(saved);
         let names: Vec<SetName> = unusable.iter().map(|(set, _)| set.name(family)).collect();
-        let without = wanted.clone().without_sets(&names);
+        // Those that are not there are made later, and until then iptables refuses rules that name them.
+        let is_there = |set: &KubeSet| self.known.sets.contains_key(&(*set, family));
+        let others = KubeSet::ALL.into_iter().filter(|set| !is_there(set));
+        let not_yet: Vec<SetName> = others.map(|set| set.name(family)).collect();
+        let without = wanted.clone().without_sets(&not_yet);
         // Where a set stays as it is, all the others have their rules.
         if !names.is_empty() && !without.is_in(&saved) {
             plan.push(Operation::ReleaseSets {

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipvs_codec::{Family, ServiceKey};
-use ipvs_model::{Known, Member, Operation, Vip, VirtualServer};
+use ipvs_model::{Known, KubeSet, Member, Operation, Vip, VirtualServer};
 use ipvs_netfilter::conntrack::Flow;
 use ipvs_netfilter::ipset::SetSpec;
 use ipvs_netlink::{Cause, KernelError};
@@ -171,6 +171,16 @@ impl Simulated {
                 let is_there = state.sets.contains_key(&key) || state.unusable.contains_key(&key);
                 allow(is_there, ENOENT)?;
                 allow(!clean_up::refers(state, *set, *family), IPSET_BUSY)?;
+            }
+            Operation::WriteRules { family, rules, .. }
+            | Operation::ReleaseSets { family, rules, .. } => {
+                let is_there = |set: KubeSet| {
+                    let key = (set, *family);
+                    state.sets.contains_key(&key) || state.unusable.contains_key(&key)
+                };
+                let mut missing = KubeSet::ALL.into_iter().filter(|set| !is_there(*set));
+                let named = missing.any(|set| rules.names_set(set.name(*family).as_str()));
+                allow(!named, ENOENT)?;
             }
             Operation::RemoveRules {
                 family, removal, ..

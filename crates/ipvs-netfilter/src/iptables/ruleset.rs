@@ -84,6 +84,14 @@ impl Ruleset {
         text
     }
 
+    /// Whether a rule matches a set: it must be there before the rules are written. O(rules).
+    #[must_use]
+    pub fn names_set(&self, set: &str) -> bool {
+        let tables = self.tables().into_iter();
+        let mut chains = tables.flat_map(|(_, rules)| &rules.chains);
+        chains.any(|(_, rules)| rules.iter().any(|rule| rule.names_set(set)))
+    }
+
     /// The same without the rules that match one of some sets.
     #[must_use]
     pub fn without_sets(mut self, sets: &[SetName]) -> Self {
