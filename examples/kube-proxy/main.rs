@@ -94,7 +94,8 @@ fn start(flags: &Flags, control: &Control) -> Result<()> {
     let at_most = (flags.once || flags.init_only).then_some(node::LOCK_PATIENCE);
     let mut linux = match Linux::open_when_free(flags.iptables(), control, at_most) {
         Ok(linux) => linux,
-        Err(_) if control.is_stopping() => return Ok(()),
+        // What was to be done to its end was not even begun.
+        Err(_) if control.is_stopping() && !flags.is_once() => return Ok(()),
         Err(error) => return Err(node::explain(&needs, error)),
     };
     flags.suit(linux.families())?;

@@ -84,17 +84,25 @@ fn a_lock_that_is_held_at_start_is_waited_for() {
     }
 }
 
+/// One that was to do something to its end has failed then.
 #[test]
 fn a_proxier_that_waits_for_the_lock_can_be_stopped() {
     let namespace = NetNs::new("lock-stop").unwrap();
     let folder = folder();
     let _held = hold(&folder.path().join("lock"));
     let log = folder.path().join("log");
-    let command = proxier(folder.path(), &[]);
-    let running = RunningProxier::start_command(&namespace, command, &log).unwrap();
-    eventually(PATIENCE, || says(&log, WAITS)).unwrap();
-    let status = running.stop().unwrap();
-    assert!(status.success(), "{:?}", fs::read_to_string(&log));
+    for (arguments, wanted) in [(&[][..], 0), (&["--once"], 1)] {
+        let command = proxier(folder.path(), arguments);
+        let running = RunningProxier::start_command(&namespace, command, &log).unwrap();
+        eventually(PATIENCE, || says(&log, WAITS)).unwrap();
+        let status = running.stop().unwrap();
+        assert_eq!(
+            status.code(),
+            Some(wanted),
+            "{:?}",
+            fs::read_to_string(&log)
+        );
+    }
 }
 
 /// What needs no new rules goes on meanwhile.
