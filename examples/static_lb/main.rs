@@ -142,7 +142,8 @@ impl VirtualServer {
 /// A file that is read whenever its time changes. One that cannot be used is told of, and the last good one stays.
 struct Watched {
     path: PathBuf,
-    read_at: Option<SystemTime>,
+    /// The time of the file when it was read, or tried; none if it was not there.
+    read_at: Option<Option<SystemTime>>,
     complete: bool,
     services: BTreeSet<ObjectName>,
     slices: BTreeSet<ObjectName>,
@@ -194,8 +195,8 @@ impl Source for Watched {
     fn poll(&mut self) -> Polled {
         let mut polled = Polled::default();
         let modified = std::fs::metadata(&self.path).and_then(|found| found.modified());
-        let modified = modified.ok();
-        if modified == self.read_at && modified.is_some() {
+        let modified = Some(modified.ok());
+        if modified == self.read_at {
             return polled;
         }
         self.read_at = modified;
@@ -262,7 +263,11 @@ fn balance(arguments: &Arguments, control: &Control) -> Result<()> {
         return Ok(());
     }
     let at_most = arguments.once.then_some(Duration::from_secs(60));
-    let mut plane = Linux::open_when_free(IptablesBackend::Auto, control, at_most)?;
+    let mut plane = match Linux::open_when_free(IptablesBackend::Auto, control, at_most) {
+        Ok(plane) => plane,
+        Err(_) if control.is_stopping() && !arguments.once => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
     // Forwarding, and the sysctls of IPVS.
     let root = Root::host();
     let facts = Facts::gather(&root, &mut NoPrograms);

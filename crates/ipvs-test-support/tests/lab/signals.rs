@@ -82,6 +82,12 @@ fn a_hangup_has_the_balancers_file_read_again() {
     let pid = Pid::from_raw(i32::try_from(balancer.id()).unwrap()).unwrap();
     kill_process(pid, Signal::HUP).unwrap();
     said("stays in force");
+    // It is asked for several times a second.
+    fs::remove_file(&file).unwrap();
+    said("No such file");
+    std::thread::sleep(Duration::from_secs(1));
+    let text = fs::read_to_string(&log).unwrap();
+    assert_eq!(text.matches("No such file").count(), 1, "once: {text}");
     assert_eq!(balancer.stop().unwrap().code(), Some(0));
 }
 
