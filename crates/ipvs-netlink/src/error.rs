@@ -131,12 +131,6 @@ impl Cause {
         )
     }
 
-    /// Something refers to the set, so that it is not destroyed.
-    #[must_use]
-    pub const fn is_set_busy(&self) -> bool {
-        matches!(self.errno(), Some(ipset::BUSY))
-    }
-
     /// What became of a request to ipset: some numbers mean something else for a bitmap.
     pub(crate) fn of_set(self, request: &ipset::Request<'_>) -> Self {
         let (ipset::Request::Add(_, entry) | ipset::Request::Delete(_, entry)) = request else {
