@@ -1,3 +1,5 @@
+use std::fmt;
+
 /// What a controller does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Activity {
@@ -10,4 +12,15 @@ pub enum Activity {
     Resync,
     /// It looks whether draining real servers can be removed.
     Drain,
+}
+
+impl fmt::Display for Activity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Start => "start",
+            Self::Sync => "sync",
+            Self::Resync => "resync",
+            Self::Drain => "drain",
+        })
+    }
 }

@@ -272,9 +272,7 @@ impl Controller {
         if unfinished.is_wiser {
             self.timing.sync_at_once();
         }
-        if succeeded {
-            self.logged.succeeded(activity);
-        }
+        self.logged.ended(activity, succeeded);
         self.status.ended(&ended);
         report.ended = Some(ended);
         (known, report)

@@ -94,7 +94,11 @@ impl fmt::Display for News {
 #[derive(Debug, Default)]
 pub(crate) struct LoggedOnce {
     problems: HashMap<ObjectName, Vec<Problem>>,
+    /// Operations that failed in the last activity. Each one tries again what failed before, so that what is not among them
+    /// is over.
     failures: HashSet<String>,
+    /// Those of the activity that goes on.
+    failing: HashSet<String>,
     errors: HashSet<String>,
 }
 
@@ -123,7 +127,8 @@ impl LoggedOnce {
     /// The failures that are new. O(failures).
     pub(crate) fn failures(&mut self, failures: &[Failure], news: &mut Vec<News>) {
         for failure in failures.iter().map(ToString::to_string) {
-            if self.failures.insert(failure.clone()) {
+            let is_new = self.failing.insert(failure.clone());
+            if is_new && !self.failures.contains(&failure) {
                 news.push(News::Failed { failure });
             }
         }
@@ -137,15 +142,17 @@ impl LoggedOnce {
         }
     }
 
-    /// An activity ended and nothing of it failed: what it can tell of is new again when it fails.
-    pub(crate) fn succeeded(&mut self, activity: Activity) {
-        match activity {
-            Activity::Start | Activity::Resync => {
-                self.failures.clear();
-                self.errors.clear();
-            }
-            Activity::Sync => self.failures.clear(),
-            Activity::Drain => {}
+    /// An activity ended: what did not fail in it is new again when it fails. A look at draining real servers tries nothing
+    /// else again, and only what reads the kernel says that errors are over. O(failures).
+    pub(crate) fn ended(&mut self, activity: Activity, succeeded: bool) {
+        let failing = std::mem::take(&mut self.failing);
+        if activity == Activity::Drain {
+            self.failures.extend(failing);
+        } else {
+            self.failures = failing;
+        }
+        if succeeded && matches!(activity, Activity::Start | Activity::Resync) {
+            self.errors.clear();
         }
     }
 }

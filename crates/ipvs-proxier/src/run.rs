@@ -313,6 +313,7 @@ impl<P: DataPlane + ?Sized> Run<'_, P> {
             .map(|(kind, count)| format!("{count} {kind}"))
             .collect();
         info!(
+            activity = %ended.activity,
             operations = ended.operations(),
             failures = ended.failed,
             took = ?ended.took(),

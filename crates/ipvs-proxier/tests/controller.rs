@@ -298,6 +298,24 @@ fn each_thing_is_news_once_until_it_is_over() {
     }
 }
 
+/// Something fails all the time; what fails beside it comes and goes.
+#[test]
+fn what_is_over_is_news_again_though_something_else_still_fails() {
+    let mut node = node(Refusing::default(), pace(0, 1000));
+    settle(&mut node);
+    node.plane().refuses =
+        Some(|operation| matches!(operation, Operation::AddVirtualServer { .. }));
+    node.changes(web("UDP", &[]));
+    assert_eq!(node.sync().unwrap().news.len(), 1);
+    for _ in 0..2 {
+        node.changes(web("TCP", &[]));
+        assert_eq!(node.sync().unwrap().news.len(), 1);
+        assert_eq!(node.sync().unwrap().news, []);
+        node.changes(web("UDP", &[]));
+        node.sync().unwrap();
+    }
+}
+
 #[test]
 fn deadlines_and_periods_beyond_the_end_of_time_are_never() {
     let config = Config {

@@ -14,7 +14,8 @@ pub struct Status {
     /// What it is doing.
     pub stage: Stage,
     /// Since when something waits that concerns the node as a whole: a change that no sync has covered, a failure of what
-    /// every Service stands on, or a state that could not be read. Nothing, if all is well.
+    /// every Service stands on, or a start that could not read the kernel's state. Nothing, if all is well. A resync that
+    /// could not read a section says nothing of the node: a busy one may be slow with it.
     pub waiting_since: Option<Instant>,
     /// The end of the last sync after which nothing waited.
     pub last_sync: Option<SystemTime>,
