@@ -185,6 +185,11 @@ impl Desired {
         &self.left_alone
     }
 
+    /// Those that [`take_new`](Self::take_new) gives.
+    pub(crate) fn new_claims(&self) -> &[ServiceKey] {
+        &self.new
+    }
+
     /// Virtual servers that were claimed since the last call, and that nobody claimed before.
     pub(crate) fn take_new(&mut self) -> Vec<ServiceKey> {
         std::mem::take(&mut self.new)

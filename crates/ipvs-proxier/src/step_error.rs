@@ -11,6 +11,9 @@ pub enum StepError {
     /// A section of the kernel's state could not be read.
     #[error(transparent)]
     Unread(#[from] Unread),
+    /// Whether somebody else's virtual servers are where Services want theirs could not be read; these may be taken for ours.
+    #[error("cannot read whether virtual servers of others are there: {0}")]
+    VirtualServers(#[source] PlaneError),
     /// The connections of draining real servers could not be read.
     #[error("cannot read the connections of draining real servers: {0}")]
     Connections(#[source] PlaneError),

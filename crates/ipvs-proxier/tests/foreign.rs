@@ -120,3 +120,28 @@ fn after_a_restart_it_is_still_somebody_elses_and_ours_are_ours() {
     let server = &state.virtual_servers[&key(Protocol::TCP)];
     assert!(server.real_server(addr("10.0.0.3:8080")).is_some());
 }
+
+/// Nobody has read it when the Service comes.
+#[test]
+fn one_that_came_after_the_last_resync_is_somebody_elses_too() {
+    let config = Config {
+        foreign: Foreign::Keep,
+        ..Config::default()
+    };
+    let mut node = Node::new(Model::new(config), Simulated::default());
+    assert!(node.sync().unwrap().failures.is_empty());
+    let servers = &mut node.plane().state_mut().virtual_servers;
+    servers.insert(key(Protocol::TCP), theirs());
+    for change in web("TCP", &["10.0.0.1"]) {
+        node.change(change);
+    }
+    for _ in 0..2 {
+        assert!(node.sync().unwrap().failures.is_empty());
+        assert!(node.resync().unwrap().plan.is_empty());
+        let state = node.plane().state();
+        assert_eq!(state.virtual_servers[&key(Protocol::TCP)], theirs());
+        assert!(state.vips.is_empty());
+        assert!(!is_listed(&mut node), "it would look ours");
+        assert_eq!(node.desired().problems().count(), 1);
+    }
+}

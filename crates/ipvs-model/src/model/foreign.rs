@@ -25,6 +25,23 @@ impl Model {
         std::mem::take(&mut self.taken_over)
     }
 
+    /// The virtual servers that the next plan is the first to claim, where [foreign](Foreign::Keep) ones are kept: somebody may
+    /// have made one since everything was read, and once our entries list it nobody knows any more that it is not ours. So it
+    /// is read before. None in any other case. O(change).
+    ///
+    /// ```
+    /// use ipvs_model::{Config, Model};
+    ///
+    /// assert!(Model::new(Config::default()).virtual_servers_to_read().is_empty());
+    /// ```
+    pub fn virtual_servers_to_read(&mut self) -> Vec<ServiceKey> {
+        if self.config.foreign != Foreign::Keep || self.is_ahead {
+            return Vec::new();
+        }
+        self.compile_stale(|_| true);
+        self.desired.new_claims().to_vec()
+    }
+
     /// Finds out whose the virtual servers are that a plan for some keys is going to make or change, and adds keys that must be
     /// planned for since nobody else's stands in their way any more.
     ///

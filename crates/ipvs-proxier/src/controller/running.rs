@@ -1,6 +1,6 @@
 //! While the kernel is known: changes are synced, real servers drain, a resync goes on part by part.
 
-use ipvs_codec::Family;
+use ipvs_codec::{Family, ServiceKey};
 use ipvs_model::{Key, Known};
 
 use super::applying::Unfinished;
@@ -10,7 +10,8 @@ use super::timing::Due;
 use super::{Controller, End, Step};
 use crate::activity::Activity;
 use crate::clock::Clock;
-use crate::dataplane::{DataPlane, Progress};
+use crate::dataplane::{DataPlane, Part, Progress};
+use crate::error::PlaneError;
 use crate::reading::{PAUSE, Reading, Section};
 use crate::report::{Report, Tally, counts};
 use crate::step_error::StepError;
@@ -42,7 +43,8 @@ impl Controller {
         }
     }
 
-    /// Applies what changed, and tries again what was refused. O(change).
+    /// Applies what changed, and tries again what was refused. Where foreign virtual servers are kept, new ones are read
+    /// before. O(change).
     fn sync<P: DataPlane + ?Sized>(
         &mut self,
         running: Running,
@@ -51,9 +53,14 @@ impl Controller {
     ) -> (State, Step) {
         let Running { mut known, resync } = running;
         let now = clock.now();
+        let new = self.model.virtual_servers_to_read();
+        let unread = read_new(&new, &mut known, plane);
         let plan = self.model.plan(&known);
         let mut unfinished = Unfinished::default();
-        let report = self.apply(plan, &mut known, &mut unfinished, now, plane);
+        let mut report = self.apply(plan, &mut known, &mut unfinished, now, plane);
+        if let Err(error) = unread {
+            self.failed(StepError::VirtualServers(error), &mut report);
+        }
         let end = End {
             known: Some(known),
             unfinished,
@@ -188,4 +195,23 @@ impl Controller {
         };
         (&mut self.drains, limits)
     }
+}
+
+/// Virtual servers that were not there when everything was read, and may be now. A read or two for each.
+fn read_new<P: DataPlane + ?Sized>(
+    keys: &[ServiceKey],
+    known: &mut Known,
+    plane: &mut P,
+) -> Result<(), PlaneError> {
+    let is_unknown = |key: &&ServiceKey| !known.virtual_servers.contains_key(key);
+    let keys: Vec<ServiceKey> = keys.iter().filter(is_unknown).copied().collect();
+    if keys.is_empty() {
+        return Ok(());
+    }
+    let mut found = Known::default();
+    let _ = plane.read(Part::VirtualServers(&keys), &Family::ALL, &mut found)?;
+    let keys: Vec<ServiceKey> = found.virtual_servers.keys().copied().collect();
+    let _ = plane.read(Part::RealServers(&keys), &Family::ALL, &mut found)?;
+    known.virtual_servers.extend(found.virtual_servers);
+    Ok(())
 }
