@@ -145,3 +145,22 @@ fn one_that_came_after_the_last_resync_is_somebody_elses_too() {
         assert_eq!(node.desired().problems().count(), 1);
     }
 }
+
+/// It came after everything was read, so that only the kernel knows of it.
+#[test]
+fn one_that_came_since_is_taken_over_by_the_next_resync_and_said_at_once() {
+    let config = Config::default();
+    let mut node = Node::new(Model::new(config), Simulated::default());
+    assert!(node.sync().unwrap().succeeded());
+    let servers = &mut node.plane().state_mut().virtual_servers;
+    servers.insert(key(Protocol::TCP), theirs());
+    node.changes(web("TCP", &["10.0.0.1"]));
+    let done = node.sync().unwrap();
+    let service = ObjectName::new("default", "web");
+    let key = key(Protocol::TCP);
+    assert!(done.news.contains(&News::TakenOver { service, key }));
+    let done = node.resync().unwrap();
+    assert_eq!((done.failures.len(), done.news.len()), (0, 0));
+    let server = &node.plane().state().virtual_servers[&key];
+    assert_eq!(server.service.scheduler, Scheduler::RR);
+}

@@ -1,8 +1,8 @@
 //! Carrying out plans, and learning from what became of them.
 
-use ipvs_codec::Scheduler;
+use ipvs_codec::{Scheduler, ServiceKey};
 use ipvs_model::input::Change;
-use ipvs_model::{HeldBack, Key, Known, Operation, Plan};
+use ipvs_model::{Foreign, HeldBack, Key, Known, Operation, Plan};
 
 use super::Controller;
 use crate::clock::Moment;
@@ -13,6 +13,7 @@ use crate::report::Report;
 use crate::step_error::StepError;
 
 const ENOENT: i32 = 2;
+const EEXIST: i32 = 17;
 
 /// What plans of one activity left for later.
 #[derive(Debug, Default)]
@@ -82,6 +83,13 @@ impl Controller {
         let taken_over = self.model.take_taken_over().into_iter();
         let taken_over = taken_over.map(|(service, key)| News::TakenOver { service, key });
         report.news.extend(taken_over);
+        // One that came since everything was read is met only now. The next resync makes it as it is wanted.
+        let met = report.failures.iter().filter_map(met_another);
+        for key in met.filter(|_| self.model.config().foreign == Foreign::Remove) {
+            let service = self.model.desired().owner(&key).cloned();
+            let taken_over = service.map(|service| News::TakenOver { service, key });
+            report.news.extend(taken_over);
+        }
         for service in self.model.take_problem_changes() {
             let desired = self.model.desired();
             self.logged.problems(&service, desired, &mut report.news);
@@ -126,6 +134,16 @@ impl Controller {
 /// nor where the kernel refused. But what it refuses of link, sets and rules is there in another shape than was known.
 const fn leaves_state_known(failure: &Failure) -> bool {
     failure.error.is_busy() || (failure.error.errno().is_some() && !failure.concerns_node())
+}
+
+/// The virtual server that somebody else has made where this one was to be (`EEXIST`).
+fn met_another(failure: &Failure) -> Option<ServiceKey> {
+    match &failure.operation {
+        Operation::AddVirtualServer { service } => {
+            (failure.error.errno() == Some(EEXIST)).then_some(service.key)
+        }
+        _ => None,
+    }
 }
 
 /// The scheduler that a virtual server could not be made or set with (`ENOENT`).
