@@ -28,6 +28,8 @@ pub enum Binding {
     /// IPv6 the link must be up (`ENETDOWN`); IPv4 routes go when it goes down, and with the last IPv4
     /// address of the link. Replaces the one that is there; `ESRCH` if it is to go and is not there.
     Route(IpAddr, Option<IpAddr>),
+    /// An address with the network behind it, as a prefix length. No VIP is bound so: what is read as one is somebody else's.
+    Network(IpAddr, u8),
 }
 
 /// Where the kernel keeps what is bound to a link.
@@ -75,7 +77,13 @@ impl Table {
             Self::Addresses(_) => {
                 let header = AddressHeader::parse(bytes).map_err(malformed)?;
                 if header.index == link.0 {
-                    found.extend(local_address(bytes)?.map(Binding::Address));
+                    found.extend(local_address(bytes)?.map(|address| {
+                        if header.prefix_len == family_of(address).1 {
+                            Binding::Address(address)
+                        } else {
+                            Binding::Network(address, header.prefix_len)
+                        }
+                    }));
                 }
             }
             Self::Routes(_) => {

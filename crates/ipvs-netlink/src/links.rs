@@ -240,6 +240,10 @@ impl Links {
                     RouteNetlinkMessage::NewAddress(address_message(link, *address)),
                     NLM_F_EXCL,
                 ),
+                Binding::Network(address, length) => (
+                    RouteNetlinkMessage::NewAddress(network_message(link, *address, *length)),
+                    NLM_F_EXCL,
+                ),
                 Binding::Route(address, source) => (
                     RouteNetlinkMessage::NewRoute(route_message(link, *address, *source)),
                     NLM_F_REPLACE,
@@ -255,6 +259,9 @@ impl Links {
             let message = match binding {
                 Binding::Address(address) => {
                     RouteNetlinkMessage::DelAddress(address_message(link, *address))
+                }
+                Binding::Network(address, length) => {
+                    RouteNetlinkMessage::DelAddress(network_message(link, *address, *length))
                 }
                 Binding::Route(address, _) => {
                     RouteNetlinkMessage::DelRoute(route_message(link, *address, None))
@@ -277,6 +284,12 @@ fn address_message(link: LinkIndex, address: IpAddr) -> AddressMessage {
             .attributes
             .push(AddressAttribute::Flags(AddressFlags::Nodad));
     }
+    message
+}
+
+fn network_message(link: LinkIndex, address: IpAddr, length: u8) -> AddressMessage {
+    let mut message = address_message(link, address);
+    message.header.prefix_len = length;
     message
 }
 

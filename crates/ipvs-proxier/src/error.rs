@@ -24,6 +24,14 @@ pub enum PlaneError {
         /// Its own words, or why it could not be run.
         reason: String,
     },
+    /// The link that has the name of the dummy interface is of another kind. It is somebody's, and left alone.
+    #[error(
+        "link {name} is no dummy interface: rename or delete it, VIPs are bound to nothing else"
+    )]
+    NoDummy {
+        /// The link.
+        name: &'static str,
+    },
     /// Others hold the lock of iptables (legacy): nothing was done, and it can be tried again.
     #[error("the xtables lock {} is held by {}", .path.display(), holder_or_others(.holder.as_ref()))]
     Locked {

@@ -386,9 +386,10 @@ impl CleanUp {
 
     /// The first address on the dummy interface that is not ours.
     fn foreign_address(&self) -> Option<IpAddr> {
-        let mut bound = self.remains.link.iter().flat_map(|link| &link.vips);
+        let link = self.remains.link.as_ref()?;
         let foreign = |vip: &&Vip| !self.ownership().may_unbind(vip.address());
-        bound.find(foreign).map(Vip::address)
+        let vip = link.vips.iter().find(foreign).map(Vip::address);
+        vip.or_else(|| link.networks.first().copied())
     }
 
     /// Whether it is there, of the right kind, and nothing of others is on it.

@@ -29,6 +29,8 @@ pub struct HeldBack {
     /// Sets that could not be replaced by ones that can be used. The rules of their families stay without them, as they were
     /// written for that: with them they would only have to be written again the next time.
     unhealed: Vec<(KubeSet, Family)>,
+    /// The dummy interface is not there: nothing is bound.
+    unlinked: bool,
 }
 
 impl HeldBack {
@@ -43,6 +45,7 @@ impl HeldBack {
                 }
             }
             Operation::DestroySet { set, family, .. } => self.unhealed.push((*set, *family)),
+            Operation::EnsureLink { .. } => self.unlinked |= known.link.is_none(),
             Operation::AddMember { member } => self.lacks(member),
             Operation::RemoveVirtualServer { virtual_server } => {
                 self.still_there.push(virtual_server.family());
@@ -75,6 +78,7 @@ impl HeldBack {
             && self.missing.is_empty()
             && self.still_there.is_empty()
             && self.unhealed.is_empty()
+            && !self.unlinked
     }
 
     fn is_unhealed(&self, family: Family) -> bool {
@@ -119,7 +123,8 @@ impl HeldBack {
             Operation::AddMember { member } => self.unhealed.contains(&(member.set, member.family)),
             Operation::WriteRules { family, .. } if self.is_unhealed(*family) => true,
             Operation::BindVip { vip } => {
-                in_one_of(&self.unfiltered)
+                self.unlinked
+                    || in_one_of(&self.unfiltered)
                     || self.missing.contains(&entry_that_names(vip.address()))
             }
             Operation::AddVirtualServer { service } => self.is_unlisted(&service.key),

@@ -284,15 +284,20 @@ fn link(found: &mut Remains) -> Result<(), Unreadable> {
         let Some(link) = links.find(LINK)? else {
             return Ok(None);
         };
-        let bound = links.bindings(link.index)?.into_iter();
-        let vips = bound.map(|binding| match binding {
-            Binding::Address(address) => Vip::Address { address },
-            Binding::Route(address, source) => Vip::Route { address, source },
-        });
-        Ok(Some(RemainingLink {
+        let mut found = RemainingLink {
             is_dummy: link.is_dummy,
-            vips: vips.collect(),
-        }))
+            ..RemainingLink::default()
+        };
+        for binding in links.bindings(link.index)? {
+            match binding {
+                Binding::Address(address) => drop(found.vips.insert(Vip::Address { address })),
+                Binding::Route(address, source) => {
+                    found.vips.insert(Vip::Route { address, source });
+                }
+                Binding::Network(address, _) => drop(found.networks.insert(address)),
+            }
+        }
+        Ok(Some(found))
     };
     found.link = look().map_err(|error| unread(&error))?;
     Ok(())

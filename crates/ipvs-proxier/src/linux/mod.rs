@@ -18,7 +18,7 @@ use ipvs_netfilter::conntrack::Flow;
 use ipvs_netfilter::ipset;
 use ipvs_netlink::{
     Binding, BindingReader, Cause, Conntrack, IpSetReader, IpSets, Ipvs, IpvsReader, KernelError,
-    Links,
+    Link, Links,
 };
 
 use self::busy::{BETWEEN_ATTEMPTS, until_free};
@@ -160,8 +160,13 @@ impl Linux {
         }
     }
 
+    /// The dummy interface, if it is there. A link of another kind that has its name is not ours.
+    fn dummy(&mut self) -> Result<Option<Link>, ipvs_netlink::Error> {
+        Ok(self.links.find(LINK)?.filter(|link| link.is_dummy))
+    }
+
     fn apply_vips(&mut self, operations: &[Operation], outcomes: &mut Vec<Outcome>) {
-        let link = match self.links.find(LINK) {
+        let link = match self.dummy() {
             Ok(Some(link)) => link.index,
             found => {
                 let no_link = || {
@@ -196,12 +201,15 @@ impl Linux {
         match operation {
             Operation::EnsureLink { up } => {
                 let link = self.links.ensure_dummy(LINK)?;
+                if !link.is_dummy {
+                    return Err(PlaneError::NoDummy { name: LINK });
+                }
                 if *up && !link.up {
                     self.links.set_up(link.index)?;
                 }
             }
             Operation::DeleteLink => {
-                if let Some(link) = self.links.find(LINK)? {
+                if let Some(link) = self.dummy()? {
                     self.links.delete(link.index)?;
                 }
             }
@@ -318,7 +326,7 @@ impl DataPlane for Linux {
     }
 
     fn node_addresses(&mut self) -> Result<Vec<IpAddr>, PlaneError> {
-        let link = self.links.find(LINK)?.map(|link| link.index);
+        let link = self.dummy()?.map(|link| link.index);
         Ok(self.links.addresses_except(link)?)
     }
 

@@ -6,7 +6,7 @@ use ipvs_codec::{Family, ObservedService, ServiceKey};
 use ipvs_model::{Known, KubeSet, Vip, VirtualServer};
 use ipvs_netlink::Binding;
 
-use super::{LINK, Linux};
+use super::Linux;
 use crate::dataplane::{Part, Progress};
 use crate::error::PlaneError;
 
@@ -52,7 +52,7 @@ impl Linux {
         families: &[Family],
         known: &mut Known,
     ) -> Result<Progress, PlaneError> {
-        let Some(link) = self.links.find(LINK)? else {
+        let Some(link) = self.dummy()? else {
             // If it went halfway, so did what was bound to it.
             *known = Known::default();
             self.binding_reader.restart()?;
@@ -65,6 +65,7 @@ impl Linux {
             let vip = match binding {
                 Binding::Address(address) => Vip::Address { address },
                 Binding::Route(address, source) => Vip::Route { address, source },
+                Binding::Network(..) => continue,
             };
             if families.contains(&Family::of(vip.address())) {
                 known.vips.entry(vip.address()).or_default().push(vip);

@@ -151,6 +151,48 @@ fn what_others_put_on_the_dummy_interface_stays_where_asked_and_a_bridge_always(
     }
 }
 
+/// A network address is nobody's VIP, and a link of another kind that has the name of ours is somebody's.
+#[test]
+fn a_proxier_leaves_networks_on_its_interface_and_other_links_alone() {
+    let namespace = NetNs::new("cu-name").unwrap();
+    let addresses = || {
+        let words = ["-o", "-4", "addr", "show", "dev", "kube-ipvs0"];
+        namespace.output("ip", &words).unwrap()
+    };
+    namespace
+        .ip("link add kube-ipvs0 type dummy\naddr add 10.9.9.9/24 dev kube-ipvs0\n")
+        .unwrap();
+    for _ in 0..2 {
+        let (ok, log) = run(&namespace, &[&shop(), "--once"]);
+        assert!(ok, "{log}");
+        let shown = addresses();
+        assert!(
+            shown.contains("10.9.9.9/24") && shown.contains("/32"),
+            "{shown}"
+        );
+    }
+    let (ok, log) = run(&namespace, &["--cleanup"]);
+    assert!(!ok && log.contains("the address 10.9.9.9"), "{log}");
+    assert_eq!(left(&namespace), ["kube-ipvs0"]);
+    namespace
+        .ip("link del kube-ipvs0\nlink add kube-ipvs0 type bridge\naddr add 10.9.9.9/32 dev kube-ipvs0\n")
+        .unwrap();
+    let before = addresses();
+    let (ok, log) = run(&namespace, &[&shop(), "--once"]);
+    assert!(
+        !ok && log.contains("link kube-ipvs0 is no dummy interface"),
+        "{log}"
+    );
+    assert_eq!(
+        log.matches(" WARN ").count(),
+        1,
+        "no line for each VIP: {log}"
+    );
+    assert_eq!(addresses(), before);
+    let servers = namespace.output("ipvsadm", &["-S", "-n"]).unwrap();
+    assert!(!servers.is_empty(), "node ports are served");
+}
+
 #[test]
 fn a_clean_up_that_was_refused_is_finished_by_the_next_one() {
     let namespace = NetNs::new("cu-keep").unwrap();

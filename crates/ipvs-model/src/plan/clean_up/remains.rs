@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::net::IpAddr;
 
 use foldhash::{HashMap, HashSet};
 use ipvs_codec::{Family, ServiceKey};
@@ -86,6 +87,8 @@ pub struct RemainingLink {
     pub is_dummy: bool,
     /// What is bound to it.
     pub vips: BTreeSet<Vip>,
+    /// Addresses on it that have a network behind them, as no VIP has: they are not ours.
+    pub networks: BTreeSet<IpAddr>,
 }
 
 impl Remains {
@@ -125,6 +128,7 @@ impl From<&Known> for Remains {
             link: known.link.map(|_| RemainingLink {
                 is_dummy: true,
                 vips: known.vips.values().flatten().copied().collect(),
+                networks: BTreeSet::new(),
             }),
             rules: known.rules.clone(),
             other_rules: BTreeMap::new(),

@@ -139,7 +139,7 @@ fn node() -> Remains {
     }
     let mut link = RemainingLink {
         is_dummy: true,
-        vips: BTreeSet::new(),
+        ..RemainingLink::default()
     };
     for address in ["10.96.0.1", "10.96.0.2", "fd00::1"] {
         let key = server(address);
@@ -272,6 +272,22 @@ fn the_dummy_interface_stays_with_what_is_not_ours() {
     let mut kernel = Kernel::with(remains);
     assert_eq!(texts(&kernel.clean_up(&Config::default())), [""; 0]);
     assert_all_is_gone(&kernel);
+}
+
+#[test]
+fn the_dummy_interface_stays_with_an_address_that_has_a_network() {
+    for config in [Config::default(), keep()] {
+        let mut remains = node();
+        let link = remains.link.as_mut().unwrap();
+        link.networks.insert(ip("10.9.9.9"));
+        let mut kernel = Kernel::with(remains);
+        assert_eq!(
+            texts(&kernel.clean_up(&config)),
+            ["dummy interface: the address 10.9.9.9 on it is not ours"]
+        );
+        assert_eq!(kernel.remains.link.unwrap().vips, BTreeSet::new());
+        assert!(kernel.remains.sets.is_empty());
+    }
 }
 
 #[test]
