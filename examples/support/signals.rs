@@ -43,6 +43,11 @@ pub fn follow(control: &Control) -> io::Result<()> {
 /// # Errors
 /// As [`follow`].
 pub fn follow_for(control: &Control, patience: Duration) -> io::Result<()> {
+    // The first handler takes the default action away: a signal that comes before all are there must not be lost.
+    let came = Arc::new(AtomicBool::new(false));
+    for signal in [SIGTERM, SIGINT] {
+        flag::register(signal, Arc::clone(&came))?;
+    }
     // By exit status: what the next signal ends the process with.
     let next = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
     for signal in [SIGTERM, SIGINT] {
@@ -50,31 +55,38 @@ pub fn follow_for(control: &Control, patience: Duration) -> io::Result<()> {
             flag::register_conditional_shutdown(signal, status, Arc::clone(is_next))?;
         }
     }
+    // After those that end the process: else the thread could have them end it by the signal that it hears of first.
     let signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+    let came = came.load(Ordering::SeqCst);
     let control = control.clone();
-    let work = move || obey(signals, &control, patience, &next);
+    let work = move || {
+        if came {
+            end(&control, patience, &next);
+        }
+        obey(signals, &control, patience, &next);
+    };
     threads::spawn("signals", work)?;
     Ok(())
 }
 
-fn obey(
-    mut signals: Signals,
-    control: &Control,
-    patience: Duration,
-    [succeeds, fails]: &[Arc<AtomicBool>; 2],
-) {
+fn obey(mut signals: Signals, control: &Control, patience: Duration, next: &[Arc<AtomicBool>; 2]) {
     for signal in &mut signals {
         if signal == SIGHUP {
             control.reload();
-            continue;
+        } else {
+            end(control, patience, next);
         }
-        let is_once = IS_ONCE.load(Ordering::SeqCst);
-        let is_next = if is_once { fails } else { succeeds };
-        is_next.store(true, Ordering::SeqCst);
-        control.stop();
-        thread::sleep(patience);
-        warn!("still waiting for something: ended by force; the kernel's state stays in place");
-        log::flush(LAST_LINES);
-        signal_hook::low_level::exit(i32::from(is_once));
     }
+}
+
+/// Asks for the end, and ends the process if it does not come. The next signal ends it at once.
+fn end(control: &Control, patience: Duration, [succeeds, fails]: &[Arc<AtomicBool>; 2]) {
+    let is_once = IS_ONCE.load(Ordering::SeqCst);
+    let is_next = if is_once { fails } else { succeeds };
+    is_next.store(true, Ordering::SeqCst);
+    control.stop();
+    thread::sleep(patience);
+    warn!("still waiting for something: ended by force; the kernel's state stays in place");
+    log::flush(LAST_LINES);
+    signal_hook::low_level::exit(i32::from(is_once));
 }

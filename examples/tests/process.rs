@@ -5,7 +5,7 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ipvs_proxier::Control;
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
@@ -227,6 +227,42 @@ fn what_waits_for_something_else_ends_all_the_same() {
         until(&mut child, "ready");
         signal(&child, sent);
         assert_eq!(child.wait().unwrap().code(), Some(status));
+    }
+}
+
+/// It comes before there are handlers, while they are installed one after the other, or when all are there.
+#[test]
+fn a_signal_that_comes_while_handlers_are_installed_is_not_lost() {
+    for round in 0..40 {
+        let mut command = child(
+            "a_signal_that_comes_while_handlers_are_installed_is_not_lost",
+            || {
+                println!("ready");
+                let control = Control::new();
+                signals::follow_for(&control, FOR_EVER).unwrap();
+                while !control.is_stopping() {
+                    control.wait(FOR_EVER);
+                }
+                0
+            },
+        );
+        let mut child = command.spawn().unwrap();
+        until(&mut child, "ready");
+        thread::sleep(Duration::from_micros(10 * round));
+        signal(&child, Signal::TERM);
+        let start = Instant::now();
+        let status = loop {
+            match child.try_wait().unwrap() {
+                Some(status) => break status,
+                None if start.elapsed() < Duration::from_secs(60) => thread::yield_now(),
+                None => {
+                    child.kill().unwrap();
+                    panic!("round {round}: the signal was lost");
+                }
+            }
+        };
+        let by_signal = status.signal() == Some(Signal::TERM.as_raw());
+        assert!(by_signal || status.code() == Some(0), "{status}");
     }
 }
 
