@@ -68,7 +68,7 @@ pub(crate) fn measure(options: &Options, rate: u32, time: Duration) -> Result<se
     cluster::put_all(&server, services, options.size.endpoints)?;
     let process = Process::start(&server.url(), options.vip_binding.name(), MIN_SYNC)?;
     until(process.started(), SELDOM, || {
-        process.has_said("synced operations=")
+        process.has_said("synced activity=")
     })?;
     let mut churn = Churn {
         server: &server,

@@ -76,7 +76,7 @@ fn warm_up(options: &Options) -> Result<()> {
     cluster::put_all(&server, 2, 1)?;
     let process = Process::start(&server.url(), options.vip_binding.name(), "0s")?;
     until(process.started(), SELDOM, || {
-        process.has_said("synced operations=")
+        process.has_said("synced activity=")
     })?;
     process.stop()
 }
@@ -97,7 +97,7 @@ fn measure(options: &Options) -> Result<serde_json::Value> {
     let first_usable = until(start, SELDOM, || {
         Ok(!ipvs.destinations(&kubernetes)?.is_empty())
     })?;
-    let complete = until(start, SELDOM, || process.has_said("synced operations="))?;
+    let complete = until(start, SELDOM, || process.has_said("synced activity="))?;
     ensure!(
         ipvs.services()?.len() == services as usize + 1,
         "all of them"
