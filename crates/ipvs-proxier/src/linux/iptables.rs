@@ -1,12 +1,13 @@
 //! `iptables-save` and `iptables-restore`: one process to read, one to write, and only when the rules change.
 
 use std::io::ErrorKind;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use ipvs_codec::Family;
 use ipvs_netfilter::iptables::SavedRules;
 
-use super::program::{Running, run};
+use super::program::{Running, failed, run};
 use crate::control::Control;
 use crate::error::PlaneError;
 
@@ -170,21 +171,31 @@ impl Iptables {
     /// Starts to read the rules of a family. The process runs beside whatever else is done. The first time everything waits
     /// for it; later it yields to changes.
     pub(super) fn start_save(&mut self, family: Family) -> Result<Saving, PlaneError> {
-        let running = self.start(family)?;
         let is_least_urgent = self.usual == 0;
         self.usual = self.usual.saturating_sub(1);
-        if is_least_urgent {
-            running.be_least_urgent();
-        }
         Ok(Saving {
             family,
-            running,
+            state: self.start(family, is_least_urgent)?,
             is_least_urgent,
         })
     }
 
-    fn start(&self, family: Family) -> Result<Running, PlaneError> {
-        Running::start(&self.programs.name(family, "-save"), &[], "")
+    /// On a thread of its own: to start a process takes longer than a change should wait.
+    fn start(&self, family: Family, is_least_urgent: bool) -> Result<SavingState, PlaneError> {
+        let program = self.programs.name(family, "-save");
+        let name = program.clone();
+        let start = move || {
+            let running = Running::start(&name, &[], "")?;
+            if is_least_urgent {
+                running.be_least_urgent();
+            }
+            Ok(running)
+        };
+        let thread = thread::Builder::new().name("save".into()).spawn(start);
+        match thread {
+            Ok(thread) => Ok(SavingState::Starting(Some(thread))),
+            Err(error) => Err(failed(&program, error.to_string())),
+        }
     }
 
     /// The rules that are being read, if they are there.
@@ -194,9 +205,12 @@ impl Iptables {
     ) -> Result<Option<SavedRules>, PlaneError> {
         let Saving {
             family,
-            running,
+            state,
             is_least_urgent,
         } = saving;
+        let Some(running) = state.running()? else {
+            return Ok(None);
+        };
         if let Some(text) = running.poll()? {
             return Ok(Some(SavedRules::parse(&text)));
         }
@@ -205,7 +219,7 @@ impl Iptables {
             self.usual = USUAL_WHEN_STARVED;
             // Only some processes may take back what they gave away; others start anew.
             if !running.be_usual() {
-                *running = self.start(*family)?;
+                *state = self.start(*family, false)?;
             }
         }
         Ok(None)
@@ -242,8 +256,31 @@ fn takes_random_fully(version: &str) -> bool {
 #[derive(Debug)]
 pub(super) struct Saving {
     family: Family,
-    running: Running,
+    state: SavingState,
     is_least_urgent: bool,
+}
+
+#[derive(Debug)]
+enum SavingState {
+    /// The thread that starts it, until it was joined. Whoever drops it has the program killed as soon as it runs.
+    Starting(Option<JoinHandle<Result<Running, PlaneError>>>),
+    Running(Box<Running>),
+}
+
+impl SavingState {
+    /// The program, once it runs.
+    fn running(&mut self) -> Result<Option<&mut Running>, PlaneError> {
+        if let Self::Starting(thread) = self
+            && let Some(thread) = thread.take_if(|thread| thread.is_finished())
+        {
+            let ended = |_panic| failed("iptables-save", "the thread that starts it ended".into());
+            *self = Self::Running(Box::new(thread.join().map_err(ended)??));
+        }
+        Ok(match self {
+            Self::Starting(_) => None,
+            Self::Running(running) => Some(running),
+        })
+    }
 }
 
 impl Saving {
