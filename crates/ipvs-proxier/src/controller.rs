@@ -25,7 +25,7 @@ use crate::step_error::StepError;
 use self::applying::Unfinished;
 use self::conntrack::StaleFlows;
 use self::draining::Drains;
-use self::state::State;
+use self::state::{Resync, Running, State};
 use self::timing::Timing;
 
 pub use self::state::Stage;
@@ -244,9 +244,10 @@ impl Controller {
         end: End,
         clock: &dyn Clock,
         plane: &mut P,
-    ) -> (Option<Known>, Report) {
+    ) -> (State, Step) {
         let End {
             known,
+            resync,
             unfinished,
             mut tally,
             mut report,
@@ -275,7 +276,13 @@ impl Controller {
         self.logged.ended(activity, succeeded);
         self.status.ended(&ended);
         report.ended = Some(ended);
-        (known, report)
+        let state = match known {
+            Some(known) => State::Running(Running { known, resync }),
+            None => State::Unread {
+                retry: self.timing.next_resync(),
+            },
+        };
+        (state, Step::Did(Box::new(report)))
     }
 }
 
@@ -283,6 +290,8 @@ impl Controller {
 struct End {
     /// The kernel's state, if it was read.
     known: Option<Known>,
+    /// One that goes on beside the activity.
+    resync: Option<Resync>,
     unfinished: Unfinished,
     /// Of the steps before the last one.
     tally: Tally,

@@ -63,16 +63,16 @@ impl Controller {
         }
         let end = End {
             known: Some(known),
+            resync,
             unfinished,
             tally: Tally::new(now),
             report,
         };
-        let (known, report) = self.end(Activity::Sync, end, clock, plane);
+        let step = self.end(Activity::Sync, end, clock, plane);
         let (drains, limits) = self.drains_and_limits();
         // A Service may have been given another deadline.
         drains.keep_deadlines(&limits, now.steady);
-        let state = self.running_or_unread(known, resync);
-        (state, Step::Did(Box::new(report)))
+        step
     }
 
     /// Looks at some virtual servers with draining real servers, and removes those that have no connections left or whose
@@ -103,18 +103,18 @@ impl Controller {
         };
         let end = End {
             known: Some(known),
+            resync,
             unfinished,
             tally: Tally::new(now),
             report,
         };
-        let (known, report) = self.end(Activity::Drain, end, clock, plane);
+        let step = self.end(Activity::Drain, end, clock, plane);
         if is_over {
             let pace = self.timing.pace().drain;
             let (drains, limits) = self.drains_and_limits();
             drains.ended(pace, &limits, now.steady);
         }
-        let state = self.running_or_unread(known, resync);
-        (state, Step::Did(Box::new(report)))
+        step
     }
 
     /// Reads a part of the kernel's state and compares it with what is known; after the last one it repairs what differs.
@@ -176,16 +176,18 @@ impl Controller {
         }
         let end = End {
             known: Some(known),
+            resync: None,
             unfinished,
             tally: resync.tally,
             report,
         };
-        let (known, mut report) = self.end(Activity::Resync, end, clock, plane);
-        if let Some(ended) = report.ended.as_mut().filter(|_| is_undisturbed) {
+        let (state, mut step) = self.end(Activity::Resync, end, clock, plane);
+        if let Step::Did(report) = &mut step
+            && let Some(ended) = report.ended.as_mut().filter(|_| is_undisturbed)
+        {
             ended.drift = counts(&report.plan);
         }
-        let state = self.running_or_unread(known, None);
-        (state, Step::Did(Box::new(report)))
+        (state, step)
     }
 
     fn drains_and_limits(&mut self) -> (&mut super::Drains, Limits<'_>) {

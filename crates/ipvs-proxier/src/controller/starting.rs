@@ -5,7 +5,7 @@ use std::time::Instant;
 use ipvs_model::{Known, Plan};
 
 use super::applying::Unfinished;
-use super::state::{First, Resync, Running, Starting, State};
+use super::state::{First, Starting, State};
 use super::{Controller, End, Step};
 use crate::activity::Activity;
 use crate::clock::{Clock, Moment};
@@ -65,13 +65,12 @@ impl Controller {
         }
         let end = End {
             known: None,
+            resync: None,
             unfinished: Unfinished::default(),
             tally,
             report,
         };
-        let (_, report) = self.end(Activity::Start, end, clock, plane);
-        let retry = self.timing.next_resync();
-        (State::Unread { retry }, Step::Did(Box::new(report)))
+        self.end(Activity::Start, end, clock, plane)
     }
 
     /// Reads a part of the kernel's state; after the last one it begins to bring in what is missing.
@@ -149,13 +148,12 @@ impl Controller {
         let report = self.apply(plan, &mut known, &mut unfinished, now, plane);
         let end = End {
             known: Some(known),
+            resync: None,
             unfinished,
             tally,
             report,
         };
-        let (known, report) = self.end(Activity::Start, end, clock, plane);
-        let state = self.running_or_unread(known, None);
-        (state, Step::Did(Box::new(report)))
+        self.end(Activity::Start, end, clock, plane)
     }
 
     fn bring_in_plan<P: DataPlane + ?Sized>(
@@ -169,15 +167,5 @@ impl Controller {
         let report = self.apply(plan, known, unfinished, clock.now(), plane);
         starting.tally.count(&report);
         (State::Starting(starting), Step::Did(Box::new(report)))
-    }
-
-    /// Where it goes on with what is known of the kernel, or without.
-    pub(super) fn running_or_unread(&self, known: Option<Known>, resync: Option<Resync>) -> State {
-        match known {
-            Some(known) => State::Running(Running { known, resync }),
-            None => State::Unread {
-                retry: self.timing.next_resync(),
-            },
-        }
     }
 }
