@@ -11,8 +11,8 @@ use crate::ownership::{Owner, Ownership, entries_that_list, entry_that_names};
 
 impl Model {
     /// Virtual servers that were somebody else's and that a plan since the last call takes over, each with the Service that
-    /// wants it. Told once. Where [foreign](Foreign::Keep) ones are kept, none is taken over: that the Service does not get
-    /// it is one of its [problems](crate::Problem::Foreign).
+    /// wants it. Each is returned once. Where [foreign](Foreign::Keep) ones are kept, none is taken over: that the Service
+    /// does not get it is one of its [problems](crate::Problem::Foreign).
     ///
     /// ```
     /// use ipvs_model::{Config, Known, Model};

@@ -102,7 +102,7 @@ pub struct CleanUp {
     ledger: Known,
     unread: BTreeMap<CleanUpPart, Unreadable>,
     stage: Stage,
-    /// Given out, and not told yet what became of them.
+    /// Given out, and their outcomes are not known yet.
     due: Vec<Operation>,
     /// Whether anything was there to be removed in this round.
     has_met: bool,
