@@ -8,7 +8,8 @@ use std::time::Duration;
 use ipvs_test_support::{Cluster, NetNs, RunningProxier, ask_tcp, eventually, example, kube_proxy};
 
 use crate::changes::{POD_A, POD_B, web};
-use crate::packets::{CIDR, addr, shop};
+use crate::packets::{CIDR, addr};
+use crate::shop::shop;
 
 /// A program as a user without a name, in group 0 for the files of iptables, which gets no new privileges.
 fn confined(capabilities: &[&str], program: &Path) -> Command {

@@ -2,22 +2,9 @@
 
 use std::path::Path;
 
-use ipvs_test_support::{NetNs, kube_proxy, run_kube_proxy, workspace};
+use ipvs_test_support::{NetNs, kube_proxy};
 
-fn run(namespace: &NetNs, arguments: &[&str]) -> (bool, String) {
-    let output = run_kube_proxy(namespace, arguments).unwrap();
-    (
-        output.status.success(),
-        String::from_utf8_lossy(&output.stderr).into_owned(),
-    )
-}
-
-fn shop() -> String {
-    format!(
-        "--manifests={}",
-        workspace().join("examples/manifests").display()
-    )
-}
+use crate::shop::{run, shop};
 
 fn proxied(name: &str) -> NetNs {
     let namespace = NetNs::new(name).unwrap();

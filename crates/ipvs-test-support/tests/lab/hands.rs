@@ -9,7 +9,8 @@ use ipvs_proxier::{IptablesBackend, Linux};
 use ipvs_test_support::{Cluster, NetNs, RunningProxier, ask_tcp, eventually, seed};
 
 use crate::metrics::metrics;
-use crate::packets::{CIDR, addr, shop};
+use crate::packets::{CIDR, addr};
+use crate::shop::shop;
 
 /// What an operator, another program or a mistake does.
 const HANDS: [&str; 18] = [

@@ -24,6 +24,7 @@ mod process;
 mod programs;
 mod rules;
 mod scan;
+mod shop;
 mod signals;
 mod sockets;
 mod spread;

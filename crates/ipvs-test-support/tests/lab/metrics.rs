@@ -7,7 +7,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use ipvs_test_support::{Cluster, NetNs, RunningProxier, ask_tcp, eventually};
 
-use crate::packets::{CIDR, addr, shop};
+use crate::packets::{CIDR, addr};
+use crate::shop::shop;
 
 /// What `/metrics` says.
 pub(crate) fn metrics(namespace: &NetNs) -> Result<String> {

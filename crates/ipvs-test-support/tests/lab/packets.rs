@@ -9,14 +9,9 @@ use ipvs_test_support::{Answer, Cluster, ask_tcp, ask_udp, run_kube_proxy, serve
 use crate::changes::{POD_A, POD_B, web};
 use crate::state::{open_plan, route_config};
 
-pub(crate) const CIDR: &str = "--cluster-cidr=10.244.0.0/16,fd00:10:244::/48";
+use crate::shop::shop;
 
-pub(crate) fn shop() -> String {
-    format!(
-        "--manifests={}",
-        workspace().join("examples/manifests").display()
-    )
-}
+pub(crate) const CIDR: &str = "--cluster-cidr=10.244.0.0/16,fd00:10:244::/48";
 
 fn start(prefix: &str, arguments: &[&str]) -> Cluster {
     let cluster = Cluster::new(prefix).unwrap();

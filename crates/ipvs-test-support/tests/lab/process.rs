@@ -5,20 +5,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use ipvs_test_support::{NetNs, RunningProxier, eventually, kube_proxy, run_kube_proxy, workspace};
 
-fn run(namespace: &NetNs, arguments: &[&str]) -> (bool, String) {
-    let output = run_kube_proxy(namespace, arguments).unwrap();
-    (
-        output.status.success(),
-        String::from_utf8_lossy(&output.stderr).into_owned(),
-    )
-}
-
-fn shop() -> String {
-    format!(
-        "--manifests={}",
-        workspace().join("examples/manifests").display()
-    )
-}
+use crate::shop::{run, shop};
 
 #[test]
 fn row_007_an_unknown_scheduler_is_an_error_and_leaves_nothing() {

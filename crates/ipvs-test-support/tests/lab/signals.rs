@@ -11,15 +11,10 @@ use anyhow::{Result, ensure};
 use ipvs_test_support::{NetNs, RunningProxier, command, eventually, example, workspace};
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::shop::shop;
+
 const PATIENCE: Duration = Duration::from_secs(90);
 const NOWHERE: [&str; 2] = ["--healthz-bind-address=", "--metrics-bind-address="];
-
-fn shop() -> String {
-    format!(
-        "--manifests={}",
-        workspace().join("examples/manifests").display()
-    )
-}
 
 /// It has said so once it hangs.
 fn stops_while_iptables_hangs(namespace: &NetNs, program: &str, once: &[&str]) {
