@@ -43,7 +43,8 @@ pub enum Part<'a> {
 pub enum Progress<T = ()> {
     /// There is more to do.
     More,
-    /// There is more to do, and it waits for something: ask again in a millisecond.
+    /// There is more to do, and it waits for something: ask again in some milliseconds, or when the data plane has woken the
+    /// run ([`Control::wake`](crate::Control::wake)).
     Waiting,
     /// It is done.
     Done(T),

@@ -1,13 +1,12 @@
 //! `iptables-save` and `iptables-restore`: one process to read, one to write, and only when the rules change.
 
 use std::io::ErrorKind;
-use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
 use ipvs_codec::Family;
 use ipvs_netfilter::iptables::SavedRules;
 
-use super::program::{Running, failed, run};
+use super::program::run;
+use super::saving::{Saved, Saving};
 use crate::control::Control;
 use crate::error::PlaneError;
 
@@ -101,8 +100,6 @@ pub(super) struct Iptables {
 
 /// Makes and removes a chain in one transaction: leaves nothing, and shows that the kernel can do it.
 const PROBE: &str = "*nat\n:KUBE-IPVS-PROBE - [0:0]\n-X KUBE-IPVS-PROBE\nCOMMIT\n";
-/// One that yields to everything else has so much time: on a busy node it might never come to its end.
-const STARVED: Duration = Duration::from_secs(5);
 /// On a node so busy the next ones do not yield: a resync is over when the last of them is.
 const USUAL_WHEN_STARVED: usize = 20;
 
@@ -168,61 +165,31 @@ impl Iptables {
         self.random_fully
     }
 
-    /// Starts to read the rules of a family. The process runs beside whatever else is done. The first time everything waits
-    /// for it; later it yields to changes.
-    pub(super) fn start_save(&mut self, family: Family) -> Result<Saving, PlaneError> {
+    /// Starts to read the rules of a family, beside whatever else is done. The first time everything waits for it; later it
+    /// yields to changes.
+    pub(super) fn start_save(
+        &mut self,
+        family: Family,
+        control: &Control,
+    ) -> Result<Saving, PlaneError> {
         let is_least_urgent = self.usual == 0;
         self.usual = self.usual.saturating_sub(1);
-        Ok(Saving {
-            family,
-            state: self.start(family, is_least_urgent)?,
-            is_least_urgent,
-        })
-    }
-
-    /// On a thread of its own: to start a process takes longer than a change should wait.
-    fn start(&self, family: Family, is_least_urgent: bool) -> Result<SavingState, PlaneError> {
         let program = self.programs.name(family, "-save");
-        let name = program.clone();
-        let start = move || {
-            let running = Running::start(&name, &[], "")?;
-            if is_least_urgent {
-                running.be_least_urgent();
-            }
-            Ok(running)
-        };
-        let thread = thread::Builder::new().name("save".into()).spawn(start);
-        match thread {
-            Ok(thread) => Ok(SavingState::Starting(Some(thread))),
-            Err(error) => Err(failed(&program, error.to_string())),
-        }
+        Saving::start(family, &program, is_least_urgent, control)
     }
 
     /// The rules that are being read, if they are there.
     pub(super) fn finish_save(
         &mut self,
-        saving: &mut Saving,
+        saving: &Saving,
     ) -> Result<Option<SavedRules>, PlaneError> {
-        let Saving {
-            family,
-            state,
-            is_least_urgent,
-        } = saving;
-        let Some(running) = state.running()? else {
+        let Some(Saved { rules, was_starved }) = saving.poll() else {
             return Ok(None);
         };
-        if let Some(text) = running.poll()? {
-            return Ok(Some(SavedRules::parse(&text)));
-        }
-        if *is_least_urgent && running.age() > STARVED {
-            *is_least_urgent = false;
+        if was_starved {
             self.usual = USUAL_WHEN_STARVED;
-            // Only some processes may take back what they gave away; others start anew.
-            if !running.be_usual() {
-                *state = self.start(*family, false)?;
-            }
         }
-        Ok(None)
+        rules.map(Some)
     }
 
     pub(super) fn restore(
@@ -250,44 +217,6 @@ fn candidates(backend: IptablesBackend, version: &str) -> Vec<Programs> {
 /// `--random-fully` is there since 1.6.2. A version that cannot be read is a new one.
 fn takes_random_fully(version: &str) -> bool {
     numbers(version).is_none_or(|numbers| numbers >= [1, 6, 2])
-}
-
-/// Rules that are being read.
-#[derive(Debug)]
-pub(super) struct Saving {
-    family: Family,
-    state: SavingState,
-    is_least_urgent: bool,
-}
-
-#[derive(Debug)]
-enum SavingState {
-    /// The thread that starts it, until it was joined. Whoever drops it has the program killed as soon as it runs.
-    Starting(Option<JoinHandle<Result<Running, PlaneError>>>),
-    Running(Box<Running>),
-}
-
-impl SavingState {
-    /// The program, once it runs.
-    fn running(&mut self) -> Result<Option<&mut Running>, PlaneError> {
-        if let Self::Starting(thread) = self
-            && let Some(thread) = thread.take_if(|thread| thread.is_finished())
-        {
-            let ended = |_panic| failed("iptables-save", "the thread that starts it ended".into());
-            *self = Self::Running(Box::new(thread.join().map_err(ended)??));
-        }
-        Ok(match self {
-            Self::Starting(_) => None,
-            Self::Running(running) => Some(running),
-        })
-    }
-}
-
-impl Saving {
-    /// Whose rules.
-    pub(super) const fn family(&self) -> Family {
-        self.family
-    }
 }
 
 /// `iptables v1.8.9 (legacy)`.

@@ -6,6 +6,7 @@ mod observe;
 mod patience;
 mod process_facts;
 mod program;
+mod saving;
 mod xtables_lock;
 
 use std::net::IpAddr;
@@ -23,9 +24,10 @@ use ipvs_netlink::{
 
 use self::busy::{BETWEEN_ATTEMPTS, until_free};
 pub use self::clean_up::LinuxCleanUp;
+use self::iptables::Iptables;
 pub use self::iptables::IptablesBackend;
-use self::iptables::{Iptables, Saving};
 pub use self::nftables::NftablesMode;
+use self::saving::Saving;
 use crate::control::Control;
 use crate::dataplane::{Connections, DataPlane, Outcome, Part, Progress};
 use crate::error::PlaneError;

@@ -94,11 +94,11 @@ impl Linux {
     /// Alone: beside other work on the same CPU a process would take it away for a whole turn, which is longer than a
     /// change should wait.
     fn read_rules(&mut self, family: Family, found: &mut Known) -> Result<Progress, PlaneError> {
-        let mut saving = match self.saving.take() {
+        let saving = match self.saving.take() {
             Some(saving) if saving.family() == family => saving,
-            _ => self.iptables.start_save(family)?,
+            _ => self.iptables.start_save(family, &self.control)?,
         };
-        if let Some(rules) = self.iptables.finish_save(&mut saving)? {
+        if let Some(rules) = self.iptables.finish_save(&saving)? {
             found.rules.insert(family, rules);
             return Ok(Progress::Done(()));
         }

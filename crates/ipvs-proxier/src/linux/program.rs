@@ -173,7 +173,7 @@ impl Running {
     }
 
     /// Waits until it has something to say or takes more, or for a moment.
-    fn wait_a_moment(&self) -> Result<(), PlaneError> {
+    pub(super) fn wait_a_moment(&self) -> Result<(), PlaneError> {
         let mut waiting: Vec<PollFd<'_>> = self
             .pipes()
             .map(|(pipe, flags)| PollFd::from_borrowed_fd(pipe, flags))

@@ -33,8 +33,8 @@ const AT_ONCE: usize = 8;
 const MOST_CALLS: usize = 100_000;
 /// After so many errors among virtual servers the rest of them is left: a socket that fails costs time with each.
 const MOST_FAILURES: usize = 3;
-/// Before asking again for something that is on its way.
-pub(crate) const PAUSE: Duration = Duration::from_millis(1);
+/// Before asking again for something that is on its way, where nobody says that it is there.
+pub(crate) const PAUSE: Duration = Duration::from_millis(20);
 
 /// Reads the kernel's state or sections of it, compares with what is known, puts what is known right, and remembers where
 /// they differed. In between others may change what is known together with the kernel: what is read is compared at once, so
