@@ -22,6 +22,7 @@ mod namespace;
 #[cfg(feature = "tokio")]
 mod on_thread;
 mod reader;
+mod routes;
 mod rtnetlink;
 mod transport;
 

@@ -1,8 +1,6 @@
 use std::net::IpAddr;
 
-use netlink_packet_core::{
-    NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, NlaBuffer, NlasIterator, Parseable as _,
-};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, NlaBuffer, NlasIterator};
 use netlink_packet_route::address::{
     AddressAttribute, AddressFlags, AddressHeader, AddressMessage,
 };
@@ -17,14 +15,12 @@ use crate::connection::{Connection, Outcome};
 use crate::error::{Cause, Error};
 use crate::ipvs::malformed;
 use crate::namespace::NetworkNamespace;
-use crate::rtnetlink::{LinkIndex, TABLE_LOCAL, family_of, ip, open, write};
+use crate::rtnetlink::{LinkIndex, TABLE_LOCAL, family_of, open, write};
 
 /// `struct ifinfomsg`.
 const LINK_HEADER: usize = 16;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_INFO_KIND: u16 = 1;
-/// `RT_TABLE_MAIN`.
-const TABLE_MAIN: u8 = 254;
 
 /// A link as it is found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +46,7 @@ pub struct Link {
 /// ```
 #[derive(Debug)]
 pub struct Links {
-    connection: Connection,
+    pub(crate) connection: Connection,
 }
 
 impl Links {
@@ -198,40 +194,6 @@ impl Links {
         Ok(found)
     }
 
-    /// The gateways of the main routing table, each once.
-    ///
-    /// # Errors
-    /// Whatever the kernel refuses.
-    ///
-    /// ```no_run
-    /// let gateways = ipvs_netlink::Links::open()?.gateways()?;
-    /// # Ok::<(), ipvs_netlink::Error>(())
-    /// ```
-    pub fn gateways(&mut self) -> Result<Vec<IpAddr>, Error> {
-        let mut found = Vec::new();
-        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
-            let mut message = RouteMessage::default();
-            message.header.address_family = family;
-            message.header.table = TABLE_MAIN;
-            let request = RouteNetlinkMessage::GetRoute(message);
-            let read = |bytes: &[u8]| {
-                let message = RouteMessage::parse(bytes).map_err(malformed)?;
-                if message.header.table == TABLE_MAIN {
-                    gateways_of(&message.attributes, &mut found);
-                }
-                Ok(())
-            };
-            let dumped = self
-                .connection
-                .dump(|out| write(&request, 0, out), read)
-                .map(|_| ());
-            dumped.map_err(|cause| Error::new("list routes", cause))?;
-        }
-        found.sort_unstable();
-        found.dedup();
-        Ok(found)
-    }
-
     /// Binds addresses to a link: one outcome for each, in order.
     pub fn bind(&mut self, link: LinkIndex, bindings: &[Binding]) -> Vec<Outcome> {
         self.connection.batch(bindings, |binding, out| {
@@ -336,18 +298,4 @@ fn parse(message: &[u8]) -> Option<Link> {
         up: flags & LinkFlags::Up.bits() != 0,
         is_dummy,
     })
-}
-
-/// Of one route, or of each of its next hops.
-fn gateways_of(attributes: &[RouteAttribute], found: &mut Vec<IpAddr>) {
-    for attribute in attributes {
-        match attribute {
-            RouteAttribute::Gateway(address) => found.extend(ip(address)),
-            RouteAttribute::MultiPath(hops) => {
-                hops.iter()
-                    .for_each(|hop| gateways_of(&hop.attributes, found));
-            }
-            _ => {}
-        }
-    }
 }

@@ -2,13 +2,15 @@
 
 mod chains;
 mod left;
+mod link;
 mod remains;
 mod report;
+mod rules;
+mod sets;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::time::Duration;
 
 use ipvs_codec::{Family, ServiceKey};
@@ -19,12 +21,9 @@ pub use self::left::{Holder, Left, Leftover};
 pub use self::remains::{CleanUpPart, RemainingLink, Remains, Unreadable};
 pub use self::report::CleanUpReport;
 use super::operation::Operation;
-use super::rule_place::RulePlace;
 use crate::config::{Config, Foreign};
 use crate::known::Known;
-use crate::ownership::{Ownership, entries_that_list, entry_that_names, lists_virtual_servers};
-use crate::sets::KubeSet;
-use crate::state::Vip;
+use crate::ownership::Ownership;
 
 /// Before rounds in which something is tried again, 2 s in all. With the nft back end of iptables, Linux 5.10 frees rules
 /// some time after it has answered, and until then says of their sets that they are in use.
@@ -38,8 +37,6 @@ const PAUSES: [Duration; 6] = [
 ];
 /// Somebody who makes everything anew as fast as it is removed does not keep this from ending.
 const ROUNDS: u32 = 16;
-/// What was refused together is tried again in so many pieces.
-const PIECES: usize = 8;
 
 /// What clean-up has to be done next.
 #[derive(Debug, PartialEq, Eq)]
@@ -374,147 +371,5 @@ impl CleanUp {
         let ownership = self.ownership();
         let ours = move |key: &&ServiceKey| ownership.may_remove(key);
         self.remains.virtual_servers.iter().filter(ours).copied()
-    }
-
-    /// What is bound to the dummy interface and ours.
-    fn vips(&self) -> impl Iterator<Item = Vip> {
-        let link = self.remains.link.iter().filter(|link| link.is_dummy);
-        let ownership = self.ownership();
-        let ours = move |vip: &&Vip| ownership.may_unbind(vip.address());
-        link.flat_map(|link| &link.vips).filter(ours).copied()
-    }
-
-    /// The first address on the dummy interface that is not ours.
-    fn foreign_address(&self) -> Option<IpAddr> {
-        let link = self.remains.link.as_ref()?;
-        let foreign = |vip: &&Vip| !self.ownership().may_unbind(vip.address());
-        let vip = link.vips.iter().find(foreign).map(Vip::address);
-        vip.or_else(|| link.networks.first().copied())
-    }
-
-    /// Whether it is there, of the right kind, and nothing of others is on it.
-    fn is_link_ours(&self) -> bool {
-        let link = self.remains.link.as_ref();
-        link.is_some_and(|link| link.is_dummy) && self.foreign_address().is_none()
-    }
-
-    /// An address of a family that is still bound: the filter stays as long as it is.
-    fn guarded(&self, family: Family) -> Option<IpAddr> {
-        let mut addresses = self.vips().map(|vip| vip.address());
-        addresses.find(|address| Family::of(*address) == family)
-    }
-
-    fn removals(&self, of_table: impl Fn(&SavedRules, Table, bool) -> Removal) -> Vec<Operation> {
-        let mut operations = Vec::new();
-        for (family, saved) in &self.remains.rules {
-            let guarded = self.guarded(*family).is_some();
-            for table in Table::ALL {
-                let removal = of_table(saved, table, guarded);
-                let pieces = self.pieces(removal).into_iter();
-                operations.extend(pieces.map(|removal| Operation::RemoveRules {
-                    family: *family,
-                    restore: removal.restore_text(),
-                    removal: Box::new(removal),
-                }));
-            }
-        }
-        operations
-    }
-
-    /// All at once the first time: a process each would take long where the iptables mode left thousands of chains. What is
-    /// refused is refused whole, so it is tried again in smaller and smaller pieces.
-    fn pieces(&self, removal: Removal) -> Vec<Removal> {
-        if removal.is_empty() {
-            return Vec::new();
-        }
-        if self.pauses == 0 {
-            return vec![removal];
-        }
-        let Removal {
-            table,
-            rules,
-            flushed,
-            deleted,
-        } = removal;
-        let exponent = u32::try_from(self.pauses).unwrap_or(u32::MAX);
-        let count = PIECES.saturating_pow(exponent).max(1);
-        let most = |length: usize| length.div_ceil(count).max(1);
-        let with = |change: &dyn Fn(&mut Removal)| {
-            let mut removal = Removal::of(table);
-            change(&mut removal);
-            removal
-        };
-        let rules = rules
-            .chunks(most(rules.len()))
-            .map(|some| with(&|removal| removal.rules = some.to_vec()));
-        let flushed = flushed
-            .chunks(most(flushed.len()))
-            .map(|some| with(&|removal| removal.flushed = some.to_vec()));
-        let deleted = deleted
-            .chunks(most(deleted.len()))
-            .map(|some| with(&|removal| removal.deleted = some.to_vec()));
-        rules.chain(flushed).chain(deleted).collect()
-    }
-
-    /// Sets go by their names: what type they are does not matter.
-    fn destructions(&self) -> Vec<Operation> {
-        let mut sets: Vec<(KubeSet, Family)> = self.ledger.sets.keys().copied().collect();
-        // Nothing is known to be ours by them.
-        if self.has_failed(CleanUpPart::Sets) && self.config.foreign == Foreign::Remove {
-            let families = Family::ALL.into_iter();
-            sets = families
-                .flat_map(|family| KubeSet::ALL.map(|set| (set, family)))
-                .collect();
-        }
-        sets.sort_unstable();
-        sets.retain(|(set, family)| self.holder_of_set(*set, *family).is_none());
-        let destroy = |(set, family): (KubeSet, Family)| Operation::DestroySet {
-            set,
-            family,
-            spec: set.spec(family),
-            because: None,
-        };
-        sets.into_iter().map(destroy).collect()
-    }
-
-    /// What keeps a set, as far as it is known before it is tried.
-    fn holder_of_set(&self, set: KubeSet, family: Family) -> Option<Holder> {
-        let name = set.name(family);
-        let rules = self.remains.rules.iter();
-        let others = self.remains.other_rules.iter();
-        let others = others.flat_map(|(family, all)| all.iter().map(move |saved| (family, saved)));
-        let mut all = rules.chain(others);
-        let named = |(family, saved): (&Family, &SavedRules)| {
-            RulePlace::that_names(name.as_str(), *family, saved)
-        };
-        if let Some(place) = all.find_map(named) {
-            return Some(Holder::Rule(place));
-        }
-        if self.config.foreign == Foreign::Remove {
-            return None;
-        }
-        let entries = self.ledger.sets.get(&(set, family));
-        entries.filter(|entries| !entries.is_empty())?;
-        if lists_virtual_servers(set) && self.has_failed(CleanUpPart::VirtualServers) {
-            return Some(Holder::Unread(CleanUpPart::VirtualServers));
-        }
-        if set == KubeSet::IpvsIps && self.has_failed(CleanUpPart::Link) {
-            return Some(Holder::Unread(CleanUpPart::Link));
-        }
-        let lists = |key: &ServiceKey| {
-            let mut entries = entries_that_list(key);
-            entries.any(|entry| {
-                (entry.set, entry.family) == (set, family) && self.ledger.has_member(&entry)
-            })
-        };
-        let listed = self.virtual_servers().find(lists).map(Holder::Lists);
-        listed.or_else(|| {
-            let mut named = self.vips().map(|vip| vip.address());
-            let is_named = |address: &IpAddr| {
-                let entry = entry_that_names(*address);
-                (entry.set, entry.family) == (set, family)
-            };
-            named.find(is_named).map(Holder::Names)
-        })
     }
 }

@@ -297,6 +297,7 @@ fn link(found: &mut Remains) -> Result<(), Unreadable> {
                 Binding::Network(address, _) => drop(found.networks.insert(address)),
             }
         }
+        found.routes.extend(links.routes_through(link.index)?);
         Ok(Some(found))
     };
     found.link = look().map_err(|error| unread(&error))?;

@@ -1,5 +1,8 @@
 //! `--cleanup` on a real kernel: what it removes, what it leaves, and what it says of it.
 
+mod link;
+mod sets;
+
 use std::path::Path;
 
 use ipvs_test_support::{NetNs, kube_proxy};
@@ -89,98 +92,6 @@ fn a_rule_of_others_keeps_the_one_chain_that_it_names() {
 }
 
 #[test]
-fn a_rule_of_others_keeps_the_one_set_that_it_names() {
-    let namespace = proxied("cu-setrule");
-    iptables(
-        &namespace,
-        "-t mangle -A OUTPUT -m set --match-set KUBE-CLUSTER-IP dst,dst -j ACCEPT",
-    );
-    let (ok, log) = run(&namespace, &["--cleanup"]);
-    assert!(
-        !ok && log.contains("set KUBE-CLUSTER-IP: the rule `-A OUTPUT"),
-        "{log}"
-    );
-    assert!(log.contains("of table mangle (IPv4)"), "{log}");
-    assert_eq!(left(&namespace).len(), 2, "the rule and the set");
-}
-
-#[test]
-fn what_others_put_on_the_dummy_interface_stays_where_asked_and_a_bridge_always() {
-    let namespace = NetNs::new("cu-link").unwrap();
-    assert!(run(&namespace, &[&shop(), "--once", "--foreign=keep"]).0);
-    namespace
-        .ip("addr add 10.9.9.9/32 dev kube-ipvs0\n")
-        .unwrap();
-    let (ok, log) = run(&namespace, &["--cleanup", "--foreign=keep"]);
-    assert!(
-        !ok && log.contains("dummy interface: the address 10.9.9.9"),
-        "{log}"
-    );
-    assert_eq!(left(&namespace), ["kube-ipvs0"]);
-    let shown = namespace
-        .output("ip", &["-o", "addr", "show", "dev", "kube-ipvs0"])
-        .unwrap();
-    assert!(
-        shown.contains("10.9.9.9/32") && !shown.contains("10.96."),
-        "{shown}"
-    );
-    namespace.ip("link del kube-ipvs0\nlink add kube-ipvs0 type bridge\naddr add 10.9.9.9/24 dev kube-ipvs0\n").unwrap();
-    for words in [&["--cleanup"][..], &["--cleanup", "--foreign=keep"]] {
-        let (ok, log) = run(&namespace, words);
-        assert!(
-            !ok && log.contains("a link of another kind has its name"),
-            "{log}"
-        );
-        let shown = namespace
-            .output("ip", &["-o", "addr", "show", "dev", "kube-ipvs0"])
-            .unwrap();
-        assert!(shown.contains("10.9.9.9/24"), "{shown}");
-    }
-}
-
-/// A network address is nobody's VIP, and a link of another kind that has the name of ours is somebody's.
-#[test]
-fn a_proxier_leaves_networks_on_its_interface_and_other_links_alone() {
-    let namespace = NetNs::new("cu-name").unwrap();
-    let addresses = || {
-        let words = ["-o", "-4", "addr", "show", "dev", "kube-ipvs0"];
-        namespace.output("ip", &words).unwrap()
-    };
-    namespace
-        .ip("link add kube-ipvs0 type dummy\naddr add 10.9.9.9/24 dev kube-ipvs0\n")
-        .unwrap();
-    for _ in 0..2 {
-        let (ok, log) = run(&namespace, &[&shop(), "--once"]);
-        assert!(ok, "{log}");
-        let shown = addresses();
-        assert!(
-            shown.contains("10.9.9.9/24") && shown.contains("/32"),
-            "{shown}"
-        );
-    }
-    let (ok, log) = run(&namespace, &["--cleanup"]);
-    assert!(!ok && log.contains("the address 10.9.9.9"), "{log}");
-    assert_eq!(left(&namespace), ["kube-ipvs0"]);
-    namespace
-        .ip("link del kube-ipvs0\nlink add kube-ipvs0 type bridge\naddr add 10.9.9.9/32 dev kube-ipvs0\n")
-        .unwrap();
-    let before = addresses();
-    let (ok, log) = run(&namespace, &[&shop(), "--once"]);
-    assert!(
-        !ok && log.contains("link kube-ipvs0 is no dummy interface"),
-        "{log}"
-    );
-    assert_eq!(
-        log.matches(" WARN ").count(),
-        1,
-        "no line for each VIP: {log}"
-    );
-    assert_eq!(addresses(), before);
-    let servers = namespace.output("ipvsadm", &["-S", "-n"]).unwrap();
-    assert!(!servers.is_empty(), "node ports are served");
-}
-
-#[test]
 fn a_clean_up_that_was_refused_is_finished_by_the_next_one() {
     let namespace = NetNs::new("cu-keep").unwrap();
     assert!(run(&namespace, &[&shop(), "--once", "--foreign=keep"]).0);
@@ -188,35 +99,6 @@ fn a_clean_up_that_was_refused_is_finished_by_the_next_one() {
     namespace.output("ipvsadm", &theirs).unwrap();
     assert!(run(&namespace, &["--cleanup", "--foreign=keep"]).0);
     assert_eq!(left(&namespace), ["-A -u 4.4.4.4:56 -s rr"]);
-}
-
-#[test]
-fn sets_of_any_type_go_by_their_names() {
-    let namespace = proxied("cu-types");
-    let all = namespace.output("ipset", &["list", "-n"]).unwrap();
-    assert!(run(&namespace, &["--cleanup"]).0);
-    for (index, name) in all.lines().enumerate() {
-        let kind: &[&str] = match index % 5 {
-            0 => &["hash:net"],
-            1 => &["bitmap:port", "range", "0-1000"],
-            2 => &["hash:ip,port", "timeout", "600"],
-            3 => &["hash:ip", "family", "inet6"],
-            _ => &["list:set"],
-        };
-        namespace
-            .output("ipset", &[&["create", name], kind].concat())
-            .unwrap();
-    }
-    iptables(&namespace, "-t nat -N KUBE-SERVICES");
-    iptables(
-        &namespace,
-        "-t nat -A KUBE-SERVICES -m set --match-set KUBE-CLUSTER-IP dst -j ACCEPT",
-    );
-    for words in [&["--cleanup", "--dry-run"][..], &["--cleanup"]] {
-        let (ok, log) = run(&namespace, words);
-        assert!(ok, "{log}");
-    }
-    assert_eq!(left(&namespace), [""; 0]);
 }
 
 /// As they are after `kube-proxy --proxy-mode=iptables`, with rules of others beside them.
@@ -424,96 +306,4 @@ fn spoilt(namespace: &NetNs, name: &str, kind: &str) {
         namespace,
         "-t nat -A KUBE-SERVICES -m set --match-set KUBE-CLUSTER-IP dst -j ACCEPT",
     );
-}
-
-#[test]
-fn a_set_of_another_kind_is_healed_at_start() {
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("a.yaml"), SERVICE).unwrap();
-    let manifests = format!("--manifests={}", folder.path().display());
-    for (index, (name, kind, wanted, entry)) in WRONG_SETS.into_iter().enumerate() {
-        let namespace = NetNs::new(&format!("cu-heal{index}")).unwrap();
-        // Node ports are served on its address.
-        namespace
-            .ip("link add node0 type dummy\naddr add 192.168.50.10/24 dev node0\nlink set node0 up\n")
-            .unwrap();
-        spoilt(&namespace, name, kind);
-        let (ok, log) = run(&namespace, &[&manifests, "--once"]);
-        assert!(ok, "{kind}: {log}");
-        let saved = namespace.output("ipset", &["save", name]).unwrap();
-        assert!(
-            saved.contains(&format!("create {name} {wanted}")),
-            "{saved}"
-        );
-        assert!(!saved.contains("timeout"), "{saved}");
-        assert!(
-            entry.is_empty() || saved.contains(&format!("add {name} {entry}")),
-            "{saved}"
-        );
-        let rules = namespace.output("iptables-legacy-save", &[]).unwrap();
-        assert!(
-            rules.contains("--match-set KUBE-CLUSTER-IP src,dst -j KUBE-MARK-MASQ"),
-            "{rules}"
-        );
-        let servers = namespace.output("ipvsadm", &["-S", "-n"]).unwrap();
-        assert!(servers.contains("-A -t 10.96.0.10:80 -s rr"), "{servers}");
-    }
-}
-
-/// A comment, counters, another size: as good as ours.
-#[test]
-fn a_set_with_more_than_ours_is_taken_over() {
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("a.yaml"), SERVICE).unwrap();
-    let manifests = format!("--manifests={}", folder.path().display());
-    let namespace = NetNs::new("cu-more").unwrap();
-    let kind = "hash:ip,port comment counters hashsize 64 maxelem 1000";
-    spoilt(&namespace, "KUBE-CLUSTER-IP", kind);
-    let (ok, log) = run(&namespace, &[&manifests, "--once"]);
-    assert!(ok, "{log}");
-    let saved = namespace
-        .output("ipset", &["save", "KUBE-CLUSTER-IP"])
-        .unwrap();
-    assert!(
-        saved.contains("maxelem 1000") && saved.contains("10.96.0.10,tcp:80"),
-        "{saved}"
-    );
-}
-
-#[test]
-fn a_set_of_another_kind_that_others_hold_is_named_and_the_rest_is_served() {
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("a.yaml"), SERVICE).unwrap();
-    let manifests = format!("--manifests={}", folder.path().display());
-    let namespace = NetNs::new("cu-held").unwrap();
-    namespace
-        .ip("link add node0 type dummy\naddr add 192.168.50.10/24 dev node0\nlink set node0 up\n")
-        .unwrap();
-    spoilt(&namespace, "KUBE-CLUSTER-IP", "hash:ip");
-    iptables(
-        &namespace,
-        "-A FORWARD -m set --match-set KUBE-CLUSTER-IP dst -j ACCEPT",
-    );
-    let (ok, log) = run(&namespace, &[&manifests, "--once"]);
-    let told = "destroy set KUBE-CLUSTER-IP: it is of type hash:ip, not hash:ip,port, and the rule \
-                `-A FORWARD -m set --match-set KUBE-CLUSTER-IP dst -j ACCEPT` of table filter (IPv4) refers to it";
-    assert!(!ok && log.contains(told), "{log}");
-    let servers = namespace.output("ipvsadm", &["-S", "-n"]).unwrap();
-    assert!(
-        servers.contains("-A -t 192.168.50.10:30080") && !servers.contains("10.96.0.10"),
-        "{servers}"
-    );
-    let rules = namespace.output("iptables-legacy-save", &[]).unwrap();
-    assert!(
-        rules.contains("--match-set KUBE-NODE-PORT-TCP dst -j KUBE-MARK-MASQ"),
-        "{rules}"
-    );
-    iptables(
-        &namespace,
-        "-D FORWARD -m set --match-set KUBE-CLUSTER-IP dst -j ACCEPT",
-    );
-    let (ok, log) = run(&namespace, &[&manifests, "--once"]);
-    assert!(ok, "{log}");
-    let servers = namespace.output("ipvsadm", &["-S", "-n"]).unwrap();
-    assert!(servers.contains("-A -t 10.96.0.10:80"), "{servers}");
 }

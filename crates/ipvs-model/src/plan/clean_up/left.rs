@@ -92,6 +92,8 @@ pub enum Holder {
     Rule(RulePlace),
     /// An address on it is not ours.
     Address(IpAddr),
+    /// A route through it is not ours, to this address and prefix length.
+    Route(IpAddr, u8),
     /// It is not a dummy interface, so it is not ours.
     NotDummy,
     /// It guards the ports of the host as long as this address is bound.
@@ -115,6 +117,9 @@ impl fmt::Display for Holder {
         match self {
             Self::Rule(place) => write!(f, "the {place} refers to it"),
             Self::Address(address) => write!(f, "the address {address} on it is not ours"),
+            Self::Route(address, prefix) => {
+                write!(f, "the route to {address}/{prefix} through it is not ours")
+            }
             Self::NotDummy => {
                 f.write_str("a link of another kind has its name, and stays as it is")
             }

@@ -89,6 +89,8 @@ pub struct RemainingLink {
     pub vips: BTreeSet<Vip>,
     /// Addresses on it that have a network behind them, as no VIP has: they are not ours.
     pub networks: BTreeSet<IpAddr>,
+    /// Where routes through it lead that bind no VIP, as address and prefix length: they are not ours.
+    pub routes: BTreeSet<(IpAddr, u8)>,
 }
 
 impl Remains {
@@ -129,6 +131,7 @@ impl From<&Known> for Remains {
                 is_dummy: true,
                 vips: known.vips.values().flatten().copied().collect(),
                 networks: BTreeSet::new(),
+                routes: BTreeSet::new(),
             }),
             rules: known.rules.clone(),
             other_rules: BTreeMap::new(),

@@ -1,0 +1,98 @@
+//! Sets: which of them may go, and what holds the others.
+
+use std::net::IpAddr;
+
+use ipvs_codec::{Family, ServiceKey};
+use ipvs_netfilter::iptables::SavedRules;
+
+use super::CleanUp;
+use super::left::Holder;
+use super::remains::CleanUpPart;
+use super::report::refused;
+use crate::config::Foreign;
+use crate::ownership::{entries_that_list, entry_that_names, lists_virtual_servers};
+use crate::plan::operation::Operation;
+use crate::plan::rule_place::RulePlace;
+use crate::sets::KubeSet;
+
+impl CleanUp {
+    /// Sets go by their names: what type they are does not matter.
+    pub(super) fn destructions(&self) -> Vec<Operation> {
+        let mut sets: Vec<(KubeSet, Family)> = self.ledger.sets.keys().copied().collect();
+        // Nothing is known to be ours by them.
+        if self.has_failed(CleanUpPart::Sets) && self.config.foreign == Foreign::Remove {
+            let families = Family::ALL.into_iter();
+            sets = families
+                .flat_map(|family| KubeSet::ALL.map(|set| (set, family)))
+                .collect();
+        }
+        sets.sort_unstable();
+        sets.retain(|(set, family)| self.holder_of_set(*set, *family).is_none());
+        let destroy = |(set, family): (KubeSet, Family)| Operation::DestroySet {
+            set,
+            family,
+            spec: set.spec(family),
+            because: None,
+        };
+        sets.into_iter().map(destroy).collect()
+    }
+
+    /// What keeps a set, as far as it is known before it is tried.
+    fn holder_of_set(&self, set: KubeSet, family: Family) -> Option<Holder> {
+        let name = set.name(family);
+        let rules = self.remains.rules.iter();
+        let others = self.remains.other_rules.iter();
+        let others = others.flat_map(|(family, all)| all.iter().map(move |saved| (family, saved)));
+        let mut all = rules.chain(others);
+        let named = |(family, saved): (&Family, &SavedRules)| {
+            RulePlace::that_names(name.as_str(), *family, saved)
+        };
+        if let Some(place) = all.find_map(named) {
+            return Some(Holder::Rule(place));
+        }
+        if self.config.foreign == Foreign::Remove {
+            return None;
+        }
+        let entries = self.ledger.sets.get(&(set, family));
+        entries.filter(|entries| !entries.is_empty())?;
+        if lists_virtual_servers(set) && self.has_failed(CleanUpPart::VirtualServers) {
+            return Some(Holder::Unread(CleanUpPart::VirtualServers));
+        }
+        if set == KubeSet::IpvsIps && self.has_failed(CleanUpPart::Link) {
+            return Some(Holder::Unread(CleanUpPart::Link));
+        }
+        let lists = |key: &ServiceKey| {
+            let mut entries = entries_that_list(key);
+            entries.any(|entry| {
+                (entry.set, entry.family) == (set, family) && self.ledger.has_member(&entry)
+            })
+        };
+        let listed = self.virtual_servers().find(lists).map(Holder::Lists);
+        listed.or_else(|| {
+            let mut named = self.vips().map(|vip| vip.address());
+            let is_named = |address: &IpAddr| {
+                let entry = entry_that_names(*address);
+                (entry.set, entry.family) == (set, family)
+            };
+            named.find(is_named).map(Holder::Names)
+        })
+    }
+
+    pub(super) fn what_holds_set(&self, set: KubeSet, family: Family) -> Holder {
+        if let Some(holder) = self.holder_of_set(set, family) {
+            return holder;
+        }
+        let refusal = self.refusal(|operation| match operation {
+            Operation::DestroySet {
+                set: other,
+                family: of,
+                ..
+            } => (*other, *of) == (set, family),
+            _ => false,
+        });
+        match refusal {
+            Some(refusal) if refusal.is_set_busy => Holder::Unseen(refusal.text.clone()),
+            refusal => refused(refusal),
+        }
+    }
+}
