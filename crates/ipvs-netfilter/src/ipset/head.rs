@@ -101,6 +101,20 @@ pub enum SetDifference {
     Netmask(u8),
 }
 
+impl SetDifference {
+    /// Whether the entries of the set mean what those of the wanted one would.
+    ///
+    /// ```
+    /// use ipvs_netfilter::ipset::SetDifference;
+    /// assert!(SetDifference::Timeout(60).keeps_entries());
+    /// assert!(!SetDifference::Netmask(24).keeps_entries());
+    /// ```
+    #[must_use]
+    pub const fn keeps_entries(&self) -> bool {
+        matches!(self, Self::Timeout(_) | Self::Ports(_))
+    }
+}
+
 impl fmt::Display for SetDifference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -249,8 +249,9 @@ fn sets(found: &mut Remains) -> Result<(), Unreadable> {
             match sets.list(spec.name) {
                 Ok(None) => {}
                 Ok(Some((head, entries))) => {
-                    let usable = head.difference(&spec).is_none();
-                    let entries = entries.into_iter().filter(|_| usable);
+                    let difference = head.difference(&spec);
+                    let means_ours = difference.is_none_or(|found| found.keeps_entries());
+                    let entries = entries.into_iter().filter(|_| means_ours);
                     found.sets.insert((set, family), entries.collect());
                 }
                 // Without the module nfnetlink has nobody to ask.

@@ -108,8 +108,10 @@ pub enum Holder {
     NotRead(String),
     /// The kernel or a program refused, in these words.
     Refused(String),
-    /// The kernel says that something refers to the set, and no rule that can be seen does.
+    /// The kernel says in these words that something refers to the set, and no rule that could be read does.
     Unseen(String),
+    /// The same, where these rules could not be read.
+    MaybeRules(String, CleanUpPart),
 }
 
 impl fmt::Display for Holder {
@@ -143,8 +145,11 @@ impl fmt::Display for Holder {
             Self::Refused(reason) => f.write_str(reason),
             Self::Unseen(reason) => write!(
                 f,
-                "{reason}: no rule that iptables-save shows does; look at the other iptables back end, at nft, and at \
-                 sets of type list:set"
+                "{reason}: no rule that iptables-save shows does; look at nft and at sets of type list:set"
+            ),
+            Self::MaybeRules(reason, part) => write!(
+                f,
+                "{reason}: perhaps one of the {part}, which could not be read"
             ),
         }
     }

@@ -91,8 +91,24 @@ impl CleanUp {
             _ => false,
         });
         match refusal {
-            Some(refusal) if refusal.is_set_busy => Holder::Unseen(refusal.text.clone()),
+            Some(refusal) if refusal.is_set_busy => {
+                let reason = refusal.text.clone();
+                match self.unread_rules() {
+                    Some(part) => Holder::MaybeRules(reason, part),
+                    None => Holder::Unseen(reason),
+                }
+            }
             refusal => refused(refusal),
         }
+    }
+
+    /// Rules that may refer to sets, and could not be read.
+    fn unread_rules(&self) -> Option<CleanUpPart> {
+        let families = Family::ALL.into_iter();
+        let mut parts = families.map(|family| (family, CleanUpPart::Rules(family)));
+        let unread = parts.find(|(family, part)| {
+            self.has_failed(*part) || self.remains.unread_rules.contains_key(family)
+        });
+        unread.map(|(_, part)| part)
     }
 }

@@ -138,3 +138,26 @@ fn a_set_of_another_kind_that_others_hold_is_named_and_the_rest_is_served() {
     let servers = namespace.output("ipvsadm", &["-S", "-n"]).unwrap();
     assert!(servers.contains("-A -t 10.96.0.10:80"), "{servers}");
 }
+
+/// What it lists is still known to be ours.
+#[test]
+fn a_set_whose_entries_time_out_is_a_ledger_all_the_same() {
+    let namespace = proxied("cu-timeout");
+    let saved = namespace
+        .output("ipset", &["save", "KUBE-CLUSTER-IP"])
+        .unwrap();
+    let (create, entries) = saved.split_once('\n').unwrap();
+    let restored = format!("{create} timeout 3600\n{entries}").replace("KUBE-CLUSTER-IP", "other");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let swapped = format!("{restored}swap other KUBE-CLUSTER-IP\ndestroy other\n");
+    std::fs::write(&file, swapped).unwrap();
+    let path = file.path().to_str().unwrap();
+    namespace
+        .output("ipset", &["-file", path, "restore"])
+        .unwrap();
+    let theirs = ["-A", "-t", "4.4.4.4:56", "-s", "rr"];
+    namespace.output("ipvsadm", &theirs).unwrap();
+    let (ok, log) = run(&namespace, &["--cleanup", "--foreign=keep"]);
+    assert!(ok, "{log}");
+    assert_eq!(left(&namespace), ["-A -t 4.4.4.4:56 -s rr"]);
+}
