@@ -15,7 +15,11 @@ pub(crate) struct Need {
     pub(crate) purpose: &'static str,
 }
 
-const fn need(program: &'static str, package: &'static str, purpose: &'static str) -> Need {
+pub(crate) const fn need(
+    program: &'static str,
+    package: &'static str,
+    purpose: &'static str,
+) -> Need {
     Need {
         program,
         package,
@@ -26,7 +30,7 @@ const fn need(program: &'static str, package: &'static str, purpose: &'static st
 /// For the tests and the demo, on any lab kernel.
 pub(crate) const TOOLS: [Need; 6] = [
     need("ip", "iproute2", "lays out network namespaces"),
-    need("iptables-legacy", "iptables", "writes the rule skeleton"),
+    need("iptables", "iptables", "writes the rule skeleton"),
     need("ipset", "ipset", "shows sets, for comparison"),
     need(
         "ipvsadm",
@@ -44,6 +48,19 @@ pub(crate) const UML: Need = need(
     "is a Linux kernel with IPVS as an ordinary process",
 );
 
+/// For another kernel of Debian's.
+pub(crate) const QEMU: [Need; 5] = [
+    need(
+        "qemu-system-x86_64",
+        "qemu-system-x86",
+        "runs a kernel without help of this one",
+    ),
+    need("apt-get", "apt", "downloads kernels below target/"),
+    need("dpkg-deb", "dpkg", "unpacks them"),
+    need("depmod", "kmod", "lists their modules"),
+    need("mkfifo", "coreutils", "makes pipes in the guest"),
+];
+
 /// What is missing of `needs`.
 pub(crate) fn missing(needs: &[Need]) -> Vec<Need> {
     needs
@@ -55,12 +72,23 @@ pub(crate) fn missing(needs: &[Need]) -> Vec<Need> {
 
 /// Installs what is missing, saying what and why; with `install` unset it only says so, as an error.
 pub(crate) fn ensure(needs: &[Need], install: bool) -> Result<()> {
-    let missing = missing(needs);
+    ensure_all(&missing(needs), install)
+}
+
+/// The same for a program that is not on the search path but in one of some places.
+pub(crate) fn ensure_file(need: Need, places: &[&str], install: bool) -> Result<()> {
+    if places.iter().any(|place| Path::new(place).is_file()) {
+        return Ok(());
+    }
+    ensure_all(&[need], install)
+}
+
+fn ensure_all(missing: &[Need], install: bool) -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
     let packages: Vec<&str> = missing.iter().map(|need| need.package).collect();
-    for need in &missing {
+    for need in missing {
         println!(
             "{} is missing: it {} (package {})",
             need.program, need.purpose, need.package
@@ -104,24 +132,6 @@ pub(crate) fn ensure(needs: &[Need], install: bool) -> Result<()> {
             );
         }
         install(false)?;
-    }
-    Ok(())
-}
-
-/// Makes a folder that a need has no package for, saying why; with `install` unset it only says so, as an error.
-pub(crate) fn ensure_folder(folder: &Path, purpose: &str, install: bool) -> Result<()> {
-    if folder.is_dir() {
-        return Ok(());
-    }
-    let shown = folder.display();
-    println!("{shown} is missing: it {purpose}");
-    if !install {
-        bail!("make it with: sudo mkdir {shown}");
-    }
-    println!("making {shown}");
-    let status = as_root(Path::new("mkdir")).arg(folder).status();
-    if !status.context("cannot run mkdir")?.success() {
-        bail!("cannot make {shown}");
     }
     Ok(())
 }

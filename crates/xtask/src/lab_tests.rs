@@ -39,8 +39,8 @@ pub(crate) fn run(
     let kernels = match options.kernel() {
         // It stays the same one, and its modules and sysctls with it.
         Kernel::Native => 1,
-        // Each has one processor.
-        Kernel::Uml => thread::available_parallelism().map_or(1, NonZero::get),
+        // Each has one processor, or needs most of it.
+        Kernel::Uml | Kernel::Debian(_) => thread::available_parallelism().map_or(1, NonZero::get),
     };
     let names = names(&program, words)?;
     let kernels = kernels.min(names.len());

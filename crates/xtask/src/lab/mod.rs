@@ -1,62 +1,102 @@
-//! A real IPVS kernel anywhere: this machine's own, or user-mode Linux.
+//! A real IPVS kernel anywhere: user-mode Linux, one of Debian's in QEMU, or this machine's own.
 
+mod archive;
+mod fetch;
+mod folder;
+mod guest;
+mod initramfs;
+mod kernel;
+mod modules;
 mod native;
+mod profile;
+mod qemu;
 mod script;
 mod uml;
+mod virtiofsd;
 
 use std::ffi::OsString;
 use std::fs::File;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum as _};
 
-use crate::install::{self, TOOLS, UML};
+pub(crate) use self::kernel::{Backend, Kernel};
+use self::profile::Profile;
+use crate::install::{self, QEMU, TOOLS, UML};
 
 /// How the lab is run.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct LabOptions {
-    /// Memory of a user-mode kernel.
+    /// Memory of a guest.
     #[arg(long, default_value = "2G", value_name = "SIZE")]
     pub(crate) memory: String,
 
-    /// Which kernel: this machine's, in fresh namespaces, or user-mode Linux [default: this machine's if it has IPVS].
+    /// Which kernel [default: user-mode Linux, or that of --profile].
     #[arg(long, value_enum)]
     pub(crate) kernel: Option<Kernel>,
+
+    /// Which iptables comes first [default: nft, but legacy in user-mode Linux].
+    #[arg(long, value_enum)]
+    pub(crate) backend: Option<Backend>,
+
+    /// Modules that the guest shall lack, with all that need them.
+    #[arg(long, value_name = "MODULE", value_delimiter = ',')]
+    pub(crate) without: Vec<String>,
+
+    /// Lack what the nodes of others lack.
+    #[arg(long, value_enum)]
+    pub(crate) profile: Option<Profile>,
+
+    /// Load no module beforehand: what needs one has it loaded.
+    #[arg(long)]
+    pub(crate) cold: bool,
+
+    /// One processor, whose time counts instructions: for benches on a busy machine. In QEMU only.
+    #[arg(long)]
+    pub(crate) icount: bool,
 
     /// Refuse to install what is missing.
     #[arg(long)]
     pub(crate) no_install: bool,
 }
 
-impl Default for LabOptions {
-    fn default() -> Self {
-        Self {
-            memory: "2G".to_owned(),
-            kernel: None,
-            no_install: false,
-        }
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Kernel {
-    /// This machine's kernel.
-    Native,
-    /// User-mode Linux.
-    Uml,
-}
-
 impl LabOptions {
     /// The one to take.
     pub(crate) fn kernel(&self) -> Kernel {
-        self.kernel.unwrap_or_else(|| {
-            if native::problem().is_none() {
-                Kernel::Native
-            } else {
-                Kernel::Uml
-            }
+        let of_profile = || Kernel::from_str(self.profile?.kernel(), false).ok();
+        self.kernel.or_else(of_profile).unwrap_or(Kernel::Uml)
+    }
+
+    /// The one to take.
+    pub(crate) fn backend(&self) -> Backend {
+        self.backend.unwrap_or(match self.kernel() {
+            Kernel::Uml => Backend::Legacy,
+            Kernel::Native | Kernel::Debian(_) => Backend::Nft,
         })
+    }
+
+    fn hidden_modules(&self) -> Vec<String> {
+        let of_profile = self.profile.map_or(&[][..], Profile::hidden);
+        let of_profile = of_profile.iter().copied().map(str::to_owned);
+        of_profile.chain(self.without.iter().cloned()).collect()
+    }
+
+    /// What cannot be.
+    fn problem(&self) -> Option<&'static str> {
+        let hides = !self.hidden_modules().is_empty();
+        match self.kernel() {
+            Kernel::Uml if self.backend == Some(Backend::Nft) => Some(
+                "user-mode Linux has no nf_tables for IPv4 and IPv6: take --kernel 6.12 for --backend nft",
+            ),
+            Kernel::Native if hides || self.cold => Some(
+                "modules of this machine's own kernel are left alone: take --kernel uml or 6.12",
+            ),
+            Kernel::Native | Kernel::Uml if self.icount => {
+                Some("--icount is QEMU's: take --kernel 6.12")
+            }
+            _ => None,
+        }
     }
 }
 
@@ -65,6 +105,10 @@ impl LabOptions {
 /// # Errors
 /// Says why there is none, and what to do.
 pub(crate) fn require(options: &LabOptions) -> Result<()> {
+    if let Some(problem) = options.problem() {
+        bail!(problem);
+    }
+    let install = !options.no_install;
     let mut needs = TOOLS.to_vec();
     match options.kernel() {
         Kernel::Native => {
@@ -74,25 +118,35 @@ pub(crate) fn require(options: &LabOptions) -> Result<()> {
         }
         Kernel::Uml => {
             needs.push(UML);
-            let purpose = "is where user-mode Linux puts its modules";
-            let folder = Path::new(uml::MODULES_PLACE);
-            install::ensure_folder(folder, purpose, !options.no_install)?;
             uml::prepare()?;
         }
+        Kernel::Debian(kernel) => {
+            needs.extend(QEMU);
+            install::ensure(&needs, install)?;
+            // Until Debian 12 it comes with QEMU.
+            install::ensure_file(virtiofsd::PACKAGE, &virtiofsd::PLACES, install)?;
+            fetch::kernel(kernel)?;
+            return Ok(());
+        }
     }
-    install::ensure(&needs, !options.no_install)
+    install::ensure(&needs, install)
 }
 
 /// Runs a command in the lab, or a shell; returns its exit status.
 pub(crate) fn run(options: &LabOptions, command: &[OsString]) -> Result<u8> {
     match options.kernel() {
-        Kernel::Native => native::run(command),
-        Kernel::Uml => uml::run(&options.memory, command, None),
+        Kernel::Native => native::run(options, command),
+        Kernel::Uml => uml::run(options, command, None),
+        Kernel::Debian(kernel) => qemu::run(options, kernel, command, None),
     }
 }
 
-/// Runs a command in a user-mode kernel, which may be one of several; what it says goes into a file.
+/// Runs a command in a guest, which may be one of several; what it says goes into a file.
 pub(crate) fn run_into(options: &LabOptions, command: &[OsString], said: &Path) -> Result<u8> {
     let file = File::create(said).with_context(|| format!("cannot write {}", said.display()))?;
-    uml::run(&options.memory, command, Some(file))
+    match options.kernel() {
+        Kernel::Native => bail!("this machine's kernel runs one command at a time"),
+        Kernel::Uml => uml::run(options, command, Some(file)),
+        Kernel::Debian(kernel) => qemu::run(options, kernel, command, Some(file)),
+    }
 }

@@ -1,4 +1,5 @@
-//! This machine's kernel, in fresh network and mount namespaces.
+//! This machine's kernel, in fresh network and mount namespaces: what the command writes to `/run`, `/etc`, `/lib` and `/var`
+//! is gone with it.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -6,13 +7,19 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
-const SETUP: &str = "mount --make-rprivate / && mount -t sysfs sys /sys && mkdir -p /run/netns && \
-                     mount -t tmpfs netns /run/netns && ip link set lo up && exec \"$@\"";
+use super::LabOptions;
+use super::guest::{cover, iptables_first};
+
+const SETUP: &str = r#"
+refuse() { echo "lab: $1" >&2; exit 1; }
+mount --make-rprivate / && mount -t sysfs sys /sys && mount -t tmpfs tmpfs /run || refuse "cannot mount"
+ip link set lo up || refuse "lo stays down"
+"#;
 
 /// Why this machine's kernel cannot be used, if it cannot.
 pub(super) fn problem() -> Option<&'static str> {
     if !rustix::process::geteuid().is_root() {
-        return Some("it needs root");
+        return Some("it needs root (sudo -E env PATH=\"$PATH\" cargo xtask …)");
     }
     let has_ipvs = || Path::new("/proc/net/ip_vs").exists();
     if !has_ipvs() {
@@ -26,15 +33,21 @@ pub(super) fn problem() -> Option<&'static str> {
     }
 }
 
-pub(super) fn run(command: &[OsString]) -> Result<u8> {
+pub(super) fn run(options: &LabOptions, command: &[OsString]) -> Result<u8> {
     let shell = [OsString::from("sh")];
     let command = if command.is_empty() {
         &shell[..]
     } else {
         command
     };
+    let mut setup = OsString::from(SETUP);
+    setup.push(cover(None));
+    setup.push(iptables_first(options.backend()));
+    setup.push("exec \"$@\"\n");
     let status = Command::new("unshare")
-        .args(["--net", "--mount", "sh", "-c", SETUP, "lab"])
+        .args(["--net", "--mount", "sh", "-c"])
+        .arg(setup)
+        .arg("lab")
         .args(command)
         .status()
         .context("cannot run unshare (package util-linux)")?;

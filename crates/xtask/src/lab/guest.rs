@@ -1,0 +1,195 @@
+//! What a guest's first process does. The guest's files are this machine's, so what is not below the workspace is covered
+//! first: whatever the command writes to `/etc`, `/lib` or `/var` is gone with the guest.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+
+use super::kernel::Backend;
+use super::script::{exports, join, quote};
+use crate::workspace::{find_program, root, target};
+
+/// One run in a guest.
+#[derive(Debug)]
+pub(super) struct Guest<'a> {
+    /// The command, or a shell if it is empty.
+    pub(super) command: &'a [OsString],
+    /// Where its exit status goes.
+    pub(super) status: &'a Path,
+    /// What the kind of machine does first: `/dev` and the like.
+    pub(super) machine: &'a str,
+    /// The kernel's modules, all of them.
+    pub(super) all_modules: &'a Path,
+    /// Those that the command sees.
+    pub(super) modules: &'a Path,
+    /// What comes before the host's files in `/boot`.
+    pub(super) boot: Option<&'a Path>,
+    /// Loaded before the command runs.
+    pub(super) preloaded: &'a [&'a str],
+    pub(super) backend: Backend,
+    /// How the command is run, `COMMAND` in its place.
+    pub(super) run: &'a str,
+    /// The end of the machine.
+    pub(super) end: &'a str,
+}
+
+/// Folders of the machine, as far as they are there.
+const COVERED: [&str; 8] = [
+    "/etc", "/usr", "/var", "/boot", "/opt", "/lib", "/sbin", "/bin",
+];
+
+const HEAD: &str = r#"
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:$PATH
+finish() { echo $1 > STATUS; sync; END; }
+refuse() { echo "lab: $1" >&2; finish 1; }
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t tmpfs tmpfs /run
+MACHINE
+mkdir -p /run/lab/lib
+# From all modules: those that the command sees may lack it.
+ln -s ALL_MODULES /run/lab/lib/modules
+modprobe -d /run/lab overlay
+"#;
+
+const COVER: &str = r#"
+mkdir -p /run/tmp /run/netns
+export TMPDIR=/run/tmp
+cover() {
+    [ -d "$1" ] && ! [ -L "$1" ] || return 0
+    mkdir -p "/run/lab/written$1/upper" "/run/lab/written$1/work"
+    mount -t overlay -o "lowerdir=$2$1,upperdir=/run/lab/written$1/upper,workdir=/run/lab/written$1/work" overlay "$1" ||
+        refuse "cannot cover $1, which is this machine's"
+}
+"#;
+
+const REST: &str = r#"
+mkdir -p /lib/modules && mount --bind MODULES /lib/modules || refuse "no place for modules"
+hostname lab
+ip link set lo up
+"#;
+
+impl Guest<'_> {
+    /// The script for `/bin/sh`.
+    ///
+    /// # Errors
+    /// If there is no current folder.
+    pub(super) fn script(&self) -> Result<OsString> {
+        let directory = std::env::current_dir().context("no current folder")?;
+        let mut script = OsString::from("#!/bin/sh\n");
+        script.push(exports());
+        let head = replace(HEAD.into(), "STATUS", &quote(self.status.as_os_str()));
+        let head = replace(head, "END", OsStr::new(self.end));
+        let head = replace(head, "ALL_MODULES", &quote(self.all_modules.as_os_str()));
+        script.push(replace(head, "MACHINE", OsStr::new(self.machine)));
+        script.push(cover(self.boot));
+        script.push(replace(
+            REST.into(),
+            "MODULES",
+            &quote(self.modules.as_os_str()),
+        ));
+        script.push(iptables_first(self.backend));
+        if !self.preloaded.is_empty() {
+            // Not every kernel has each.
+            let names = self.preloaded.join(" ");
+            script.push(format!("modprobe -aq {names} 2>/dev/null\n"));
+        }
+        script.push("cd ");
+        script.push(quote(directory.as_os_str()));
+        script.push(" || refuse 'no current folder'\n");
+        let command = join(self.command);
+        script.push(replace(self.run.into(), "COMMAND", &command));
+        script.push("\nfinish $?\n");
+        Ok(script)
+    }
+}
+
+/// Lines that cover the machine's folders, all but the workspace; `boot` is laid over `/boot`. They need a tmpfs on `/run`
+/// and a function `refuse`.
+pub(super) fn cover(boot: Option<&Path>) -> OsString {
+    let mut script = OsString::from(COVER);
+    let mut line = |words: &[&OsStr]| {
+        for word in words {
+            script.push(word);
+        }
+        script.push("\n");
+    };
+    let kept = kept();
+    let places = || {
+        kept.iter().zip(0_usize..).map(|(path, number)| {
+            let place = OsString::from(format!("/run/lab/kept/{number}"));
+            (quote(path.as_os_str()), place)
+        })
+    };
+    for (path, place) in places() {
+        line(&["mkdir -p ".as_ref(), &place]);
+        line(&[
+            "mount --rbind ".as_ref(),
+            &path,
+            " ".as_ref(),
+            &place,
+            " || refuse 'cannot keep the workspace'".as_ref(),
+        ]);
+    }
+    for folder in COVERED {
+        let mut above = OsString::from("''");
+        if let (Some(boot), "/boot") = (boot, folder) {
+            above = quote(boot.as_os_str());
+            above.push(":");
+        }
+        line(&["cover ".as_ref(), folder.as_ref(), " ".as_ref(), &above]);
+    }
+    for (path, place) in places() {
+        line(&[
+            "mount --rbind ".as_ref(),
+            &place,
+            " ".as_ref(),
+            &path,
+            " || refuse 'cannot keep the workspace'".as_ref(),
+        ]);
+    }
+    script
+}
+
+/// What of the workspace would be covered.
+fn kept() -> Vec<PathBuf> {
+    let workspace = [root().to_owned(), target()];
+    let is_covered = |path: &PathBuf| COVERED.iter().any(|folder| path.starts_with(folder));
+    workspace.into_iter().filter(is_covered).collect()
+}
+
+/// A folder of links, the first of the search path.
+pub(super) fn iptables_first(backend: Backend) -> OsString {
+    let mut script = OsString::from("mkdir -p /run/lab/bin\n");
+    for family in ["iptables", "ip6tables"] {
+        for action in ["", "-save", "-restore"] {
+            let program = format!("{family}-{}{action}", backend.name());
+            if let Some(program) = find_program(&program) {
+                script.push("ln -s ");
+                script.push(quote(program.as_os_str()));
+                script.push(format!(" /run/lab/bin/{family}{action}\n"));
+            }
+        }
+    }
+    script.push("export PATH=/run/lab/bin:$PATH\n");
+    script
+}
+
+/// `script` with `text` in the place of `place`, wherever it stands.
+fn replace(script: OsString, place: &str, text: &OsStr) -> OsString {
+    let bytes = script.into_vec();
+    let mut replaced = Vec::new();
+    let mut rest = &bytes[..];
+    while let Some(at) = rest
+        .windows(place.len())
+        .position(|window| window == place.as_bytes())
+    {
+        replaced.extend(&rest[..at]);
+        replaced.extend(text.as_bytes());
+        rest = &rest[at + place.len()..];
+    }
+    replaced.extend(rest);
+    OsString::from_vec(replaced)
+}
