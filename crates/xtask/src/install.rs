@@ -89,7 +89,7 @@ fn ensure_all(missing: &[Need], install: bool) -> Result<()> {
     }
     let packages: Vec<&str> = missing.iter().map(|need| need.package).collect();
     for need in missing {
-        println!(
+        eprintln!(
             "{} is missing: it {} (package {})",
             need.program, need.purpose, need.package
         );
@@ -118,7 +118,7 @@ fn ensure_all(missing: &[Need], install: bool) -> Result<()> {
         }
         anyhow::Ok(output.status.success())
     };
-    println!("installing {}", packages.join(" "));
+    eprintln!("installing {}", packages.join(" "));
     // The list of packages may be old, or missing on a fresh machine.
     if !install(true)? {
         let updated = command()

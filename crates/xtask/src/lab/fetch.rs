@@ -82,7 +82,7 @@ fn fetch(kernel: &DebianKernel, into: &Path) -> Result<()> {
         .find(|package| package.name == PACKAGE)
         .with_context(|| format!("Debian {} has no {PACKAGE}", kernel.suite))?;
     let bytes: u64 = packages.iter().map(|package| package.bytes).sum();
-    println!(
+    eprintln!(
         "downloading Linux {} of Debian {} from {}: {:.0} MB, after {} of package lists; kept in {}",
         version.version,
         kernel.suite,

@@ -2,10 +2,11 @@
 //! first: whatever the command writes to `/etc`, `/lib` or `/var` is gone with the guest.
 
 use std::ffi::{OsStr, OsString};
+use std::fs;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 
 use super::kernel::Backend;
 use super::script::{exports, join, quote};
@@ -42,16 +43,16 @@ const COVERED: [&str; 8] = [
 
 const HEAD: &str = r#"
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:$PATH
-finish() { echo $1 > STATUS; sync; END; }
-refuse() { echo "lab: $1" >&2; finish 1; }
+finish() { echo "$1" > STATUS; sync; END; }
+refuse() { finish "$1"; }
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t tmpfs tmpfs /run
 MACHINE
 mkdir -p /run/lab/lib
-# From all modules: those that the command sees may lack it.
+# From all modules: those that the command sees may lack them.
 ln -s ALL_MODULES /run/lab/lib/modules
-modprobe -d /run/lab overlay
+modprobe -d /run/lab -aq overlay virtio_console
 "#;
 
 const COVER: &str = r#"
@@ -151,6 +152,21 @@ pub(super) fn cover(boot: Option<&Path>) -> OsString {
         ]);
     }
     script
+}
+
+/// What the guest wrote at its end: the command's exit status, nothing if it ended too soon.
+///
+/// # Errors
+/// With what kept it from running the command.
+pub(super) fn exit_status(file: &Path) -> Result<Option<u8>> {
+    let written = fs::read_to_string(file).unwrap_or_default();
+    match written.trim() {
+        "" => Ok(None),
+        words => words
+            .parse()
+            .map(Some)
+            .map_err(|_| anyhow!("the guest: {words}")),
+    }
 }
 
 /// What of the workspace would be covered.

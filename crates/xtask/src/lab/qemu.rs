@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result, bail};
 use super::LabOptions;
 use super::fetch::{self, Fetched};
 use super::folder::Folder;
-use super::guest::Guest;
+use super::guest::{Guest, exit_status};
 use super::kernel::{Backend, DebianKernel};
 use super::modules;
 use super::virtiofsd::Virtiofsd;
@@ -31,10 +31,13 @@ mount -t devpts -o ptmxmode=666 devpts /dev/pts
 mount -t tmpfs shm /dev/shm
 ln -s /proc/self/fd /dev/fd
 for stream in 0/stdin 1/stdout 2/stderr; do ln -s "/proc/self/fd/${stream%/*}" "/dev/${stream#*/}"; done
-modprobe -q virtio_console
+# Its name comes after the port.
 port() {
-    for port in /sys/class/virtio-ports/*; do
-        [ "$(cat "$port/name" 2>/dev/null)" = "$1" ] && echo "/dev/${port##*/}"
+    for _ in 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9; do
+        for port in /sys/class/virtio-ports/*; do
+            [ "$(cat "$port/name" 2>/dev/null)" = "$1" ] && echo "/dev/${port##*/}" && return
+        done
+        sleep 0.5
     done
 }
 "#;
@@ -43,8 +46,10 @@ port() {
 /// leaves running has to end first, or the pipes would stay open.
 const RUN: &str = r#"
 mkfifo /run/lab/out /run/lab/err
-cat /run/lab/out > "$(port out)" & out=$!
-cat /run/lab/err > "$(port err)" & err=$!
+out_port=$(port out) err_port=$(port err)
+[ -c "$out_port" ] && [ -c "$err_port" ] || refuse "no way out for what the command says"
+cat /run/lab/out > "$out_port" & out=$!
+cat /run/lab/err > "$err_port" & err=$!
 ( exec COMMAND ) > /run/lab/out 2> /run/lab/err < /dev/null
 status=$?
 for process in /proc/[0-9]*; do
@@ -173,16 +178,15 @@ pub(super) fn run(
     };
     let exit = child.wait()?;
     streams?;
-    let written = fs::read_to_string(&status).unwrap_or_default();
-    match written.trim().parse() {
-        Ok(status) => Ok(status),
-        Err(_) => bail!(
-            "the kernel {release} ended ({exit}) before the command did: is --memory {} enough? What QEMU and the kernel said:\n{}{}",
-            options.memory,
-            fs::read_to_string(&problems).unwrap_or_default(),
-            last_lines(&folder.file("console.txt")),
-        ),
+    if let Some(status) = exit_status(&status)? {
+        return Ok(status);
     }
+    bail!(
+        "the kernel {release} ended ({exit}) before the command did: is --memory {} enough? What QEMU and the kernel said:\n{}{}",
+        options.memory,
+        fs::read_to_string(&problems).unwrap_or_default(),
+        last_lines(&folder.file("console.txt")),
+    )
 }
 
 fn machine(

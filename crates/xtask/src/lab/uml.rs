@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail};
 
 use super::LabOptions;
 use super::folder::Folder;
-use super::guest::Guest;
+use super::guest::{Guest, exit_status};
 use super::kernel::Backend;
 use super::modules;
 use crate::workspace::{cargo_build, target};
@@ -89,13 +89,12 @@ pub(super) fn run(options: &LabOptions, command: &[OsString], said: Option<File>
     let exit = kernel
         .status()
         .context("cannot run linux.uml (package user-mode-linux)")?;
-    let written = fs::read_to_string(&status).unwrap_or_default();
-    match written.trim().parse() {
-        Ok(status) => Ok(status),
-        Err(_) => bail!(
+    let Some(status) = exit_status(&status)? else {
+        bail!(
             "the user-mode kernel ended ({exit}) before the command did: is --memory {memory} enough?"
-        ),
-    }
+        )
+    };
+    Ok(status)
 }
 
 fn option(name: &str, path: &Path) -> OsString {
