@@ -6,6 +6,7 @@
 mod api_server;
 mod chance;
 mod cluster;
+mod lab;
 mod netns;
 mod pod;
 mod proxier;
@@ -14,6 +15,7 @@ mod rack;
 pub use api_server::{ApiServer, Trouble};
 pub use chance::seed;
 pub use cluster::{Cluster, Pod, TCP_PORTS, UDP_PORT};
+pub use lab::{Need, find_program, lab_has};
 pub use netns::NetNs;
 pub use pod::{Answer, Protocol, ask, ask_tcp, ask_udp, serve, serve_tcp, serve_udp};
 pub use proxier::{

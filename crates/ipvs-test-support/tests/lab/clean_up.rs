@@ -18,13 +18,13 @@ fn proxied(name: &str) -> NetNs {
 
 fn iptables(namespace: &NetNs, words: &str) {
     let words: Vec<&str> = words.split(' ').collect();
-    namespace.output("iptables-legacy", &words).unwrap();
+    namespace.output("iptables", &words).unwrap();
 }
 
 /// What begins with `KUBE-` of rules, sets, virtual servers and links.
 fn left(namespace: &NetNs) -> Vec<String> {
     let mut left = Vec::new();
-    for save in ["iptables-legacy-save", "ip6tables-legacy-save"] {
+    for save in ["iptables-save", "ip6tables-save"] {
         let rules = namespace.output(save, &[]).unwrap();
         let kube = rules.lines().filter(|line| line.contains("KUBE-"));
         left.extend(kube.map(|line| line.replace(" [0:0]", "")));
@@ -123,14 +123,11 @@ fn what_the_iptables_mode_leaves_goes_and_nothing_else() {
         let file = folder.path().join("rules");
         std::fs::write(&file, text).unwrap();
         namespace
-            .output(
-                "iptables-legacy-restore",
-                &["--noflush", file.to_str().unwrap()],
-            )
+            .output("iptables-restore", &["--noflush", file.to_str().unwrap()])
             .unwrap();
     };
     let save = || {
-        let saved = namespace.output("iptables-legacy-save", &[]).unwrap();
+        let saved = namespace.output("iptables-save", &[]).unwrap();
         let lines = saved.lines().filter(|line| !line.starts_with('#'));
         lines
             .map(|line| line.split(" [").next().unwrap().to_owned())
@@ -160,7 +157,7 @@ fn clean_up_with(namespace: &NetNs, programs: &Path) -> (bool, String) {
 #[test]
 fn without_any_program_the_rest_goes() {
     let namespace = proxied("cu-bare");
-    for save in ["iptables-legacy", "ip6tables-legacy"] {
+    for save in ["iptables", "ip6tables"] {
         for table in ["nat", "filter"] {
             for action in ["-F", "-X"] {
                 namespace.output(save, &["-t", table, action]).unwrap();
@@ -301,7 +298,7 @@ fn spoilt(namespace: &NetNs, name: &str, kind: &str) {
         "-j",
         "KUBE-SERVICES",
     ];
-    namespace.output("iptables-legacy", &jump).unwrap();
+    namespace.output("iptables", &jump).unwrap();
     iptables(
         namespace,
         "-t nat -A KUBE-SERVICES -m set --match-set KUBE-CLUSTER-IP dst -j ACCEPT",

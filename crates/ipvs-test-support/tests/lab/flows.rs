@@ -21,7 +21,7 @@ fn flows_are_listed_and_forgotten() {
         "-j",
         "ACCEPT",
     ];
-    for program in ["iptables-legacy", "ip6tables-legacy"] {
+    for program in ["iptables", "ip6tables"] {
         namespace.output(program, &track).unwrap();
     }
     namespace

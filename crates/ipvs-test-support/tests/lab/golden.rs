@@ -3,39 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use ipvs_test_support::{NetNs, run_kube_proxy};
+use ipvs_test_support::run_kube_proxy;
 
-pub(crate) const FILES: [&str; 5] = [
-    "virtual-servers",
-    "addresses",
-    "ipsets",
-    "iptables",
-    "ip6tables",
-];
-
-pub(crate) fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("golden")
-}
-
-/// A namespace like the one that the states were recorded in.
-pub(crate) fn recorded_namespace(name: &str) -> NetNs {
-    let namespace = NetNs::new(name).unwrap();
-    namespace
-        .ip(
-            "link add node0 type dummy\nlink set node0 up\naddr add 192.168.50.10/24 dev node0\n\
-             addr add fd00:50::10/64 dev node0 nodad\nroute add default via 192.168.50.1\n",
-        )
-        .unwrap();
-    namespace.ip("route add ::/0 via fd00:50::1").unwrap();
-    namespace
-}
-
-pub(crate) fn capture(namespace: &NetNs, out: &Path) {
-    let script = folder().join("capture");
-    namespace
-        .output("bash", &[script.to_str().unwrap(), out.to_str().unwrap()])
-        .unwrap();
-}
+use crate::recorded::{State, folder, recorded_namespace};
 
 /// Of one case, with one set of arguments.
 fn same_state(case: &Path, arguments: &str) {
@@ -54,17 +24,12 @@ fn same_state(case: &Path, arguments: &str) {
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );
-    let out = tempfile::tempdir().unwrap();
     for again in [false, true] {
-        capture(&namespace, out.path());
-        for file in FILES {
-            let read = |folder: &Path| fs::read_to_string(folder.join(file)).unwrap();
-            assert_eq!(
-                read(out.path()),
-                read(&recorded),
-                "{case} {line} {file}, again: {again}"
-            );
-        }
+        let state = State::of(&namespace);
+        state.assert_same(
+            &State::read(&recorded),
+            &format!("{case} {line} again: {again}"),
+        );
         let output = run_kube_proxy(&namespace, &arguments).unwrap();
         let log = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{log}");
@@ -139,18 +104,17 @@ fn row_132_and_133_clean_up_leaves_what_is_foreign() {
     let namespace = recorded_namespace("clean-up");
     namespace
         .output(
-            "iptables-legacy",
+            "iptables",
             &["-A", "INPUT", "-p", "tcp", "--dport", "22", "-j", "ACCEPT"],
         )
         .unwrap();
     namespace
-        .output("iptables-legacy", &["-N", "KUBE-FIREWALL"])
+        .output("iptables", &["-N", "KUBE-FIREWALL"])
         .unwrap();
     namespace
         .output("ipset", &["create", "mine", "hash:ip"])
         .unwrap();
-    let before = tempfile::tempdir().unwrap();
-    capture(&namespace, before.path());
+    let before = State::of(&namespace);
 
     let input = format!(
         "--manifests={}",
@@ -175,12 +139,7 @@ fn row_132_and_133_clean_up_leaves_what_is_foreign() {
             "{}",
             String::from_utf8_lossy(&output.stderr)
         );
-        let after = tempfile::tempdir().unwrap();
-        capture(&namespace, after.path());
-        for file in FILES {
-            let read = |folder: &Path| fs::read_to_string(folder.join(file)).unwrap();
-            assert_eq!(read(after.path()), read(before.path()), "{file}");
-        }
+        State::of(&namespace).assert_same(&before, "after clean-up");
         assert!(
             namespace
                 .output("ip", &["link", "show", "kube-ipvs0"])

@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use ipvs_test_support::{ApiServer, Cluster, NetNs, RunningProxier, eventually, run_kube_proxy};
 
-use crate::golden::{FILES, capture, folder, recorded_namespace};
+use crate::recorded::{FILES, State, folder, recorded_namespace};
 
 fn cases() -> Vec<PathBuf> {
     let entries = fs::read_dir(folder()).unwrap();
@@ -31,17 +31,7 @@ fn arguments(recorded: &Path) -> Vec<String> {
 }
 
 fn assert_same(namespace: &NetNs, recorded: &Path) {
-    let out = tempfile::tempdir().unwrap();
-    capture(namespace, out.path());
-    for file in FILES {
-        let read = |folder: &Path| fs::read_to_string(folder.join(file)).unwrap();
-        assert_eq!(
-            read(out.path()),
-            read(recorded),
-            "{} {file}",
-            recorded.display()
-        );
-    }
+    State::of(namespace).assert_same(&State::read(recorded), &recorded.display().to_string());
 }
 
 /// Gives a program its input.
@@ -71,13 +61,8 @@ fn restore(namespace: &NetNs, recorded: &Path) {
         sets.lines().partition(|line| line.starts_with("create"));
     let sets = [creates, adds].concat().join("\n") + "\n";
     feed(namespace, "ipset", &["restore"], &sets);
-    feed(namespace, "iptables-legacy-restore", &[], &read("iptables"));
-    feed(
-        namespace,
-        "ip6tables-legacy-restore",
-        &[],
-        &read("ip6tables"),
-    );
+    feed(namespace, "iptables-restore", &[], &read("iptables"));
+    feed(namespace, "ip6tables-restore", &[], &read("ip6tables"));
     feed(namespace, "ipvsadm", &["-R"], &read("virtual-servers"));
     let mut lines = "link add kube-ipvs0 type dummy\n".to_owned();
     for address in read("addresses").lines() {

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use ipvs_codec::Family;
 use ipvs_model::Known;
 use ipvs_proxier::{IptablesBackend, Linux};
-use ipvs_test_support::{Cluster, NetNs, RunningProxier, ask_tcp, eventually, seed};
+use ipvs_test_support::{Cluster, Need, NetNs, RunningProxier, ask_tcp, eventually, lab_has, seed};
 
 use crate::metrics::metrics;
 use crate::packets::{CIDR, addr};
@@ -28,10 +28,10 @@ const HANDS: [&str; 18] = [
     "ipset del KUBE-CLUSTER-IP 10.96.0.10,tcp:80",
     "ipset add KUBE-CLUSTER-IP 10.96.0.200,tcp:80",
     "ipset flush",
-    "iptables-legacy -t nat -D PREROUTING 1",
-    "iptables-legacy -t nat -F KUBE-SERVICES",
-    "iptables-legacy -t filter -F",
-    "iptables-legacy -t nat -F; iptables-legacy -t nat -X; iptables-legacy -t filter -F; iptables-legacy -t filter -X; ipset destroy",
+    "iptables -t nat -D PREROUTING 1",
+    "iptables -t nat -F KUBE-SERVICES",
+    "iptables -t filter -F",
+    "iptables -t nat -F; iptables -t nat -X; iptables -t filter -F; iptables -t filter -X; ipset destroy",
 ];
 const PAIRS: usize = 6;
 
@@ -72,13 +72,22 @@ fn put_right(prefix: &str, binding: &str) {
 
     let seed = seed();
     let mut random = fastrand::Rng::with_seed(seed);
-    let mut chosen = || random.choice(HANDS).unwrap();
-    let alone = HANDS.map(str::to_owned);
+    let may_unload = lab_has(Need::UnusedModules);
+    let hands = HANDS
+        .iter()
+        .copied()
+        .filter(|hands| may_unload || !hands.contains("rmmod"));
+    let hands: Vec<&str> = hands.collect();
+    let mut chosen = || *random.choice(&hands).unwrap();
     let pairs: Vec<String> = (0..PAIRS)
         .map(|_| format!("{}; {}", chosen(), chosen()))
         .collect();
     let mut longest = Duration::ZERO;
-    for hands in alone.iter().chain(&pairs) {
+    for hands in hands
+        .iter()
+        .copied()
+        .chain(pairs.iter().map(String::as_str))
+    {
         let before = drift(&cluster.node).unwrap();
         // Some of it may not be there in this binding, or not any more.
         let line = format!("({hands}) 2>/dev/null; true");
@@ -100,7 +109,7 @@ fn put_right(prefix: &str, binding: &str) {
     }
     println!(
         "seed {seed}: {} hands and {PAIRS} pairs, {} repairs, all right after at most {longest:?}",
-        HANDS.len(),
+        hands.len(),
         drift(&cluster.node).unwrap()
     );
     assert!(proxier.stop().unwrap().success());

@@ -22,6 +22,7 @@ mod output;
 mod packets;
 mod process;
 mod programs;
+mod recorded;
 mod rules;
 mod scan;
 mod shop;

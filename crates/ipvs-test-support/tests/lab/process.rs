@@ -236,7 +236,7 @@ fn row_129_and_130_foreign_virtual_servers_and_addresses_are_removed() {
         .output("ipvsadm", &["-D", "-t", "10.96.0.10:80"])
         .unwrap();
     namespace
-        .output("iptables-legacy", &["-t", "nat", "-F", "KUBE-SERVICES"])
+        .output("iptables", &["-t", "nat", "-F", "KUBE-SERVICES"])
         .unwrap();
     let (ok, log) = run(&namespace, &[&shop(), "--once"]);
     assert!(ok, "{log}");
@@ -260,9 +260,7 @@ fn row_129_and_130_foreign_virtual_servers_and_addresses_are_removed() {
             .unwrap()
             .contains("4.4.4.4")
     );
-    let rules = namespace
-        .output("iptables-legacy-save", &["-t", "nat"])
-        .unwrap();
+    let rules = namespace.output("iptables-save", &["-t", "nat"]).unwrap();
     assert!(
         rules.contains("-A KUBE-SERVICES -s 127.0.0.0/8 -j RETURN"),
         "{rules}"
@@ -329,7 +327,7 @@ fn row_025_the_tables_of_nftables_mode_are_removed_and_chains_of_iptables_mode_s
     let run_by_all = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(&nft, run_by_all).unwrap();
     let chain = ["-t", "nat", "-N", "KUBE-SVC-ABC"];
-    namespace.output("iptables-legacy", &chain).unwrap();
+    namespace.output("iptables", &chain).unwrap();
     let run = || {
         let path = std::env::var("PATH").unwrap();
         let mut command = std::process::Command::new(kube_proxy());
@@ -343,7 +341,7 @@ fn row_025_the_tables_of_nftables_mode_are_removed_and_chains_of_iptables_mode_s
     let said = std::fs::read_to_string(folder.path().join("said")).unwrap();
     let tables = "delete table ip kube-proxy\ndelete table ip6 kube-proxy\n";
     assert_eq!(said, format!("list tables\n{tables}"));
-    let rules = namespace.output("iptables-legacy-save", &[]).unwrap();
+    let rules = namespace.output("iptables-save", &[]).unwrap();
     assert!(rules.contains(":KUBE-SVC-ABC"), "{rules}");
 }
 
@@ -358,7 +356,7 @@ fn row_017_init_only_sets_sysctls_and_makes_nothing() {
     assert_eq!(namespace.output("ipset", &["save"]).unwrap(), "");
     let links = namespace.output("ip", &["link"]).unwrap();
     assert!(!links.contains("kube-ipvs0"), "{links}");
-    let rules = namespace.output("iptables-legacy-save", &[]).unwrap();
+    let rules = namespace.output("iptables-save", &[]).unwrap();
     assert!(!rules.contains("KUBE"), "{rules}");
 }
 

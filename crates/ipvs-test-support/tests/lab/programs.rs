@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use ipvs_test_support::{Cluster, RunningProxier, ask_tcp, command, eventually};
+use ipvs_test_support::{Cluster, RunningProxier, ask_tcp, command, eventually, find_program};
 
 use crate::changes::{POD_A, POD_B, web};
 use crate::metrics::get;
@@ -22,12 +22,13 @@ fn make_programs(folder: &Path) -> Result<()> {
             let script = format!(
                 "#!/bin/sh\nread mode < {}/mode\ncase $mode in\n\
                  fail) echo 'no room left' >&2; exit 4;;\nhang) exec /bin/sleep 100;;\nesac\n\
-                 exec /usr/sbin/{name}-legacy-{action} \"$@\"\n",
-                folder.display()
+                 exec {} \"$@\"\n",
+                folder.display(),
+                find_program(&format!("{name}-{action}")).display()
             );
-            let program = folder.join(format!("{name}-{action}"));
-            fs::write(&program, script)?;
-            fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
+            let file = folder.join(format!("{name}-{action}"));
+            fs::write(&file, script)?;
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o755))?;
         }
     }
     Ok(())

@@ -14,12 +14,12 @@ fn sync(namespace: &NetNs, arguments: &[&str]) -> String {
 
 fn iptables(namespace: &NetNs, words: &str) -> String {
     let words: Vec<&str> = words.split(' ').collect();
-    namespace.output("iptables-legacy", &words).unwrap()
+    namespace.output("iptables", &words).unwrap()
 }
 
 fn saved(namespace: &NetNs, table: &str, chain: &str) -> Vec<String> {
     let words = ["-t", table, "-c"];
-    let text = namespace.output("iptables-legacy-save", &words).unwrap();
+    let text = namespace.output("iptables-save", &words).unwrap();
     let of_chain = format!("-A {chain} ");
     let rules = text.lines().filter(|line| line.contains(&of_chain));
     rules.map(str::to_owned).collect()

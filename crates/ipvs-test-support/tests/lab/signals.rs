@@ -8,7 +8,9 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use ipvs_test_support::{NetNs, RunningProxier, command, eventually, example, workspace};
+use ipvs_test_support::{
+    NetNs, RunningProxier, command, eventually, example, find_program, workspace,
+};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::shop::shop;
@@ -26,8 +28,7 @@ fn stops_while_iptables_hangs(namespace: &NetNs, program: &str, once: &[&str]) {
             let script = if name == program {
                 format!("#!/bin/sh\n: > {}\nexec /bin/sleep 100\n", hangs.display())
             } else {
-                format!("#!/bin/sh\nexec /usr/sbin/{name} \"$@\"\n")
-                    .replace("tables-", "tables-legacy-")
+                format!("#!/bin/sh\nexec {} \"$@\"\n", find_program(&name).display())
             };
             let path = folder.path().join(name);
             fs::write(&path, script).unwrap();

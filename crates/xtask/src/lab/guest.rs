@@ -70,7 +70,11 @@ const REST: &str = r#"
 mkdir -p /lib/modules && mount --bind MODULES /lib/modules || refuse "no place for modules"
 hostname lab
 ip link set lo up
+export MAY_UNLOAD=1
 "#;
+
+/// By this tests know that they may unload modules: nobody else uses the kernel.
+pub(super) const MAY_UNLOAD: &str = "IPVS_LAB_MAY_UNLOAD";
 
 impl Guest<'_> {
     /// The script for `/bin/sh`.
@@ -86,11 +90,8 @@ impl Guest<'_> {
         let head = replace(head, "ALL_MODULES", &quote(self.all_modules.as_os_str()));
         script.push(replace(head, "MACHINE", OsStr::new(self.machine)));
         script.push(cover(self.boot));
-        script.push(replace(
-            REST.into(),
-            "MODULES",
-            &quote(self.modules.as_os_str()),
-        ));
+        let rest = replace(REST.into(), "MAY_UNLOAD", OsStr::new(MAY_UNLOAD));
+        script.push(replace(rest, "MODULES", &quote(self.modules.as_os_str())));
         script.push(iptables_first(self.backend));
         if !self.preloaded.is_empty() {
             // Not every kernel has each.

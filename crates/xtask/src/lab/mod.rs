@@ -56,6 +56,10 @@ pub(crate) struct LabOptions {
     #[arg(long)]
     pub(crate) icount: bool,
 
+    /// Let tests unload modules of IPVS of this machine's own kernel. In guests they may anyway.
+    #[arg(long)]
+    pub(crate) unload_modules: bool,
+
     /// Refuse to install what is missing.
     #[arg(long)]
     pub(crate) no_install: bool,

@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 
 use super::LabOptions;
-use super::guest::{cover, iptables_first};
+use super::guest::{MAY_UNLOAD, cover, iptables_first};
 
 const SETUP: &str = r#"
 refuse() { echo "lab: $1" >&2; exit 1; }
@@ -44,11 +44,13 @@ pub(super) fn run(options: &LabOptions, command: &[OsString]) -> Result<u8> {
     setup.push(cover(None));
     setup.push(iptables_first(options.backend()));
     setup.push("exec \"$@\"\n");
-    let status = Command::new("unshare")
-        .args(["--net", "--mount", "sh", "-c"])
-        .arg(setup)
-        .arg("lab")
-        .args(command)
+    let mut lab = Command::new("unshare");
+    lab.args(["--net", "--mount", "sh", "-c"]);
+    lab.arg(setup).arg("lab").args(command);
+    if options.unload_modules {
+        lab.env(MAY_UNLOAD, "1");
+    }
+    let status = lab
         .status()
         .context("cannot run unshare (package util-linux)")?;
     Ok(status

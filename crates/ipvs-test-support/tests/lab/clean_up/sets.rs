@@ -71,7 +71,7 @@ fn a_set_of_another_kind_is_healed_at_start() {
             entry.is_empty() || saved.contains(&format!("add {name} {entry}")),
             "{saved}"
         );
-        let rules = namespace.output("iptables-legacy-save", &[]).unwrap();
+        let rules = namespace.output("iptables-save", &[]).unwrap();
         assert!(
             rules.contains("--match-set KUBE-CLUSTER-IP src,dst -j KUBE-MARK-MASQ"),
             "{rules}"
@@ -124,7 +124,7 @@ fn a_set_of_another_kind_that_others_hold_is_named_and_the_rest_is_served() {
         servers.contains("-A -t 192.168.50.10:30080") && !servers.contains("10.96.0.10"),
         "{servers}"
     );
-    let rules = namespace.output("iptables-legacy-save", &[]).unwrap();
+    let rules = namespace.output("iptables-save", &[]).unwrap();
     assert!(
         rules.contains("--match-set KUBE-NODE-PORT-TCP dst -j KUBE-MARK-MASQ"),
         "{rules}"

@@ -1,0 +1,49 @@
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+/// What a test needs of the kernel that it runs on, beyond what every lab has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// Modules that nobody else uses: they may be unloaded.
+    UnusedModules,
+    /// The tables of iptables-legacy, whichever iptables comes first.
+    LegacyTables,
+}
+
+/// Set by `cargo xtask lab` where modules may be unloaded.
+const MAY_UNLOAD: &str = "IPVS_LAB_MAY_UNLOAD";
+
+/// Whether the lab has what a test needs. If not, a line says so, which `cargo xtask test` counts: the test ends there.
+#[must_use]
+pub fn lab_has(need: Need) -> bool {
+    let (has, what) = match need {
+        Need::UnusedModules => (
+            std::env::var_os(MAY_UNLOAD).is_some(),
+            "modules that may be unloaded",
+        ),
+        Need::LegacyTables => (has_legacy_tables(), "tables of iptables-legacy"),
+    };
+    if !has {
+        println!("skipped: it needs {what}");
+    }
+    has
+}
+
+fn has_legacy_tables() -> bool {
+    let listed = Command::new("iptables-legacy")
+        .args(["-t", "nat", "-S"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    listed.is_ok_and(|status| status.success())
+}
+
+/// Where a program is that is called by its name: the name itself if it is nowhere.
+#[must_use]
+pub fn find_program(name: &str) -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .map(|folder| folder.join(name))
+        .find(|file| file.is_file())
+        .unwrap_or_else(|| name.into())
+}
