@@ -166,7 +166,7 @@ pub(super) fn exit_status(file: &Path) -> Result<Option<u8>> {
         words => words
             .parse()
             .map(Some)
-            .map_err(|_| anyhow!("the guest: {words}")),
+            .map_err(|_error| anyhow!("the guest: {words}")),
     }
 }
 

@@ -74,7 +74,7 @@ impl LabOptions {
 
     /// The one to take.
     pub(crate) fn backend(&self) -> Backend {
-        self.backend.unwrap_or(match self.kernel() {
+        self.backend.unwrap_or_else(|| match self.kernel() {
             Kernel::Uml => Backend::Legacy,
             Kernel::Native | Kernel::Debian(_) => Backend::Nft,
         })
