@@ -36,6 +36,32 @@ impl Stat {
     }
 }
 
+/// The bytes that the network namespace received and sent: of IPv4 and IPv6, as Prometheus's client for Go counts them.
+fn network(netstat: &str) -> Option<(u64, u64)> {
+    let mut lines = netstat
+        .lines()
+        .filter_map(|line| line.strip_prefix("IpExt:"));
+    let (names, values) = (lines.next()?, lines.next()?);
+    let pairs = || names.split_whitespace().zip(values.split_whitespace());
+    let value = |wanted| {
+        let (_, value) = pairs().find(|(name, _)| *name == wanted)?;
+        value.parse().ok()
+    };
+    Some((value("InOctets")?, value("OutOctets")?))
+}
+
+/// A limit of the process, `NAME VALUE …`: without any it is the largest number.
+fn limit(limits: &str, name: &str) -> Option<u64> {
+    let is_unlimited = |line: &str| {
+        let rest = line.strip_prefix(name);
+        rest.is_some_and(|rest| rest.trim_start().starts_with("unlimited"))
+    };
+    if limits.lines().any(is_unlimited) {
+        return Some(u64::MAX);
+    }
+    value(limits, name)
+}
+
 /// The value of a line `NAME VALUE …`.
 fn value(text: &str, name: &str) -> Option<u64> {
     let mut lines = text.lines();
@@ -47,7 +73,7 @@ impl Collector for Process {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut gauge = |name: &str, help: &str, value: Option<u64>| {
             let Some(value) = value else { return Ok(()) };
-            let metric = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
+            let metric = ConstGauge::new(value as f64);
             metric.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)
         };
         let read = |file: &str| fs::read_to_string(file).unwrap_or_default();
@@ -66,6 +92,12 @@ impl Collector for Process {
             "Memory that is mapped",
             stat.map(|stat| stat.virtual_bytes),
         )?;
+        let limits = read("/proc/self/limits");
+        gauge(
+            "process_virtual_memory_max_bytes",
+            "Most memory that may be mapped",
+            limit(&limits, "Max address space"),
+        )?;
         let open = fs::read_dir("/proc/self/fd").ok();
         gauge(
             "process_open_fds",
@@ -75,7 +107,7 @@ impl Collector for Process {
         gauge(
             "process_max_fds",
             "Most open file descriptors",
-            value(&read("/proc/self/limits"), "Max open files"),
+            limit(&limits, "Max open files"),
         )?;
         let boot = value(&read("/proc/stat"), "btime");
         gauge(
@@ -85,14 +117,27 @@ impl Collector for Process {
                 boot.saturating_add(stat.start.checked_div(ticks).unwrap_or(0))
             }),
         )?;
-        let Some(stat) = stat else { return Ok(()) };
-        let cpu = stat.cpu as f64 / ticks as f64;
-        ConstCounter::new(cpu).encode(encoder.encode_descriptor(
+        let mut counter = |name: &str, help: &str, value: Option<f64>| {
+            let Some(value) = value else { return Ok(()) };
+            let metric = ConstCounter::new(value);
+            metric.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)
+        };
+        let network = network(&read("/proc/self/net/netstat"));
+        counter(
+            "process_network_receive_bytes",
+            "Bytes that the network namespace received",
+            network.map(|(received, _)| received as f64),
+        )?;
+        counter(
+            "process_network_transmit_bytes",
+            "Bytes that the network namespace sent",
+            network.map(|(_, sent)| sent as f64),
+        )?;
+        counter(
             "process_cpu_seconds",
             "CPU time, of the user and the system",
-            None,
-            MetricType::Counter,
-        )?)
+            stat.map(|stat| stat.cpu as f64 / ticks as f64),
+        )
     }
 }
 
@@ -116,5 +161,17 @@ mod tests {
         let text = "Max cpu time  unlimited\nMax open files   1024   4096 files\n";
         assert_eq!(value(text, "Max open files"), Some(1024));
         assert_eq!(value(text, "Max cpu time"), None);
+        assert_eq!(limit(text, "Max cpu time"), Some(u64::MAX));
+        assert_eq!(limit(text, "Max open files"), Some(1024));
+        assert_eq!(limit(text, "Max address space"), None);
+    }
+
+    #[test]
+    fn bytes_of_the_network_are_found_by_name() {
+        let text = "TcpExt: SyncookiesSent InOctets\nTcpExt: 0 1\nIpExt: InNoRoutes InOctets OutOctets\nIpExt: 7 8 9\n";
+        assert_eq!(network(text), Some((8, 9)));
+        assert_eq!(network("IpExt: InOctets\nIpExt: 8\n"), None);
+        assert_eq!(network("IpExt: InOctets OutOctets\n"), None);
+        assert_eq!(network(""), None);
     }
 }
