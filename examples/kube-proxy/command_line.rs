@@ -33,6 +33,9 @@ impl Flags {
         for (flag, value) in self.accepted.iter() {
             info!("--{flag}={value}: accepted, changes nothing here");
         }
+        for (name, is_on) in self.other_gates() {
+            info!("--feature-gates={name}={is_on}: accepted, changes nothing here");
+        }
         if !self.words.contains_key("nodeport-addresses") {
             info!(
                 "every address of this node serves node ports; --nodeport-addresses=primary would make it one"

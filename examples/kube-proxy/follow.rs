@@ -15,7 +15,8 @@ use crate::flags::Flags;
 /// Syncs until somebody stops it, and leaves the kernel's state in place.
 pub(crate) fn follow(flags: &Flags, config: Config, linux: Linux, control: &Control) -> Result<()> {
     let mut source = Restarting::new(flags.source(control)?, flags.config_file.clone());
-    let mut metrics = Metrics::new(&config.families, SystemTime::now());
+    let mut metrics =
+        Metrics::new(&config.families, SystemTime::now()).with_program(flags.program());
     if flags.service_metrics > 0 {
         metrics = metrics.with_traffic(Ipvs::open()?, flags.service_metrics);
     }

@@ -1,6 +1,7 @@
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use foldhash::{HashMap, HashSet};
+use ipnet::IpNet;
 use ipvs_codec::{Family, Scheduler};
 
 use crate::config::{Config, NodePortAddresses};
@@ -56,33 +57,74 @@ pub(crate) struct Neighbours {
     pub(crate) missing_schedulers: HashSet<Scheduler>,
 }
 
+/// Which addresses of a family serve node ports.
+enum Chosen<'a> {
+    Primary(IpAddr),
+    Cidrs(&'a [IpNet]),
+}
+
+impl Chosen<'_> {
+    fn has(&self, ip: IpAddr) -> bool {
+        match self {
+            Self::Primary(primary) => *primary == ip,
+            Self::Cidrs(cidrs) => cidrs.iter().any(|cidr| cidr.contains(&ip)),
+        }
+    }
+}
+
 impl Facts<'_> {
     /// This node's address; the loopback address while none is known.
     pub(crate) fn node_ip(&self, family: Family) -> IpAddr {
         let loopback = match family {
-            Family::Ipv4 => std::net::Ipv4Addr::LOCALHOST.into(),
-            Family::Ipv6 => std::net::Ipv6Addr::LOCALHOST.into(),
+            Family::Ipv4 => Ipv4Addr::LOCALHOST.into(),
+            Family::Ipv6 => Ipv6Addr::LOCALHOST.into(),
         };
         of_family(self.node_ips, family).next().unwrap_or(loopback)
+    }
+
+    /// Which addresses serve node ports; `None` where all of the family do.
+    fn chosen(&self, family: Family) -> Option<Chosen<'_>> {
+        match &self.config.node_port_addresses {
+            NodePortAddresses::All => None,
+            NodePortAddresses::Primary => {
+                let primary = of_family(self.node_ips, family).next();
+                primary.map(Chosen::Primary)
+            }
+            NodePortAddresses::Cidrs(cidrs) => {
+                let mut of_family = cidrs
+                    .iter()
+                    .filter(|cidr| Family::of(cidr.addr()) == family);
+                let are_some = of_family.clone().next().is_some();
+                let are_all = of_family.any(|cidr| cidr.prefix_len() == 0);
+                (are_some && !are_all).then_some(Chosen::Cidrs(cidrs))
+            }
+        }
     }
 
     /// The addresses that node ports are served on.
     pub(crate) fn node_port_addresses(&self, family: Family) -> Vec<IpAddr> {
         let addresses = of_family(self.node_addresses, family);
-        let primary = of_family(self.node_ips, family).next();
-        match &self.config.node_port_addresses {
-            NodePortAddresses::Primary if primary.is_some() => {
-                addresses.filter(|ip| Some(*ip) == primary).collect()
-            }
-            NodePortAddresses::Cidrs(cidrs)
-                if cidrs.iter().any(|cidr| Family::of(cidr.addr()) == family) =>
-            {
-                addresses
-                    .filter(|ip| cidrs.iter().any(|cidr| cidr.contains(ip)))
-                    .collect()
-            }
-            _ => addresses.collect(),
+        match self.chosen(family) {
+            Some(chosen) => addresses.filter(|ip| chosen.has(*ip)).collect(),
+            None => addresses.collect(),
         }
+    }
+
+    /// The addresses that health checks of Services are answered on: the unspecified address for all of the family. Unlike
+    /// node ports they are answered on loopback too, where it is named.
+    pub(crate) fn health_check_addresses(&self, family: Family) -> Vec<IpAddr> {
+        let (unspecified, loopback): (IpAddr, IpAddr) = match family {
+            Family::Ipv4 => (Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::LOCALHOST.into()),
+            Family::Ipv6 => (Ipv6Addr::UNSPECIFIED.into(), Ipv6Addr::LOCALHOST.into()),
+        };
+        let Some(chosen) = self.chosen(family) else {
+            return vec![unspecified];
+        };
+        let mut addresses = self.node_port_addresses(family);
+        if chosen.has(loopback) {
+            addresses.push(loopback);
+        }
+        addresses
     }
 
     /// Why an address must not be made local here, if it must not. O(deny list), and O(nodes) where their addresses

@@ -13,7 +13,7 @@ use ipvs_netfilter::iptables::Ruleset;
 
 use crate::claims::Claimant;
 use crate::compile::compile;
-use crate::config::{Config, NodePortAddresses};
+use crate::config::Config;
 use crate::contribution::Contribution;
 use crate::desired::Desired;
 use crate::facts::{Facts, Surroundings};
@@ -137,18 +137,15 @@ impl Model {
         self.eligible
     }
 
-    /// The addresses on which health checks of Services are answered: all (`::`), or those that serve node ports.
+    /// The addresses on which health checks of Services are answered: those that serve node ports, and loopback where it is
+    /// named. Where all of a family do, it is the unspecified address of that family, `0.0.0.0` or `::`.
     #[must_use]
     pub fn health_check_addresses(&self) -> Vec<IpAddr> {
-        match self.config.node_port_addresses {
-            NodePortAddresses::All => vec![std::net::Ipv6Addr::UNSPECIFIED.into()],
-            _ => {
-                let families = self.config.families.iter();
-                let facts = self.facts();
-                let addresses = families.flat_map(|family| facts.node_port_addresses(*family));
-                addresses.collect()
-            }
-        }
+        let facts = self.facts();
+        let families = self.config.families.iter();
+        families
+            .flat_map(|family| facts.health_check_addresses(*family))
+            .collect()
     }
 
     /// What the kernel should hold, as of the last plan.

@@ -11,6 +11,7 @@
 )]
 
 mod activity;
+mod api_request;
 mod clean_up;
 mod clock;
 mod control;
@@ -38,6 +39,7 @@ mod step_error;
 mod thread;
 
 pub use activity::Activity;
+pub use api_request::{ApiObserver, ApiRequest};
 pub use clean_up::{CleanUpPlane, clean_up, rehearse_clean_up};
 pub use clock::{Clock, Moment, SystemClock};
 pub use control::Control;
@@ -50,7 +52,7 @@ pub use health_server::{HealthServer, ListenFailure, Listener, Serve, ServerEnde
 pub use linux::{IptablesBackend, Linux, LinuxCleanUp, NftablesMode};
 pub use lock_holder::LockHolder;
 #[cfg(feature = "health")]
-pub use metrics::{Measured, Metrics};
+pub use metrics::{Exposition, Measured, Metrics, Program};
 pub use monitor::{Monitor, MonitorError};
 pub use news::News;
 pub use reading::{Section, Unread, observe};

@@ -97,23 +97,12 @@ mod tests {
 
     use super::*;
     use crate::controller::Pace;
-    use crate::health::Health;
     use crate::health_server::Serve;
-
-    fn serve(metrics: &Metrics) -> Serve {
-        Serve {
-            health: Health::new(Family::ALL.to_vec(), Duration::from_secs(30)),
-            metrics: metrics.clone(),
-            configuration: String::new(),
-            health_address: None,
-            metrics_address: None,
-        }
-    }
 
     #[test]
     fn metrics_show_what_waits_before_it_is_synced() {
         let metrics = Metrics::new(&Family::ALL, SystemTime::now());
-        let server = HealthServer::start(serve(&metrics)).unwrap();
+        let server = HealthServer::start(Serve::nowhere(metrics.clone())).unwrap();
         let mut served = Served::new(server, metrics.clone(), "node-0".to_owned(), false);
         let mut controller = Controller::new(Model::new(Config::default()), Pace::default());
         let gone = Change::ServiceGone(ObjectName::new("ns", "s"));
@@ -127,7 +116,7 @@ mod tests {
     #[test]
     fn a_server_that_is_gone_ends_the_run() {
         let metrics = Metrics::new(&Family::ALL, SystemTime::now());
-        let server = HealthServer::that_panics(serve(&metrics));
+        let server = HealthServer::that_panics(Serve::nowhere(metrics.clone()));
         let mut served = Served::new(server, metrics, "node-0".to_owned(), false);
         let controller = Controller::new(Model::new(Config::default()), Pace::default());
         let start = Instant::now();

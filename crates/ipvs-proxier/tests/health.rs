@@ -1,6 +1,7 @@
 //! Health over HTTP, beside what the real kube-proxy answered.
 #![cfg(feature = "health")]
 
+use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant, SystemTime};
@@ -23,7 +24,7 @@ fn ask(address: SocketAddr, path: &str) -> String {
     let start = Instant::now();
     loop {
         if let Ok(mut stream) = TcpStream::connect(address) {
-            let request = format!("GET {path} HTTP/1.1\r\nHost: node\r\n\r\n");
+            let request = format!("GET {path} HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n");
             stream.write_all(request.as_bytes()).unwrap();
             let mut text = String::new();
             stream.read_to_string(&mut text).unwrap();
@@ -66,10 +67,16 @@ fn start(health: Option<SocketAddr>, metrics: Option<SocketAddr>) -> HealthServe
         health: Health::new(Family::ALL.to_vec(), PERIOD),
         metrics: Metrics::new(&Family::ALL, SystemTime::now()),
         configuration: r#"{"kubeproxy.config.k8s.io":{}}"#.to_owned(),
+        flags: BTreeMap::from([("proxy-mode", "ipvs"), ("v", "2")].map(both_owned)),
+        version: "0.1.0".to_owned(),
         health_address: health,
         metrics_address: metrics,
     };
     HealthServer::start(serve).unwrap()
+}
+
+fn both_owned((flag, value): (&str, &str)) -> (String, String) {
+    (flag.to_owned(), value.to_owned())
 }
 
 const NODE: &str = r#"{"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node-0"}}"#;
@@ -242,4 +249,111 @@ fn row_146_a_port_that_is_taken_is_told_and_others_are_served() {
     assert!(ask(health, "/livez").starts_with("HTTP/1.1 200"));
     drop(holder);
     assert!(ask(check, "/").starts_with("HTTP/1.1 200"));
+}
+
+/// The head and the body of the next answer on a connection that stays open.
+fn next_answer(stream: &mut TcpStream) -> (String, String) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8(head).unwrap();
+    let length = head
+        .lines()
+        .find_map(|line| line.strip_prefix("Content-Length: "));
+    let mut body = vec![0; length.unwrap().parse().unwrap()];
+    stream.read_exact(&mut body).unwrap();
+    (head, String::from_utf8(body).unwrap())
+}
+
+fn connect(address: SocketAddr) -> TcpStream {
+    ask(address, "/livez");
+    let stream = TcpStream::connect(address).unwrap();
+    // Longer than anything that is waited for.
+    stream
+        .set_read_timeout(Some(Duration::from_secs(120)))
+        .unwrap();
+    stream
+}
+
+/// Connections that rest and requests that never end do so by themselves; what is asked in time is answered, on the same
+/// connection. So is a request that is longer than any that makes sense, with a refusal.
+#[test]
+fn a_connection_serves_many_requests_and_ends_when_it_rests() {
+    let [health] = free_ports("127.0.0.5");
+    let _server = start(Some(health), None);
+    let mut stream = connect(health);
+    let mut half = connect(health);
+    half.write_all(b"GET /livez HTTP/1.1\r\nHost: no").unwrap();
+    let mut silent = connect(health);
+    for _ in 0..3 {
+        stream
+            .write_all(b"GET /livez HTTP/1.1\r\nHost: node\r\n\r\n")
+            .unwrap();
+        let (head, body) = next_answer(&mut stream);
+        assert!(head.starts_with("HTTP/1.1 200 OK\r\n") && !head.contains("Connection: close"));
+        assert!(body.contains("\"healthy\":true"), "{body}");
+    }
+    let mut long = connect(health);
+    let mut refused = String::new();
+    let request = format!("GET /livez HTTP/1.1\r\nHost: {}", "x".repeat(1 << 20));
+    // It is refused before all of it is there.
+    let _ = long.write_all(request.as_bytes());
+    let _ = long.read_to_string(&mut refused);
+    assert!(!refused.contains("200 OK"), "{refused}");
+    for connection in [&mut stream, &mut half, &mut silent] {
+        let mut rest = Vec::new();
+        connection.read_to_end(&mut rest).unwrap();
+        assert!(!rest.starts_with(b"HTTP/1.1 200"), "{rest:?}");
+    }
+    assert!(ask(health, "/livez").starts_with("HTTP/1.1 200"));
+}
+
+#[test]
+fn the_unspecified_address_answers_by_both_families() {
+    let [v4] = free_ports("127.0.0.6");
+    let port = v4.port();
+    let _server = start(Some(SocketAddr::new([0, 0, 0, 0].into(), port)), None);
+    assert!(ask(v4, "/livez").starts_with("HTTP/1.1 200"));
+    let v6 = SocketAddr::new("::1".parse().unwrap(), port);
+    // Nobody has the address where the kernel has no IPv6.
+    if TcpListener::bind("[::1]:0").is_ok() {
+        assert!(ask(v6, "/livez").starts_with("HTTP/1.1 200"));
+    }
+}
+
+#[test]
+fn pages_for_people_and_for_prometheus() {
+    let [metrics] = free_ports("127.0.0.7");
+    let _server = start(None, Some(metrics));
+    let page = |path| ask(metrics, path);
+    let flags = page("/flagz");
+    assert!(flags.ends_with("\nproxy-mode=ipvs\nv=2\n") && flags.contains("kube-proxy flags\n"));
+    let status = page("/statusz");
+    assert!(status.contains("\nUp: 0 hr 00 min ") && status.contains("\nBinary version: 0.1.0\n"));
+    for path in ["/metrics", "/metrics/slis"] {
+        let text = page(path);
+        let head = text.split("\r\n\r\n").next().unwrap();
+        let wanted = "Content-Type: text/plain; version=0.0.4; charset=utf-8";
+        assert!(head.lines().any(|line| line == wanted), "{head}");
+        let start = head
+            .lines()
+            .find_map(|line| line.strip_prefix("Process-Start-Time-Unix: "));
+        assert!(
+            start.unwrap().parse::<u64>().unwrap() > 1_000_000_000,
+            "{head}"
+        );
+        let mut stream = connect(metrics);
+        let accept = "Accept: application/openmetrics-text;version=1.0.0,text/plain;q=0.3";
+        let request = format!("GET {path} HTTP/1.1\r\nHost: node\r\n{accept}\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let (head, body) = next_answer(&mut stream);
+        assert!(
+            head.contains("application/openmetrics-text; version=1.0.0"),
+            "{head}"
+        );
+        assert!(body.ends_with("# EOF\n") && !text.contains("# EOF"));
+    }
 }

@@ -8,7 +8,10 @@ use std::time::{Duration, SystemTime};
 use ipvs_codec::Family;
 use ipvs_model::input::{Change, Manifest};
 use ipvs_model::{Config, Model, Operation};
-use ipvs_proxier::{Activity, DataPlane as _, Measured, Metrics, Simulated, Trigger};
+use ipvs_proxier::{
+    Activity, ApiObserver as _, ApiRequest, DataPlane as _, Exposition, Measured, Metrics, Program,
+    Simulated, Trigger,
+};
 
 use node::Node;
 
@@ -109,15 +112,15 @@ fn row_147_names_labels_and_buckets() {
             0.0,
         ),
         (
-            "kubeproxy_network_programming_duration_seconds_bucket{le=\"59.0\",ip_family=\"IPv4\"}",
+            "kubeproxy_network_programming_duration_seconds_bucket{le=\"59\",ip_family=\"IPv4\"}",
             0.0,
         ),
         (
-            "kubeproxy_network_programming_duration_seconds_bucket{le=\"115.0\",ip_family=\"IPv4\"}",
+            "kubeproxy_network_programming_duration_seconds_bucket{le=\"115\",ip_family=\"IPv4\"}",
             0.0,
         ),
         (
-            "kubeproxy_network_programming_duration_seconds_bucket{le=\"300.0\",ip_family=\"IPv4\"}",
+            "kubeproxy_network_programming_duration_seconds_bucket{le=\"300\",ip_family=\"IPv4\"}",
             0.0,
         ),
         ("kubeproxy_sync_proxy_rules_endpoint_changes_pending", 0.0),
@@ -212,6 +215,9 @@ fn the_process_is_told_as_by_every_client_of_prometheus() {
     assert!(run.value("process_open_fds") >= 3.0);
     assert!(run.value("process_max_fds") >= 3.0);
     assert!(run.value("process_start_time_seconds") > 1e9);
+    assert!(run.value("process_virtual_memory_max_bytes") > 1e6);
+    assert!(run.value("process_network_receive_bytes_total") >= 0.0);
+    assert!(run.value("process_network_transmit_bytes_total") >= 0.0);
     assert!(run.value("process_cpu_seconds_total") >= 0.0);
 }
 
@@ -227,4 +233,114 @@ fn drift_is_counted_by_kind() {
     run.sync(Activity::Resync);
     let repaired = "ipvs_proxier_drift_total{operation=\"add-virtual-server\"}";
     assert_eq!(run.value(repaired), 2.0);
+}
+
+/// The names and kinds that kube-proxy 1.36 has, in either form.
+#[test]
+fn names_and_kinds_are_kube_proxys_in_both_forms() {
+    let mut run = Run::new();
+    run.take(SERVICE);
+    run.sync(Activity::Resync);
+    let metrics = run.metrics.with_program(Program {
+        version: "0.1.0",
+        gates: vec![("A", "BETA", false)],
+    });
+    metrics.answered_healthz(200);
+    metrics.answered_livez(200);
+    let request = ApiRequest {
+        method: "GET",
+        host: "10.96.0.1:443",
+        code: Some(200),
+        took: Duration::from_millis(20),
+    };
+    metrics.requested(&request);
+    let (text, open_metrics) = (metrics.text(), metrics.encode(Exposition::OpenMetrics));
+    for (name, kind) in [
+        ("kubeproxy_sync_proxy_rules_duration_seconds", "histogram"),
+        (
+            "kubeproxy_network_programming_duration_seconds",
+            "histogram",
+        ),
+        (
+            "kubeproxy_conntrack_reconciler_sync_duration_seconds",
+            "histogram",
+        ),
+        ("kubeproxy_sync_proxy_rules_last_timestamp_seconds", "gauge"),
+        (
+            "kubeproxy_sync_proxy_rules_last_queued_timestamp_seconds",
+            "gauge",
+        ),
+        (
+            "kubeproxy_sync_proxy_rules_endpoint_changes_pending",
+            "gauge",
+        ),
+        (
+            "kubeproxy_sync_proxy_rules_service_changes_pending",
+            "gauge",
+        ),
+        (
+            "kubeproxy_sync_proxy_rules_no_local_endpoints_total",
+            "gauge",
+        ),
+        (
+            "kubeproxy_sync_proxy_rules_endpoint_changes_total",
+            "counter",
+        ),
+        (
+            "kubeproxy_sync_proxy_rules_service_changes_total",
+            "counter",
+        ),
+        (
+            "kubeproxy_sync_proxy_rules_iptables_restore_failures_total",
+            "counter",
+        ),
+        (
+            "kubeproxy_conntrack_reconciler_deleted_entries_total",
+            "counter",
+        ),
+        ("kubeproxy_proxy_healthz_total", "counter"),
+        ("kubeproxy_proxy_livez_total", "counter"),
+        ("rest_client_requests_total", "counter"),
+        ("rest_client_request_duration_seconds", "histogram"),
+        ("kubernetes_build_info", "gauge"),
+        ("kubernetes_feature_enabled", "gauge"),
+        ("process_cpu_seconds_total", "counter"),
+        ("process_network_receive_bytes_total", "counter"),
+        ("process_network_transmit_bytes_total", "counter"),
+        ("process_max_fds", "gauge"),
+        ("process_open_fds", "gauge"),
+        ("process_resident_memory_bytes", "gauge"),
+        ("process_start_time_seconds", "gauge"),
+        ("process_virtual_memory_bytes", "gauge"),
+        ("process_virtual_memory_max_bytes", "gauge"),
+    ] {
+        let lines = |name: &str| [format!("# HELP {name} "), format!("# TYPE {name} {kind}\n")];
+        let counted = name.strip_suffix("_total").filter(|_| kind == "counter");
+        for (text, name) in [(&text, name), (&open_metrics, counted.unwrap_or(name))] {
+            for line in lines(name) {
+                assert!(text.contains(&line), "{line:?} in\n{text}");
+            }
+        }
+    }
+    for sample in [
+        "rest_client_requests_total{code=\"200\",host=\"10.96.0.1:443\",method=\"GET\"} 1\n",
+        "rest_client_request_duration_seconds_bucket{le=\"0.025\",host=\"10.96.0.1:443\",verb=\"GET\"} 1\n",
+        "rest_client_request_duration_seconds_bucket{le=\"60\",host=\"10.96.0.1:443\",verb=\"GET\"} 1\n",
+        "kubernetes_feature_enabled{name=\"A\",stage=\"BETA\"} 0\n",
+    ] {
+        assert!(text.contains(sample), "{sample} in\n{text}");
+    }
+    assert!(
+        !text.contains("# EOF") && !text.contains("# UNIT"),
+        "{text}"
+    );
+    assert!(open_metrics.ends_with("# EOF\n"));
+    let lost = ApiRequest {
+        code: None,
+        ..request
+    };
+    metrics.requested(&lost);
+    let sample =
+        "rest_client_requests_total{code=\"<error>\",host=\"10.96.0.1:443\",method=\"GET\"} 1\n";
+    assert!(metrics.text().contains(sample), "{}", metrics.text());
 }

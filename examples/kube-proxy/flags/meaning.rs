@@ -13,15 +13,29 @@ use ipvs_model::{
 };
 use ipvs_proxier::{
     Access, Cluster, Control, Health, HealthServer, IptablesBackend, Manifests, Metrics, Nodes,
-    Pace, Serve, Source,
+    Pace, Program, Serve, Source,
 };
-use tracing::{error, info};
+use tracing::error;
 
 use super::values::{ip, listened_on};
 use super::{Backend, Binding, DetectLocal, Flags, ForeignFlag};
 use crate::config_file;
 
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The gate that is obeyed, and its stage in Kubernetes 1.36.
+const EXTERNAL_IPS: &str = "AllowServiceExternalIPs";
+const EXTERNAL_IPS_STAGE: &str = "DEPRECATED";
+
 impl Flags {
+    /// What metrics tell of this program.
+    pub(crate) fn program(&self) -> Program {
+        Program {
+            version: VERSION,
+            gates: vec![(EXTERNAL_IPS, EXTERNAL_IPS_STAGE, self.external_ips())],
+        }
+    }
+
     /// Whether there is something to do to its end, instead of following a cluster.
     pub(crate) const fn is_once(&self) -> bool {
         let prints = self.dry_run || self.explain.is_some() || self.write_config_to.is_some();
@@ -67,6 +81,8 @@ impl Flags {
             health: Health::new(families, self.ipvs_sync_period),
             metrics,
             configuration: configuration.to_string(),
+            flags: self.words.clone(),
+            version: VERSION.to_owned(),
             health_address,
             metrics_address,
         })?)
@@ -185,16 +201,18 @@ impl Flags {
         }
     }
 
+    /// The last word counts, as for every flag.
     fn external_ips(&self) -> bool {
-        let mut allowed = true;
-        for (name, value) in &self.feature_gates {
-            if name == "AllowServiceExternalIPs" {
-                allowed = *value;
-            } else {
-                info!("--feature-gates={name}={value}: accepted, changes nothing here");
-            }
-        }
-        allowed
+        let mut gates = self.feature_gates.iter().rev();
+        gates
+            .find(|(name, _)| name == EXTERNAL_IPS)
+            .is_none_or(|(_, is_on)| *is_on)
+    }
+
+    /// Gates that change nothing here.
+    pub(crate) fn other_gates(&self) -> impl Iterator<Item = &(String, bool)> {
+        let gates = self.feature_gates.iter();
+        gates.filter(|(name, _)| name != EXTERNAL_IPS)
     }
 
     fn node_port_addresses(&self) -> Result<NodePortAddresses> {

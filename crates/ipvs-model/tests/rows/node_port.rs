@@ -84,3 +84,32 @@ fn row_077_and_078_node_addresses_come_and_go() {
         2
     );
 }
+
+/// Where kube-proxy's two instances would listen: each for its family.
+#[test]
+fn health_checks_are_answered_where_the_flag_says_loopback_included() {
+    use ipvs_codec::Family;
+    use ipvs_model::NodePortAddresses::{self, All, Cidrs, Primary};
+    let answered = |families: &[Family], addresses: NodePortAddresses| {
+        let config = Config {
+            node_port_addresses: addresses,
+            families: families.to_vec(),
+            ..config()
+        };
+        let node = Node::new(config, [node_addresses(), n1("a")]);
+        let addresses = node.model.health_check_addresses().into_iter();
+        addresses.map(|ip| ip.to_string()).collect::<Vec<_>>()
+    };
+    let cidrs = |texts: &[&str]| Cidrs(texts.iter().map(|text| text.parse().unwrap()).collect());
+    let both = |addresses| answered(&Family::ALL, addresses);
+    assert_eq!(both(All), ["0.0.0.0", "::"]);
+    assert_eq!(answered(&[Family::Ipv4], All), ["0.0.0.0"]);
+    assert_eq!(answered(&[Family::Ipv4], Primary), ["192.168.1.10"]);
+    let networks = cidrs(&["192.168.1.0/24", "127.0.0.0/8"]);
+    assert_eq!(both(networks), ["192.168.1.10", "127.0.0.1", "::"]);
+    assert_eq!(both(cidrs(&["0.0.0.0/0", "::1/128"])), ["0.0.0.0", "::1"]);
+    assert_eq!(
+        answered(&[Family::Ipv4], cidrs(&["172.31.0.0/16"])),
+        [""; 0]
+    );
+}

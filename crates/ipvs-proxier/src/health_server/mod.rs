@@ -1,38 +1,30 @@
 //! Answers health questions over HTTP, on a thread of its own.
 
+mod answers;
+mod bounds;
+mod connections;
+mod listening;
+
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
 
-use http_body_util::Full;
-use hyper::body::{Bytes, Incoming};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper::{Request, Response};
-use hyper_util::rt::{TokioIo, TokioTimer};
 use ipvs_model::Model;
-use ipvs_model::input::ObjectName;
-use tokio::net::TcpListener;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::task::{JoinHandle, LocalSet, spawn_local};
+use tokio::task::{LocalSet, spawn_local};
 use tokio::time::timeout;
-use tracing::warn;
 
+pub use self::listening::{ListenFailure, Listener};
+
+use self::answers::{Answers, Served, flagz};
+use self::bounds::Bounds;
+use self::listening::{Listeners, Place, RETRY, Serving, Wanted};
 use crate::Metrics;
-use crate::clock::Moment;
 use crate::controller::Status;
-use crate::health::{Health, HealthAnswer};
+use crate::health::Health;
 use crate::thread::LastingThread;
-
-/// A listener that cannot be opened is tried again after this long.
-const RETRY: Duration = Duration::from_secs(5);
-const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-/// How long a request may take to come in.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What a [`HealthServer`] serves, and where.
 #[derive(Debug)]
@@ -43,22 +35,14 @@ pub struct Serve {
     pub metrics: Metrics,
     /// Answered by `/configz`: JSON.
     pub configuration: String,
-    /// Where the health is served; nowhere without.
+    /// Told by `/flagz`: values of flags, by their names.
+    pub flags: BTreeMap<String, String>,
+    /// Told by `/statusz`: the version of the program.
+    pub version: String,
+    /// Where the health is served; nowhere without. `0.0.0.0` and `::` both mean all addresses of both families.
     pub health_address: Option<SocketAddr>,
-    /// Where everything else is served; nowhere without.
+    /// Where everything else is served, likewise.
     pub metrics_address: Option<SocketAddr>,
-}
-
-/// An address that could not be listened on. It is tried again every few seconds, and said once.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("cannot listen on {address} for {what}: {reason}")]
-pub struct ListenFailure {
-    /// The address.
-    pub address: SocketAddr,
-    /// For what.
-    pub what: Listener,
-    /// Why.
-    pub reason: String,
 }
 
 /// The thread that serves is gone: nobody learns of the node's health any more.
@@ -69,82 +53,16 @@ pub struct ServerEnded {
     pub reason: String,
 }
 
-/// What is listened for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Listener {
-    /// The proxier's own health.
-    Health,
-    /// Metrics and what is served beside them.
-    Metrics,
-    /// The load balancer of a Service.
-    Service(ObjectName),
-}
-
-impl std::fmt::Display for Listener {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Health => f.write_str("health"),
-            Self::Metrics => f.write_str("metrics"),
-            Self::Service(name) => write!(f, "Service {name}"),
-        }
-    }
-}
-
-/// What is served at an address.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum Served {
-    /// `/healthz` and `/livez`.
-    Proxier,
-    /// `/metrics`, `/metrics/slis`, `/proxyMode`, `/configz` and a plain `/healthz`.
-    Metrics,
-    /// A Service, whatever the path.
-    Service(ObjectName),
-}
-
-/// What is listened on, each by a task of its own.
-#[derive(Debug, Default)]
-struct Listeners(BTreeMap<(SocketAddr, Served), JoinHandle<()>>);
-
-impl Listeners {
-    /// Ends the tasks that are not wanted, starts those that are missing. A task never ends by itself, so that one that is
-    /// finished has panicked.
-    fn follow(
-        &mut self,
-        wanted: &[(SocketAddr, Served)],
-        start: impl Fn(&(SocketAddr, Served)) -> JoinHandle<()>,
-    ) {
-        self.0.retain(|key, task| {
-            let stays = wanted.contains(key) && !task.is_finished();
-            if !stays {
-                task.abort();
-            }
-            stays
-        });
-        for key in wanted {
-            self.0.entry(key.clone()).or_insert_with(|| start(key));
-        }
-    }
-}
-
-/// What every answer is made of.
-#[derive(Debug)]
-struct Shared {
-    health: Mutex<Health>,
-    metrics: Metrics,
-    configuration: Bytes,
-    failures: Sender<ListenFailure>,
-}
-
-impl Shared {
-    fn health(&self) -> MutexGuard<'_, Health> {
-        self.health.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// Serves [`Health`]: `/healthz` and `/livez` at one address, [`Metrics`] at another, and for each Service with a
 /// `healthCheckNodePort` what its load balancer asks for, on that port.
 ///
+/// Nobody has to say who he is, so that clients can hurt each other only: there are never more than an eighth of the files
+/// that the process may have open when the server starts (`RLIMIT_NOFILE`), and at most 512 connections. For one more, the
+/// client that has most loses the one that rested longest. A connection that rests for 10 s, or takes as long for a request,
+/// ends. Sockets that listen are at most half of the files. What remains is for the sync.
+///
 /// ```no_run
+/// use std::collections::BTreeMap;
 /// use std::time::{Duration, SystemTime};
 /// use ipvs_codec::Family;
 /// use ipvs_proxier::{Health, HealthServer, Metrics, Serve, Status};
@@ -153,6 +71,8 @@ impl Shared {
 ///     health: Health::new(Family::ALL.to_vec(), Duration::from_secs(30)),
 ///     metrics: Metrics::new(&Family::ALL, SystemTime::now()),
 ///     configuration: "{}".to_owned(),
+///     flags: BTreeMap::from([("v".to_owned(), "2".to_owned())]),
+///     version: "0.1.0".to_owned(),
 ///     health_address: Some("0.0.0.0:10256".parse().unwrap()),
 ///     metrics_address: None,
 /// })?;
@@ -161,12 +81,19 @@ impl Shared {
 /// ```
 #[derive(Debug)]
 pub struct HealthServer {
-    shared: Arc<Shared>,
+    answers: Arc<Answers>,
     /// What is to be listened on, whenever that changes.
-    wanted: UnboundedSender<Vec<(SocketAddr, Served)>>,
-    fixed: Vec<(SocketAddr, Served)>,
+    wanted: UnboundedSender<Wanted>,
+    fixed: Wanted,
     failures: Receiver<ListenFailure>,
     thread: LastingThread,
+}
+
+/// What the thread works with.
+struct Work {
+    answers: Arc<Answers>,
+    wanted: UnboundedReceiver<Wanted>,
+    failures: Sender<ListenFailure>,
 }
 
 impl HealthServer {
@@ -180,37 +107,41 @@ impl HealthServer {
 
     fn start_with<F: Future<Output = ()>>(
         serve: Serve,
-        work: impl FnOnce(Arc<Shared>, UnboundedReceiver<Vec<(SocketAddr, Served)>>) -> F
-        + Send
-        + 'static,
+        work: impl FnOnce(Work) -> F + Send + 'static,
     ) -> std::io::Result<Self> {
+        // What takes long, as reading counters from the kernel, is done beside, one after the other.
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
+            .max_blocking_threads(1)
             .build()?;
-        let (sender, failures) = channel();
-        let shared = Arc::new(Shared {
+        let answers = Arc::new(Answers {
             health: Mutex::new(serve.health),
             metrics: serve.metrics,
             configuration: serve.configuration.into(),
-            failures: sender,
+            flags: flagz(&serve.flags).into(),
+            version: serve.version,
         });
+        let (sender, failures) = channel();
         let (wanted, receiver) = unbounded_channel();
-        let served = Arc::clone(&shared);
+        let given = Work {
+            answers: Arc::clone(&answers),
+            wanted: receiver,
+            failures: sender,
+        };
         let work = move || {
-            LocalSet::new().block_on(&runtime, work(served, receiver));
+            LocalSet::new().block_on(&runtime, work(given));
             "nobody needs it any more".to_owned()
         };
         let thread = LastingThread::start("health", work, || {})?;
-        let health = serve
-            .health_address
-            .map(|address| (address, Served::Proxier));
-        let metrics = serve
-            .metrics_address
-            .map(|address| (address, Served::Metrics));
+        let fixed = [
+            (Served::Proxier, serve.health_address),
+            (Served::Metrics, serve.metrics_address),
+        ];
+        let at = |(served, address): (_, Option<_>)| Some((served, Place::of_flag(address?)));
         let server = Self {
-            shared,
+            answers,
             wanted,
-            fixed: health.into_iter().chain(metrics).collect(),
+            fixed: fixed.into_iter().filter_map(at).collect(),
             failures,
             thread,
         };
@@ -239,19 +170,19 @@ impl HealthServer {
 
     /// Changes what is answered.
     pub fn update(&self, change: impl FnOnce(&mut Health)) {
-        change(&mut self.shared.health());
+        change(&mut self.answers.health());
     }
 
     /// Follows a controller and its Services: what is answered, and on which ports. O(Services with a health check port).
     pub fn follow(&self, status: &Status, model: &Model) {
         let mut wanted = self.fixed.clone();
-        let mut health = self.shared.health();
+        let mut health = self.answers.health();
         health.follow(status);
         health.follow_model(model);
         for (name, check) in health.checks() {
             let at = |ip: &IpAddr| {
-                let address = SocketAddr::new(*ip, check.port);
-                (address, Served::Service(name.clone()))
+                let place = Place::At(SocketAddr::new(*ip, check.port));
+                (Served::Service(name.clone()), place)
             };
             wanted.extend(health.addresses().iter().map(at));
         }
@@ -260,165 +191,37 @@ impl HealthServer {
     }
 
     /// Whether the thread is gone is asked elsewhere.
-    fn listen(&self, wanted: Vec<(SocketAddr, Served)>) {
+    fn listen(&self, wanted: Wanted) {
         let _ = self.wanted.send(wanted);
     }
 }
 
-async fn keep_listening(
-    shared: Arc<Shared>,
-    mut wanted: UnboundedReceiver<Vec<(SocketAddr, Served)>>,
-) {
-    let mut listeners = Listeners::default();
-    let mut last = Vec::new();
+async fn keep_listening(mut work: Work) {
+    let bounds = Bounds::of_process();
+    let serving = Serving::new(work.answers, bounds, work.failures);
+    let mut listeners = Listeners::new(bounds.listeners);
+    let mut last = Wanted::new();
     loop {
-        match timeout(RETRY, wanted.recv()).await {
+        match timeout(RETRY, work.wanted.recv()).await {
             Ok(Some(wanted)) => last = wanted,
             Ok(None) => return,
             // To see whether all of them are still there.
             Err(_) => {}
         }
-        listeners.follow(&last, |(address, served)| {
-            spawn_local(listen(*address, served.clone(), Arc::clone(&shared)))
+        let left_out = listeners.follow(&last, |(served, place)| {
+            spawn_local(serving.clone().listen(served.clone(), *place))
         });
+        for (served, place) in left_out {
+            serving.failed(&served, place, bounds.too_many_listeners());
+        }
     }
-}
-
-async fn listen(address: SocketAddr, served: Served, shared: Arc<Shared>) {
-    let mut said = false;
-    loop {
-        match bind(address).await {
-            Ok(listener) => {
-                said = false;
-                serve(&listener, &served, &shared).await;
-            }
-            Err(error) if !said => {
-                said = true;
-                let failure = ListenFailure {
-                    address,
-                    what: match &served {
-                        Served::Proxier => Listener::Health,
-                        Served::Metrics => Listener::Metrics,
-                        Served::Service(name) => Listener::Service(name.clone()),
-                    },
-                    reason: error.to_string(),
-                };
-                warn!("{failure}; trying again");
-                // Nobody asks any more when the process ends.
-                let _ = shared.failures.send(failure);
-            }
-            Err(_) => {}
-        }
-        tokio::time::sleep(RETRY).await;
-    }
-}
-
-/// `[::]` takes IPv4 too; without IPv6 it is 0.0.0.0.
-async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
-    let bound = TcpListener::bind(address).await;
-    match bound {
-        Err(_) if address.is_ipv6() && address.ip().is_unspecified() => {
-            let any = std::net::Ipv4Addr::UNSPECIFIED;
-            TcpListener::bind((any, address.port())).await
-        }
-        bound => bound,
-    }
-}
-
-async fn serve(listener: &TcpListener, served: &Served, shared: &Arc<Shared>) {
-    while let Ok((stream, _)) = listener.accept().await {
-        let (served, shared) = (served.clone(), Arc::clone(shared));
-        let answer = service_fn(move |request| answer(request, &served, &shared));
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(PATIENCE)
-            .keep_alive(false)
-            .title_case_headers(true)
-            .serve_connection(TokioIo::new(stream), answer);
-        spawn_local(async move {
-            // A client that goes away early is its own affair.
-            let _ = connection.await;
-        });
-    }
-}
-
-fn answer(
-    request: Request<Incoming>,
-    served: &Served,
-    shared: &Shared,
-) -> impl Future<Output = Result<Response<Full<Bytes>>, Infallible>> + use<> {
-    let now = Moment::now();
-    let response = match (served, request.uri().path()) {
-        (Served::Proxier, "/healthz") => {
-            let answer = shared.health().healthz(now);
-            shared.metrics.answered_healthz(answer.status);
-            json(answer)
-        }
-        (Served::Proxier, "/livez") => {
-            let answer = shared.health().livez(now);
-            shared.metrics.answered_livez(answer.status);
-            json(answer)
-        }
-        (Served::Service(name), _) => match shared.health().service(name, now) {
-            Some(answer) => json(answer),
-            None => text(404, "gone\n"),
-        },
-        (Served::Metrics, "/metrics") => respond(200, OPEN_METRICS, shared.metrics.text()),
-        (Served::Metrics, "/metrics/slis") => {
-            respond(200, OPEN_METRICS, healthchecks(&shared.health(), now))
-        }
-        (Served::Metrics, "/proxyMode") => text(200, "ipvs"),
-        (Served::Metrics, "/configz") => {
-            respond(200, "application/json", shared.configuration.clone())
-        }
-        (Served::Metrics, "/healthz") => text(200, "ok"),
-        _ => text(404, "404 page not found\n"),
-    };
-    std::future::ready(Ok(response))
-}
-
-/// The indicators of components of Kubernetes. kube-proxy serves the page, and nothing on it.
-fn healthchecks(health: &Health, now: Moment) -> String {
-    let is_well = |answer: HealthAnswer| u8::from(answer.status == 200);
-    let (healthz, livez) = (is_well(health.healthz(now)), is_well(health.livez(now)));
-    format!(
-        "# HELP kubernetes_healthcheck Whether a health check succeeds.\n# TYPE kubernetes_healthcheck gauge\n\
-         kubernetes_healthcheck{{name=\"proxier\",type=\"healthz\"}} {healthz}\n\
-         kubernetes_healthcheck{{name=\"proxier\",type=\"livez\"}} {livez}\n# EOF\n"
-    )
-}
-
-fn json(answer: HealthAnswer) -> Response<Full<Bytes>> {
-    let mut response = respond(answer.status, "application/json", answer.body);
-    if let Some(weight) = answer.weight {
-        let name = "x-load-balancing-endpoint-weight";
-        response.headers_mut().insert(name, weight.into());
-    }
-    response
-}
-
-fn text(status: u16, body: &'static str) -> Response<Full<Bytes>> {
-    respond(status, "text/plain; charset=utf-8", body)
-}
-
-fn respond(
-    status: u16,
-    content_type: &'static str,
-    body: impl Into<Bytes>,
-) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(body.into()));
-    *response.status_mut() = hyper::StatusCode::from_u16(status).unwrap_or_default();
-    let headers = response.headers_mut();
-    let value = hyper::header::HeaderValue::from_static;
-    headers.insert("content-type", value(content_type));
-    headers.insert("x-content-type-options", value("nosniff"));
-    response
 }
 
 #[cfg(test)]
 mod tests {
-    use std::cell::Cell;
-    use std::time::{Instant, SystemTime};
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpStream;
+    use std::time::{Duration, Instant, SystemTime};
 
     use ipvs_codec::Family;
 
@@ -427,21 +230,56 @@ mod tests {
     impl HealthServer {
         /// One whose thread dies.
         pub(crate) fn that_panics(serve: Serve) -> Self {
-            Self::start_with(serve, |_, _| async { panic!("a fault") }).unwrap()
+            Self::start_with(serve, |_| async { panic!("a fault") }).unwrap()
         }
+    }
+
+    impl Serve {
+        /// Nowhere, for tests.
+        pub(crate) fn nowhere(metrics: Metrics) -> Self {
+            Self {
+                health: Health::new(Family::ALL.to_vec(), Duration::from_secs(30)),
+                metrics,
+                configuration: String::new(),
+                flags: BTreeMap::new(),
+                version: String::new(),
+                health_address: None,
+                metrics_address: None,
+            }
+        }
+    }
+
+    fn serve() -> Serve {
+        Serve::nowhere(Metrics::new(&Family::ALL, SystemTime::now()))
+    }
+
+    /// What is answered, and who learns of failures: nobody.
+    pub(super) fn answers() -> (Arc<Answers>, Sender<ListenFailure>) {
+        let serve = serve();
+        let answers = Answers {
+            health: Mutex::new(serve.health),
+            metrics: serve.metrics,
+            configuration: serve.configuration.into(),
+            flags: Default::default(),
+            version: serve.version,
+        };
+        (Arc::new(answers), channel().0)
+    }
+
+    /// An answer by HTTP.
+    pub(super) fn ask(address: SocketAddr, path: &str) -> String {
+        let mut stream = TcpStream::connect(address).unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        text
     }
 
     #[test]
     fn a_server_that_is_gone_says_why() {
-        let serve = Serve {
-            health: Health::new(Family::ALL.to_vec(), RETRY),
-            metrics: Metrics::new(&Family::ALL, SystemTime::now()),
-            configuration: String::new(),
-            health_address: None,
-            metrics_address: None,
-        };
         let (go, told) = tokio::sync::oneshot::channel::<()>();
-        let server = HealthServer::start_with(serve, |_, _| async {
+        let server = HealthServer::start_with(serve(), |_| async {
             let _ = told.await;
             panic!("a fault");
         });
@@ -457,37 +295,6 @@ mod tests {
             assert!(start.elapsed() < Duration::from_secs(60), "nobody says so");
         };
         assert_eq!(ended.reason, "its thread panicked: a fault");
-        server.listen(Vec::new());
-    }
-
-    #[test]
-    fn a_listener_that_died_is_started_again() {
-        let runtime = tokio::runtime::Builder::new_current_thread().build();
-        let (dies, lives) = (Cell::new(true), Served::Metrics);
-        let wanted = [Served::Proxier, lives].map(|served| (([127, 0, 0, 1], 0).into(), served));
-        let started = Cell::new(0);
-        let work = async {
-            let mut listeners = Listeners::default();
-            let follow = |listeners: &mut Listeners, wanted: &[_]| {
-                listeners.follow(wanted, |(_, served)| {
-                    started.set(started.get() + 1);
-                    let dies = dies.get() && *served == Served::Proxier;
-                    spawn_local(async move {
-                        assert!(!dies, "a fault");
-                        std::future::pending::<()>().await;
-                    })
-                });
-            };
-            follow(&mut listeners, &wanted);
-            tokio::task::yield_now().await;
-            dies.set(false);
-            follow(&mut listeners, &wanted);
-            assert_eq!(started.get(), 3, "one anew, the other stays");
-            tokio::task::yield_now().await;
-            follow(&mut listeners, &wanted);
-            follow(&mut listeners, &wanted[1..]);
-            assert_eq!((started.get(), listeners.0.len()), (3, 1));
-        };
-        LocalSet::new().block_on(&runtime.unwrap(), work);
+        server.listen(Wanted::new());
     }
 }

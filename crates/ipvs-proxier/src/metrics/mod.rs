@@ -1,7 +1,10 @@
 //! What Prometheus is told.
 
+mod exposition;
+mod kubernetes;
 mod measured;
 mod process;
+mod requests;
 mod traffic;
 
 use std::sync::Arc;
@@ -19,9 +22,13 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
+pub use exposition::Exposition;
+pub use kubernetes::Program;
 pub use measured::Measured;
 
+use self::kubernetes::Kubernetes;
 use self::process::Process;
+use self::requests::Requests;
 use self::traffic::Traffic;
 use crate::activity::Activity;
 use crate::controller::Controller;
@@ -119,7 +126,8 @@ type Seconds = Gauge<f64, AtomicU64>;
 /// ```
 #[derive(Debug, Clone)]
 pub struct Metrics {
-    registry: Arc<Registry>,
+    /// Told one after the other.
+    registries: Vec<Arc<Registry>>,
     families: Vec<Family>,
     start: SystemTime,
     sync_duration: Histograms,
@@ -144,6 +152,7 @@ pub struct Metrics {
     set_members: Labelled<BySet, Gauge>,
     observed_at: Seconds,
     virtual_servers: Gauge,
+    requests: Requests,
 }
 
 const fn by(family: Family) -> ByFamily {
@@ -171,7 +180,7 @@ impl Metrics {
     pub fn new(families: &[Family], start: SystemTime) -> Self {
         let sync = || Labelled::new_with_constructor(Bounds::Sync);
         let mut metrics = Self {
-            registry: Default::default(),
+            registries: Vec::new(),
             families: families.to_vec(),
             start,
             sync_duration: sync(),
@@ -196,8 +205,9 @@ impl Metrics {
             set_members: Labelled::default(),
             observed_at: Seconds::default(),
             virtual_servers: Gauge::default(),
+            requests: Requests::default(),
         };
-        metrics.registry = Arc::new(metrics.registered());
+        metrics.registries.push(Arc::new(metrics.registered()));
         for family in families {
             // There from the start, so that a rate of them is known from the start.
             let by = by(*family);
@@ -225,10 +235,32 @@ impl Metrics {
     /// ```
     #[must_use]
     pub fn with_traffic(mut self, ipvs: Ipvs, most: usize) -> Self {
-        let mut registry = self.registered();
-        let ours = registry.sub_registry_with_prefix(OURS);
-        ours.register_collector(Box::new(Traffic::new(ipvs, most)));
-        self.registry = Arc::new(registry);
+        let mut registry = Registry::with_prefix(OURS);
+        registry.register_collector(Box::new(Traffic::new(ipvs, most)));
+        self.registries.push(Arc::new(registry));
+        self
+    }
+
+    /// With what components of Kubernetes tell of their program: `kubernetes_build_info`, `kubernetes_feature_enabled`.
+    ///
+    /// ```
+    /// use std::time::SystemTime;
+    /// use ipvs_codec::Family;
+    /// use ipvs_proxier::{Metrics, Program};
+    ///
+    /// let program = Program {
+    ///     version: "0.1.0",
+    ///     gates: vec![("AllowServiceExternalIPs", "DEPRECATED", true)],
+    /// };
+    /// let text = Metrics::new(&Family::ALL, SystemTime::now()).with_program(program).text();
+    /// let gate = "kubernetes_feature_enabled{name=\"AllowServiceExternalIPs\",stage=\"DEPRECATED\"} 1\n";
+    /// assert!(text.contains(gate) && text.contains("git_version=\"v0.1.0\""), "{text}");
+    /// ```
+    #[must_use]
+    pub fn with_program(mut self, program: Program) -> Self {
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(Kubernetes(program)));
+        self.registries.push(Arc::new(registry));
         self
     }
 
@@ -258,6 +290,7 @@ impl Metrics {
             livez "proxy_livez" "Answers of /livez";
         }
         registry.register_collector(Box::new(Process));
+        self.requests.register(&mut registry);
         let ours = registry.sub_registry_with_prefix(OURS);
         register! { ours:
             operations "operations" "Operations on the kernel, and the error number of those that failed: -1 where there is none";
@@ -362,13 +395,28 @@ impl Metrics {
         self.livez.get_or_create(&ByCode { code }).inc();
     }
 
-    /// All of it, as OpenMetrics text.
+    /// When this proxier started.
+    #[must_use]
+    pub const fn start(&self) -> SystemTime {
+        self.start
+    }
+
+    /// All of it, as Prometheus's text.
     #[must_use]
     pub fn text(&self) -> String {
+        self.encode(Exposition::Text)
+    }
+
+    /// All of it in this form. What is read from the kernel may take long.
+    #[must_use]
+    pub fn encode(&self, exposition: Exposition) -> String {
         let mut out = String::new();
         // Writing to memory does not fail.
-        let _ = text::encode(&mut out, &self.registry);
-        out
+        for registry in &self.registries {
+            let _ = text::encode_registry(&mut out, registry);
+        }
+        let _ = text::encode_eof(&mut out);
+        exposition.of(out)
     }
 }
 
