@@ -20,7 +20,7 @@ pub(crate) struct Contribution {
     pub(crate) without_local: ByFamily<LacksLocal>,
     pub(crate) problems: Vec<Problem>,
     pub(crate) health_check: Option<HealthCheck>,
-    /// For each virtual server of UDP the endpoints that its flows may go to.
+    /// For each virtual server of UDP the endpoints that its flows may go to; sorted by virtual server.
     pub(crate) udp: Vec<(ServiceKey, Arc<[SocketAddr]>)>,
 }
 

@@ -46,6 +46,8 @@ pub struct Desired {
     out_filters: BTreeMap<OutFilter, u32>,
     without_local: ByFamily<WithoutLocal>,
     udp: HashMap<ServiceKey, Arc<[SocketAddr]>>,
+    /// Whether flows of UDP may go where they should not any more.
+    flows_changed: ByFamily<bool>,
     problems: Problems,
     health_checks: BTreeMap<ObjectName, HealthCheck>,
     /// Virtual servers that nobody claimed before, of which it is not known whether somebody else's are there.
@@ -208,6 +210,25 @@ impl Desired {
         self.problems.take_changed()
     }
 
+    pub(crate) fn take_flow_changes(&mut self) -> impl Iterator<Item = Family> + use<> {
+        let changed = std::mem::take(&mut self.flows_changed);
+        Family::ALL
+            .into_iter()
+            .filter(move |family| *changed.of(*family))
+    }
+
+    /// Notes where `new` lets flows go elsewhere than `old` did. Without endpoints they stay where they are. O(both).
+    fn note_flows(&mut self, old: Option<&Contribution>, new: &Contribution) {
+        let old = old.map(|old| old.udp.as_slice()).unwrap_or_default();
+        for (key, serving) in &new.udp {
+            let known = old.binary_search_by_key(key, |(key, _)| *key);
+            let is_known = known.is_ok_and(|at| old.get(at).is_some_and(|(_, old)| old == serving));
+            if !is_known && !serving.is_empty() {
+                *self.flows_changed.of_mut(key.family()) = true;
+            }
+        }
+    }
+
     /// Whether a tracked flow of UDP goes to an endpoint that serves its virtual server no more, or has no endpoint: such
     /// a flow would be sent there for as long as packets come. O(log endpoints).
     #[must_use]
@@ -273,6 +294,7 @@ impl Desired {
         }
         // In first, out second: what is in both never falls to zero.
         if let Some((owner, contribution)) = new {
+            self.note_flows(old.map(|(_, old)| old), contribution);
             self.add(owner, contribution, touched);
         }
         if let Some((owner, contribution)) = old {

@@ -180,6 +180,34 @@ impl Model {
         self.desired.take_problem_changes()
     }
 
+    /// The families in which, since the last call, a virtual server of UDP has got other endpoints that serve: tracked flows
+    /// may be [stale](Desired::is_stale). An endpoint that terminates serves until it is gone, long after its real server is.
+    /// O(1).
+    ///
+    /// ```
+    /// use ipvs_codec::Family;
+    /// use ipvs_model::input::Manifest;
+    /// use ipvs_model::{Config, Known, Model};
+    ///
+    /// let dns: Manifest = serde_json::from_str(r#"{"apiVersion": "v1", "kind": "List", "items": [
+    ///     {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "dns"},
+    ///      "spec": {"clusterIP": "10.96.0.53", "ports": [{"port": 53, "protocol": "UDP"}]}},
+    ///     {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+    ///      "metadata": {"name": "dns-1", "labels": {"kubernetes.io/service-name": "dns"}},
+    ///      "ports": [{"port": 5353, "protocol": "UDP"}], "endpoints": [{"addresses": ["10.244.0.1"]}]}
+    /// ]}"#).unwrap();
+    /// let mut model = Model::new(Config::default());
+    /// for change in dns.into_changes().unwrap() {
+    ///     model.change(change);
+    /// }
+    /// model.plan(&Known::default());
+    /// assert_eq!(model.take_flow_changes().collect::<Vec<_>>(), [Family::Ipv4]);
+    /// assert_eq!(model.take_flow_changes().count(), 0);
+    /// ```
+    pub fn take_flow_changes(&mut self) -> impl Iterator<Item = Family> + use<> {
+        self.desired.take_flow_changes()
+    }
+
     /// How many services are known. O(1).
     #[must_use]
     pub fn service_count(&self) -> usize {

@@ -149,3 +149,43 @@ fn row_139_the_first_endpoint_frees_flows_that_went_nowhere() {
     let mut node = node("UDP", &[], &[black_hole]);
     assert!(take(&mut node, slice("UDP", &["10.244.0.1"])).is_empty());
 }
+
+/// A pod that terminates normally: its real server leaves while it still serves, and its flows when it is gone.
+#[test]
+fn an_endpoint_that_has_served_to_its_end_leaves_no_flows() {
+    let [gone, stays] = [A, B].map(|server| flow(UDP, "10.96.0.53:53", server));
+    let mut node = node("UDP", &["10.244.0.1", "10.244.0.2"], &[gone, stays]);
+    let going = take(&mut node, slice("UDP", &["10.244.0.1 going", "10.244.0.2"]));
+    assert_eq!(going, [gone, stays]);
+    let left = take(&mut node, slice("UDP", &["10.244.0.2"]));
+    assert_eq!(left, [stays]);
+}
+
+/// What changed while nobody looked: the kernel's servers are as wanted, and no operation is due.
+#[test]
+fn the_first_sync_looks_through_the_flows_of_who_was_there_before() {
+    let [gone, stays] = [A, B].map(|server| flow(UDP, "10.96.0.53:53", server));
+    let mut before = node("UDP", &["10.244.0.2"], &[gone, stays]);
+    let kernel = std::mem::take(before.plane());
+    let mut node = Node::new(Model::new(Config::default()), kernel);
+    let objects = dns("UDP").into_iter().chain(slice("UDP", &["10.244.0.2"]));
+    objects.for_each(|change| node.change(change));
+    let report = node.sync().unwrap();
+    assert!(report.plan.operations().is_empty(), "{}", report.plan);
+    assert_eq!(node.plane().tracked_flows(), &[stays]);
+}
+
+/// A Service that changes otherwise, or an endpoint that changes otherwise, has nobody look.
+#[test]
+fn what_changes_no_endpoint_that_serves_reads_no_flows() {
+    let mut node = node("UDP", &["10.244.0.1", "10.244.0.2"], &[]);
+    let reads = node.plane().reads();
+    take(&mut node, slice("UDP", &["10.244.0.2", "10.244.0.1"]));
+    take(
+        &mut node,
+        vec![Change::NodeAddresses(vec!["192.168.1.10".parse().unwrap()])],
+    );
+    assert_eq!(node.plane().reads(), reads);
+    take(&mut node, slice("UDP", &["10.244.0.1"]));
+    assert_eq!(node.plane().reads(), reads + 1, "one family");
+}

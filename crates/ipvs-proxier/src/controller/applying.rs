@@ -116,6 +116,7 @@ impl Controller {
         plane: &mut P,
     ) {
         self.model.touch(undone);
+        self.stale_flows.changed(self.model.take_flow_changes());
         let desired = self.model.desired();
         // Entries that stay concern some clients for some time, and are no reason to read everything again.
         for error in self.stale_flows.delete(desired, plane, &mut report.news) {

@@ -19,7 +19,12 @@ pub(super) struct StaleFlows {
 }
 
 impl StaleFlows {
-    /// Takes in an operation that succeeded.
+    /// Takes in families in which endpoints that serve have changed.
+    pub(super) fn changed(&mut self, families: impl Iterator<Item = Family>) {
+        self.due.extend(families);
+    }
+
+    /// Takes in an operation that succeeded: a resync may have made or removed a real server although nothing has changed.
     pub(super) fn applied(&mut self, operation: &Operation) {
         let (Operation::AddRealServer {
             virtual_server: key,
