@@ -165,3 +165,83 @@ fn what_others_made_may_be_kept_and_ours_goes_also_after_a_restart() {
         [&theirs]
     );
 }
+
+/// A Service of this name that was created then, with endpoints of its own, and this external address.
+fn external(name: &str, created: &str, cluster_ip: &str, external_ip: &str) -> Vec<Change> {
+    let metadata =
+        format!(r#""name": "{name}", "namespace": "ns", "creationTimestamp": "{created}""#);
+    changes(&format!(
+        r#"{{"apiVersion": "v1", "kind": "Service", "metadata": {{{metadata}}},
+             "spec": {{"clusterIP": "{cluster_ip}", "externalIPs": ["{external_ip}"], "ports": [{{"name": "p", "port": 80}}]}}}}"#
+    ))
+}
+
+/// A slice `moves` with one endpoint, of this Service.
+fn moving(service: &str) -> Vec<Change> {
+    changes(&format!(
+        r#"{{"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+             "metadata": {{"name": "moves", "namespace": "ns", "labels": {{"kubernetes.io/service-name": "{service}"}}}},
+             "ports": [{PORTS}], "endpoints": [{E1}]}}"#
+    ))
+}
+
+/// The real servers that are wanted; those that drain are not.
+fn wanted(node: &Node, ip: &str) -> Vec<String> {
+    let key = ServiceKey::endpoint(Protocol::TCP, ip.parse().unwrap(), 80);
+    let server = node.model.desired().virtual_server(&key).unwrap();
+    let servers = server.real_servers().iter();
+    servers.map(|server| server.addr.to_string()).collect()
+}
+
+/// kube-proxy notes a slice under the Service that its label names, and does not look at the one before: there its endpoints
+/// stay.
+#[test]
+fn q17_fixed_a_slice_that_moves_to_another_service_leaves_the_first_at_once() {
+    let old = "2026-01-01T00:00:00Z";
+    let (a, b) = (
+        external("a", old, "10.96.0.1", "203.0.113.1"),
+        external("b", old, "10.96.0.2", "203.0.113.2"),
+    );
+    let mut node = Node::with([a, b, moving("a")]);
+    let at = |node: &Node| ["10.96.0.1", "10.96.0.2"].map(|ip| wanted(node, ip));
+    let server = vec!["10.244.0.5:8080".to_owned()];
+    assert_eq!(at(&node), [server.clone(), vec![]]);
+    node.change(moving("b"));
+    assert_eq!(at(&node), [vec![], server.clone()]);
+    node.change(moving("a"));
+    assert_eq!(at(&node), [server, vec![]], "and back");
+    let gone = ipvs_model::input::ObjectName::new("ns", "moves");
+    node.change(vec![Change::EndpointSliceGone(gone)]);
+    assert!(at(&node).concat().is_empty());
+}
+
+/// kube-proxy makes it of the one that comes last in its map of Services, which has no order.
+#[test]
+fn q18_fixed_an_external_address_and_port_that_two_services_claim_stays_with_the_older() {
+    let shared = "203.0.113.5";
+    let older = || external("z", "2026-01-01T00:00:00Z", "10.96.0.1", shared);
+    let younger = || external("a", "2026-02-01T00:00:00Z", "10.96.0.2", shared);
+    for order in [[older(), younger()], [younger(), older()]] {
+        let mut node = Node::with(order.into_iter().chain([moving("z")]));
+        let at = |node: &Node| wanted(node, shared);
+        assert_eq!(at(&node), ["10.244.0.5:8080"]);
+        node.change(younger());
+        assert_eq!(
+            at(&node),
+            ["10.244.0.5:8080"],
+            "also where the younger changes"
+        );
+        let desired = node.model.desired();
+        let told: Vec<String> = desired
+            .problems()
+            .map(|(service, problem)| format!("{service}: {problem}"))
+            .collect();
+        assert_eq!(
+            told,
+            ["ns/a: 203.0.113.5:80/TCP is ns/z's: the older service keeps it"]
+        );
+        let gone = ipvs_model::input::ObjectName::new("ns", "z");
+        node.change(vec![Change::ServiceGone(gone)]);
+        assert_eq!(at(&node), [""; 0], "the younger has it, without endpoints");
+    }
+}
