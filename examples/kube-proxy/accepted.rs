@@ -4,7 +4,8 @@
 use clap::builder::ValueParser;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 
-use crate::flags::{boolean, duration};
+use crate::flags::boolean;
+use crate::go_duration::parse as duration;
 
 /// What a flag's value must be.
 #[derive(Debug, Clone, Copy)]
@@ -22,9 +23,10 @@ enum Value {
     Version,
 }
 
-const ACCEPTED: [(&str, Value); 31] = [
+const ACCEPTED: [(&str, Value); 33] = [
     ("add-dir-header", Value::Switch),
     ("alsologtostderr", Value::Switch),
+    ("boot-id-file", Value::Text),
     ("cleanup-ipvs", Value::Switch),
     ("config-sync-period", Value::Period),
     ("conntrack-max", Value::Count),
@@ -38,12 +40,13 @@ const ACCEPTED: [(&str, Value); 31] = [
     ("log-dir", Value::Text),
     ("log-file", Value::Text),
     ("log-file-max-size", Value::Count),
-    ("log-flush-frequency", Value::Text),
+    ("log-flush-frequency", Value::Duration),
     ("log-json-info-buffer-size", Value::Text),
     ("log-json-split-stream", Value::Switch),
     ("log-text-info-buffer-size", Value::Text),
     ("log-text-split-stream", Value::Switch),
     ("logtostderr", Value::Switch),
+    ("machine-id-file", Value::Text),
     ("one-output", Value::Switch),
     ("profiling", Value::Switch),
     ("proxy-port-range", Value::Text),

@@ -9,8 +9,8 @@ use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _};
 use support::output::exit;
 use tracing::{info, warn};
 
-use crate::config_file;
-use crate::flags::{Flags, OURS};
+use crate::config_file::{self, is_default};
+use crate::flags::{Flags, OURS, boolean};
 
 /// Flags that count beside `--config`.
 const BESIDE_A_FILE: [&str; 8] = [
@@ -30,7 +30,8 @@ impl Flags {
         for warning in &self.warnings {
             warn!("{warning}");
         }
-        for (flag, value) in self.accepted.iter() {
+        let accepted = self.accepted.iter();
+        for (flag, value) in accepted.filter(|(flag, value)| !is_default(flag, value)) {
             info!("--{flag}={value}: accepted, changes nothing here");
         }
         for (name, is_on) in self.other_gates() {
@@ -40,6 +41,9 @@ impl Flags {
             info!(
                 "every address of this node serves node ports; --nodeport-addresses=primary would make it one"
             );
+        }
+        if let Some(warning) = self.node_port_warning() {
+            warn!("{warning}");
         }
     }
 }
@@ -84,13 +88,15 @@ fn judge(place: &str, flags: Flags, mut problems: Vec<String>) -> Result<Flags> 
 }
 
 /// Flags that templates may leave empty, as in `--cluster-cidr=`: the same as not given.
-const EMPTY: [&str; 7] = [
+const EMPTY: [&str; 9] = [
+    "--bind-address",
     "--cluster-cidr",
     "--config",
     "--detect-local-mode",
     "--feature-gates",
     "--ipvs-exclude-cidrs",
     "--nodeport-addresses",
+    "--proxy-mode",
     "--write-config-to",
 ];
 
@@ -109,7 +115,9 @@ fn plain(words: Vec<OsString>) -> Vec<OsString> {
         match (name.as_str(), value) {
             ("", None) if last.is_some_and(may_be_empty) => drop(plain.pop()),
             (name, Some("")) if may_be_empty(name) => {}
-            ("--version", Some("true" | "raw")) => plain.push(name.into()),
+            ("--version", Some("raw")) => plain.push(name.into()),
+            ("--version", Some(value)) if boolean(value) == Ok(true) => plain.push(name.into()),
+            ("--version", Some(value)) if boolean(value) == Ok(false) => {}
             ("--cleanup-iptables", None) => plain.push("--cleanup".into()),
             ("--cleanup-iptables", Some(value)) => plain.push(format!("--cleanup={value}").into()),
             (flag, Some(value)) if flag.starts_with("--") => {
@@ -285,7 +293,19 @@ mod tests {
             "",
         ];
         assert!(parse(empty.map(Into::into).into()).is_ok());
+        let unsaid = parse(words(
+            "kube-proxy --proxy-mode= --bind-address= --version=false --version=F --boot-id-file=/proc/boot_id \
+             --machine-id-file /etc/machine-id",
+        ));
+        let unsaid = unsaid.unwrap().words;
+        assert_eq!(
+            (&*unsaid["proxy-mode"], &*unsaid["bind-address"]),
+            ("ipvs", "0.0.0.0")
+        );
         for wrong in [
+            "--config-sync-period=1M",
+            "--ipvs-sync-period=1d",
+            "--log-flush-frequency=often",
             "--kube-api-burst=-1",
             "--kube-api-qps=fast",
             "--config-sync-period=0s",

@@ -15,6 +15,7 @@ mod command_line;
 mod config_file;
 mod flags;
 mod follow;
+mod go_duration;
 mod logging;
 mod nftables;
 mod node;

@@ -215,7 +215,7 @@ impl Flags {
         gates.filter(|(name, _)| name != EXTERNAL_IPS)
     }
 
-    fn node_port_addresses(&self) -> Result<NodePortAddresses> {
+    pub(super) fn node_port_addresses(&self) -> Result<NodePortAddresses> {
         let words: Vec<&str> = self
             .nodeport_addresses
             .iter()

@@ -2,6 +2,7 @@
 
 mod meaning;
 mod values;
+mod warnings;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -12,9 +13,10 @@ use clap::{ArgAction, Parser, ValueEnum};
 use ipnet::IpNet;
 use ipvs_model::Subject;
 
-pub(crate) use self::values::{boolean, duration};
+pub(crate) use self::values::boolean;
 use self::values::{feature_gate, ip};
 use crate::accepted::Accepted;
+use crate::go_duration::parse as duration;
 use crate::logging::LoggingFormat;
 
 pub(crate) const OURS: &str = "Beyond kube-proxy";

@@ -1,7 +1,6 @@
 //! Values of flags as Go reads them, so that a command line of kube-proxy means the same here.
 
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
 
 use ipvs_model::input::parse_ip;
 
@@ -11,15 +10,6 @@ pub(crate) fn boolean(text: &str) -> Result<bool, String> {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
         other => Err(format!("true or false, not {other}")),
-    }
-}
-
-/// A duration: `30s`, `1m30s`, `0`.
-pub(crate) fn duration(text: &str) -> Result<Duration, humantime::DurationError> {
-    if text == "0" {
-        Ok(Duration::ZERO)
-    } else {
-        humantime::parse_duration(text)
     }
 }
 
@@ -76,6 +66,5 @@ mod tests {
         assert_eq!(feature_gate("A=T"), Ok(("A".to_owned(), true)));
         assert!(feature_gate("A").is_err() && feature_gate("A=on").is_err());
         assert_eq!(boolean("0"), Ok(false));
-        assert_eq!(duration("1h0m0.5s").unwrap().as_millis(), 3_600_500);
     }
 }

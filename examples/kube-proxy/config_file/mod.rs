@@ -1,15 +1,21 @@
 //! `--config`: a KubeProxyConfiguration, read as the flags that say the same; `--write-config-to` and `/configz`: written as
 //! the flags say.
 
-use std::collections::BTreeMap;
+mod fields;
+mod written;
+
 use std::net::IpAddr;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 use serde_saphyr::options::DuplicateKeyPolicy;
 
-use crate::flags::boolean;
+pub(crate) use self::written::{is_default, of};
+
+use self::fields::{FIELDS, is_of_others};
+
+const API_VERSION: &str = "kubeproxy.config.k8s.io/v1alpha1";
 
 /// What the file does not say but means: it has another default than the flag.
 const DEFAULTS: [&str; 1] = ["--ipvs-min-sync-period=0s"];
@@ -18,105 +24,6 @@ const DEFAULTS: [&str; 1] = ["--ipvs-min-sync-period=0s"];
 const DEFAULTS_IPV6: [&str; 2] = [
     "--healthz-bind-address=[::]:10256",
     "--metrics-bind-address=[::1]:10249",
-];
-
-/// Fields and the flags that say the same.
-const FIELDS: [(&str, &str); 48] = [
-    ("mode", "proxy-mode"),
-    ("clusterCIDR", "cluster-cidr"),
-    ("bindAddress", "bind-address"),
-    ("bindAddressHardFail", "bind-address-hard-fail"),
-    ("hostnameOverride", "hostname-override"),
-    ("nodePortAddresses", "nodeport-addresses"),
-    ("featureGates", "feature-gates"),
-    ("detectLocalMode", "detect-local-mode"),
-    ("detectLocal.bridgeInterface", "pod-bridge-interface"),
-    (
-        "detectLocal.interfaceNamePrefix",
-        "pod-interface-name-prefix",
-    ),
-    ("clientConnection.kubeconfig", "kubeconfig"),
-    ("clientConnection.contentType", "kube-api-content-type"),
-    (
-        "clientConnection.acceptContentTypes",
-        "kube-api-content-type",
-    ),
-    ("clientConnection.qps", "kube-api-qps"),
-    ("clientConnection.burst", "kube-api-burst"),
-    ("iptables.masqueradeBit", "iptables-masquerade-bit"),
-    ("iptables.masqueradeAll", "masquerade-all"),
-    (
-        "iptables.localhostNodePorts",
-        "iptables-localhost-nodeports",
-    ),
-    ("iptables.syncPeriod", "iptables-sync-period"),
-    ("iptables.minSyncPeriod", "iptables-min-sync-period"),
-    ("ipvs.scheduler", "ipvs-scheduler"),
-    ("ipvs.syncPeriod", "ipvs-sync-period"),
-    ("ipvs.minSyncPeriod", "ipvs-min-sync-period"),
-    ("ipvs.excludeCIDRs", "ipvs-exclude-cidrs"),
-    ("ipvs.strictARP", "ipvs-strict-arp"),
-    ("ipvs.tcpTimeout", "ipvs-tcp-timeout"),
-    ("ipvs.tcpFinTimeout", "ipvs-tcpfin-timeout"),
-    ("ipvs.udpTimeout", "ipvs-udp-timeout"),
-    ("conntrack.maxPerCore", "conntrack-max-per-core"),
-    ("conntrack.min", "conntrack-min"),
-    (
-        "conntrack.tcpEstablishedTimeout",
-        "conntrack-tcp-timeout-established",
-    ),
-    (
-        "conntrack.tcpCloseWaitTimeout",
-        "conntrack-tcp-timeout-close-wait",
-    ),
-    ("conntrack.tcpBeLiberal", "conntrack-tcp-be-liberal"),
-    ("conntrack.udpTimeout", "conntrack-udp-timeout"),
-    ("conntrack.udpStreamTimeout", "conntrack-udp-timeout-stream"),
-    ("healthzBindAddress", "healthz-bind-address"),
-    ("metricsBindAddress", "metrics-bind-address"),
-    ("enableProfiling", "profiling"),
-    ("oomScoreAdj", "oom-score-adj"),
-    ("configSyncPeriod", "config-sync-period"),
-    (
-        "showHiddenMetricsForVersion",
-        "show-hidden-metrics-for-version",
-    ),
-    ("portRange", "proxy-port-range"),
-    ("logging.format", "logging-format"),
-    ("logging.flushFrequency", "log-flush-frequency"),
-    ("logging.verbosity", "v"),
-    ("logging.vmodule", "vmodule"),
-    ("udpIdleTimeout", "udp-timeout"),
-    ("resourceContainer", "resource-container"),
-];
-
-/// Fields that are no text.
-const NUMBERS: [&str; 7] = [
-    "clientConnection.qps",
-    "clientConnection.burst",
-    "iptables.masqueradeBit",
-    "conntrack.maxPerCore",
-    "conntrack.min",
-    "logging.verbosity",
-    "oomScoreAdj",
-];
-const SWITCHES: [&str; 6] = [
-    "bindAddressHardFail",
-    "iptables.masqueradeAll",
-    "iptables.localhostNodePorts",
-    "ipvs.strictARP",
-    "conntrack.tcpBeLiberal",
-    "enableProfiling",
-];
-const LISTS: [&str; 2] = ["nodePortAddresses", "ipvs.excludeCIDRs"];
-
-/// Sections that other modes and systems read.
-const OTHERS: [&str; 5] = [
-    "nftables.",
-    "winkernel.",
-    "windowsRunAsService",
-    "logging.options.",
-    "apiVersion",
 ];
 
 /// The flags that say what the file says.
@@ -153,13 +60,14 @@ fn parse(text: &str) -> Result<(Vec<String>, Vec<String>)> {
     };
     let word = |field: &str| value.get(field).and_then(Value::as_str).unwrap_or_default();
     let (version, kind) = (word("apiVersion"), word("kind"));
-    if !version.starts_with("kubeproxy.config.k8s.io/") || kind != "KubeProxyConfiguration" {
-        bail!(
-            "apiVersion: {version}, kind: {kind}: no KubeProxyConfiguration of kubeproxy.config.k8s.io"
-        );
+    if version != API_VERSION || kind != "KubeProxyConfiguration" {
+        bail!("apiVersion: {version}, kind: {kind}: no KubeProxyConfiguration of {API_VERSION}");
     }
-    if word("mode") != "ipvs" {
-        bail!("mode: {}: this proxier has only ipvs", word("mode"));
+    match word("mode") {
+        "ipvs" => {}
+        // In a file kube-proxy takes it for iptables: nobody asked for ipvs.
+        "" => bail!("mode: this proxier has only ipvs, write `mode: ipvs`"),
+        other => bail!("mode: {other}: this proxier has only ipvs, write `mode: ipvs`"),
     }
     let mut flags = DEFAULTS.map(str::to_owned).to_vec();
     if word("bindAddress")
@@ -173,11 +81,15 @@ fn parse(text: &str) -> Result<(Vec<String>, Vec<String>)> {
         if means_default && matches!(&*value, "0" | "0s") {
             return;
         }
-        let flag = FIELDS.iter().find(|(known, _)| *known == field);
+        let flag = FIELDS.iter().find(|(known, ..)| *known == field);
         match flag {
-            Some((_, flag)) if flag.len() == 1 => flags.push(format!("-{flag}={value}")),
-            Some((_, flag)) => flags.push(format!("--{flag}={value}")),
-            None if field == "kind" || OTHERS.iter().any(|other| field.starts_with(other)) => {}
+            // A plain number is one of nanoseconds.
+            Some((_, flag, _)) if is_number(field, &value) => {
+                flags.push(format!("--{flag}={value}ns"));
+            }
+            Some((_, flag, _)) if flag.len() == 1 => flags.push(format!("-{flag}={value}")),
+            Some((_, flag, _)) => flags.push(format!("--{flag}={value}")),
+            None if is_of_others(field) => {}
             None => complaints.push(format!(
                 "unknown field {field}; going on leniently, without it"
             )),
@@ -186,36 +98,8 @@ fn parse(text: &str) -> Result<(Vec<String>, Vec<String>)> {
     Ok((flags, complaints))
 }
 
-/// The configuration that flags make, by their names without dashes. What was not given and has no default is left out.
-pub(crate) fn of(flags: &BTreeMap<String, String>) -> Value {
-    let mut whole = json!({
-        "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
-        "kind": "KubeProxyConfiguration",
-    });
-    for (field, flag) in FIELDS {
-        let Some(text) = flags.get(flag) else {
-            continue;
-        };
-        let value = if LISTS.contains(&field) {
-            json!(text.split(',').collect::<Vec<_>>())
-        } else if field == "featureGates" {
-            let gates = text.split(',').filter_map(|gate| gate.split_once('='));
-            let gates = gates.map(|(name, on)| (name.to_owned(), json!(boolean(on) == Ok(true))));
-            Value::Object(gates.collect::<Map<_, _>>())
-        } else if SWITCHES.contains(&field) {
-            json!(boolean(text) == Ok(true))
-        } else if NUMBERS.contains(&field) {
-            serde_json::from_str(text).unwrap_or_else(|_| json!(text))
-        } else {
-            json!(text)
-        };
-        let pointer = field.split_once('.');
-        match pointer {
-            Some((section, field)) => whole[section][field] = value,
-            None => whole[field] = value,
-        }
-    }
-    whole
+fn is_number(field: &str, value: &str) -> bool {
+    field == "logging.flushFrequency" && value.parse::<u64>().is_ok()
 }
 
 /// Gives every field that has a value to `take`: lists with commas, gates as `NAME=true`.
@@ -396,6 +280,48 @@ winkernel: {enableDSR: false, forwardHealthCheckVip: false, networkName: "", roo
         let words = ["kube-proxy", config.as_str()].map(Into::into);
         let read = crate::command_line::parse(words.into()).unwrap();
         assert_eq!(of(&read.words), written);
+        assert_eq!(written["ipvs"]["tcpTimeout"], "15m0s");
+        assert_eq!(written["conntrack"]["tcpEstablishedTimeout"], "24h0m0s");
+        assert!(read.warnings.is_empty(), "{:?}", read.warnings);
+    }
+
+    /// What kube-proxy 1.36 tells of itself where nothing is said but the mode.
+    #[test]
+    fn every_field_has_its_default() {
+        let flags = crate::command_line::parse(vec!["kube-proxy".into()]).unwrap();
+        let defaults: Value = serde_json::from_str(fields::DEFAULTS).unwrap();
+        assert_eq!(of(&flags.words), defaults);
+        for section in [
+            "clientConnection",
+            "conntrack",
+            "ipvs",
+            "iptables",
+            "nftables",
+            "winkernel",
+        ] {
+            assert!(defaults[section].is_object(), "{section}");
+        }
+        assert!(is_default("oom-score-adj", "-999") && !is_default("oom-score-adj", "-998"));
+        assert!(is_default("config-sync-period", "15m") && !is_default("config-sync-period", "1m"));
+        assert!(!is_default("log-dir", ""));
+    }
+
+    /// As kubeadm writes it where the kubelet was given one, and as a number of nanoseconds.
+    #[test]
+    fn the_flush_frequency_is_a_duration_in_either_form() {
+        let head = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\nmode: ipvs\n";
+        for (value, flag) in [
+            ("0", "--log-flush-frequency=0ns"),
+            ("5000000000", "--log-flush-frequency=5000000000ns"),
+            ("5s", "--log-flush-frequency=5s"),
+        ] {
+            let (flags, _) =
+                parse(&format!("{head}logging: {{flushFrequency: {value}}}\n")).unwrap();
+            assert!(
+                flags.iter().any(|found| found == flag),
+                "{flag} in {flags:?}"
+            );
+        }
     }
 
     #[test]
@@ -405,5 +331,12 @@ winkernel: {enableDSR: false, forwardHealthCheckVip: false, networkName: "", roo
         let iptables = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\nmode: iptables\n";
         assert!(refused(iptables).contains("mode: iptables: this proxier has only ipvs"));
         assert!(refused("a: [").contains("no YAML"));
+        let head = "kind: KubeProxyConfiguration\napiVersion: kubeproxy.config.k8s.io";
+        let next = refused(&format!("{head}/v1beta1\nmode: ipvs\n"));
+        assert!(next.contains("no KubeProxyConfiguration of kubeproxy.config.k8s.io/v1alpha1"));
+        for mode in ["", "mode: ''\n"] {
+            let unsaid = refused(&format!("{head}/v1alpha1\n{mode}"));
+            assert!(unsaid.contains("write `mode: ipvs`"), "{unsaid}");
+        }
     }
 }
