@@ -80,11 +80,12 @@ pub(crate) struct Flags {
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", value_parser = boolean, action = ArgAction::Set, value_name = "BOOL")]
     pub(crate) init_only: bool,
 
-    /// Where /healthz and /livez are served; empty for nowhere. Load balancers ask on the ports of their Services.
+    /// Where /healthz and /livez are served: 0.0.0.0 and :: are both families, empty is nowhere. Load balancers ask on the
+    /// ports of their Services.
     #[arg(long, default_value = "0.0.0.0:10256", value_name = "IP:PORT")]
     healthz_bind_address: String,
 
-    /// Where /metrics, /configz and /proxyMode are served; empty for nowhere.
+    /// Where /metrics, /configz, /flagz, /statusz and /proxyMode are served, likewise.
     #[arg(long, default_value = "127.0.0.1:10249", value_name = "IP:PORT")]
     metrics_bind_address: String,
 

@@ -3,9 +3,14 @@
 use std::net::UdpSocket;
 use std::time::Duration;
 
+use anyhow::ensure;
 use ipvs_codec::Family;
 use ipvs_netlink::Conntrack;
-use ipvs_test_support::{Cluster, NetNs, run_kube_proxy, workspace};
+use ipvs_test_support::{
+    Cluster, NetNs, RunningProxier, ask_udp, eventually, run_kube_proxy, workspace,
+};
+
+use crate::packets::{CIDR, addr};
 
 #[test]
 fn flows_are_listed_and_forgotten() {
@@ -109,4 +114,73 @@ fn row_134_a_client_of_udp_is_served_by_who_is_left() {
     let log = sync(&lines.collect::<Vec<_>>().join("\n"));
     assert!(log.contains("conntrack entries of IPv4 UDP"), "{log}");
     assert_ne!(ask(), first);
+}
+
+/// A pod that terminates normally serves for some time without being asked any more; then it is gone.
+#[test]
+fn an_endpoint_that_has_served_to_its_end_leaves_no_flows() {
+    let cluster = Cluster::new("flows-end").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let (file, log) = (folder.path().join("dns.yaml"), folder.path().join("log"));
+    let dns = std::fs::read_to_string(workspace().join("examples/manifests/dns.yaml")).unwrap();
+    let change = |manifest: &str| {
+        let new = folder.path().join("dns.new");
+        std::fs::write(&new, manifest).unwrap();
+        std::fs::rename(&new, &file).unwrap();
+    };
+    change(&dns);
+    let arguments = [format!("--manifests={}", file.display()), CIDR.to_owned()];
+    let _proxier = RunningProxier::start(&cluster.node, &arguments, &log).unwrap();
+    let patience = Duration::from_secs(60);
+    let flows = |server: &str| -> usize {
+        let server: std::net::IpAddr = server.parse().unwrap();
+        let found = cluster.node.run(|| {
+            let mut conntrack = Conntrack::open().unwrap();
+            conntrack.flows(Family::Ipv4).unwrap()
+        });
+        let is_ours = |flow: &ipvs_netfilter::conntrack::Flow| {
+            flow.original.protocol == 17 && flow.reply.source == server
+        };
+        found.unwrap().iter().filter(|flow| is_ours(flow)).count()
+    };
+    let ask = || ask_udp(&cluster.client, addr("10.96.0.53:53")).map(drop);
+    eventually(patience, ask).unwrap();
+    // As kube-proxy's iptables mode would leave it: IPVS ends its own flows with the real server.
+    let iptables = |action: &str| {
+        let rule = format!(
+            "-t nat {action} PREROUTING -p udp -d 10.96.0.53 --dport 53 -j DNAT --to-destination 10.244.1.11:5353"
+        );
+        let words: Vec<&str> = rule.split(' ').collect();
+        cluster.node.output("iptables-legacy", &words).unwrap();
+    };
+    let timeout = "/proc/sys/net/netfilter/nf_conntrack_udp_timeout";
+    let lasts = cluster.node.run(|| std::fs::write(timeout, "3600"));
+    lasts.unwrap().unwrap();
+    iptables("-I");
+    let asked = || {
+        let answer = ask_udp(&cluster.client, addr("10.96.0.53:53"))?;
+        ensure!(answer.pod == "pod-a", "{answer:?}");
+        Ok(())
+    };
+    eventually(patience, asked).unwrap();
+    iptables("-D");
+    assert!(flows("10.244.1.11") > 0, "none");
+    let going = "10.244.1.11], conditions: {ready: false, serving: true, terminating: true}";
+    change(&dns.replace("10.244.1.11], conditions: {ready: true}", going));
+    let has_left = || {
+        let table = cluster.node.output("ipvsadm", &["-S", "-n"])?;
+        ensure!(!table.contains("-r 10.244.1.11:5353"), "{table}");
+        Ok(())
+    };
+    eventually(patience, has_left).unwrap();
+    assert!(flows("10.244.1.11") > 0, "it still serves");
+    let gone = dns.lines().filter(|line| !line.contains("10.244.1.11"));
+    change(&gone.collect::<Vec<_>>().join("\n"));
+    let are_forgotten = || {
+        ensure!(flows("10.244.1.11") == 0, "{} left", flows("10.244.1.11"));
+        Ok(())
+    };
+    eventually(patience, are_forgotten).unwrap();
+    let log = std::fs::read_to_string(&log).unwrap();
+    assert!(log.contains("conntrack entries of IPv4 UDP"), "{log}");
 }

@@ -25,6 +25,7 @@ mod programs;
 mod recorded;
 mod rules;
 mod scan;
+mod serving;
 mod shop;
 mod signals;
 mod sockets;
