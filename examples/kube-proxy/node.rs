@@ -11,8 +11,8 @@ use ipvs_codec::{Request, Scheduler};
 use ipvs_model::{Config, Foreign, VipBinding};
 use ipvs_netlink::Ipvs;
 use ipvs_probe::{
-    Attempt, Facts, HostPrograms, Needs, NoPrograms, Report, Root, Severity, Sysctls, Verdict,
-    check, mend, steps_at_start,
+    Attempt, Facts, HostPrograms, ModuleState, Needs, NoPrograms, Report, Root, Severity, Step,
+    Sysctls, Verdict, check, mend, steps_at_start,
 };
 use ipvs_proxier::PlaneError;
 use tracing::{debug, info, warn};
@@ -22,6 +22,7 @@ use crate::flags::Flags;
 /// kube-proxy's limit for the share that grows with the number of CPUs.
 const CONNTRACK_MAX: u32 = 1_048_576;
 
+const IPVS: &str = "ip_vs";
 const CONNTRACK_LIMIT: &str = "net.netfilter.nf_conntrack_max";
 /// The tracked connections that kube-proxy allows for each bucket of their hash table.
 const PER_BUCKET: u32 = 4;
@@ -30,6 +31,22 @@ const OOM_SCORE: &str = "/proc/self/oom_score_adj";
 
 /// A run that ends by itself waits so long for others who hold the lock of iptables.
 pub(crate) const LOCK_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Loads IPVS, as kube-proxy does: only since 6.1 the kernel does it by itself for who asks. Where that fails, opening it
+/// tells what is missing.
+pub(crate) fn load_ipvs() {
+    let root = Root::host();
+    let facts = Facts::gather(&root, &mut NoPrograms);
+    let state = facts.modules.get(IPVS).map(|module| module.state);
+    if state != Some(ModuleState::Loadable) {
+        return;
+    }
+    let step = Step::Load(IPVS.to_owned());
+    match mend(&root, &mut HostPrograms, &step) {
+        Ok(()) => info!("{step}: without it there are no virtual servers"),
+        Err(error) => debug!("{error}"),
+    }
+}
 
 /// Sets what kube-proxy sets. An IPVS sysctl that cannot be set is an error.
 pub(crate) fn prepare(flags: &Flags, needs: &Needs, ipvs: &mut Ipvs) -> Result<()> {

@@ -1,6 +1,8 @@
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
+use anyhow::{Context as _, Result};
+
 /// What a test needs of the kernel that it runs on, beyond what every lab has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Need {
@@ -8,10 +10,14 @@ pub enum Need {
     UnusedModules,
     /// The tables of iptables-legacy, whichever iptables comes first.
     LegacyTables,
+    /// A kernel that has loaded nothing yet.
+    ColdKernel,
 }
 
 /// Set by `cargo xtask lab` where modules may be unloaded.
 const MAY_UNLOAD: &str = "IPVS_LAB_MAY_UNLOAD";
+/// Set by `cargo xtask lab --cold`.
+const IS_COLD: &str = "IPVS_LAB_IS_COLD";
 
 /// Whether the lab has what a test needs. If not, a line says so, which `cargo xtask test` counts: the test ends there.
 #[must_use]
@@ -22,6 +28,7 @@ pub fn lab_has(need: Need) -> bool {
             "modules that may be unloaded",
         ),
         Need::LegacyTables => (has_legacy_tables(), "tables of iptables-legacy"),
+        Need::ColdKernel => (std::env::var_os(IS_COLD).is_some(), "a cold kernel"),
     };
     if !has {
         println!("skipped: it needs {what}");
@@ -36,6 +43,18 @@ fn has_legacy_tables() -> bool {
         .stderr(Stdio::null())
         .status();
     listed.is_ok_and(|status| status.success())
+}
+
+/// Whether `iptables` is the legacy one.
+///
+/// # Errors
+/// When it cannot be asked.
+pub fn iptables_is_legacy() -> Result<bool> {
+    let output = Command::new("iptables")
+        .arg("--version")
+        .output()
+        .context("run iptables")?;
+    Ok(String::from_utf8_lossy(&output.stdout).contains("legacy"))
 }
 
 /// Where a program is that is called by its name: the name itself if it is nowhere.

@@ -24,6 +24,8 @@ const AT_MOST: Duration = Duration::from_millis(50);
 const PAUSE: Duration = Duration::from_millis(1);
 /// `RESOURCE_PROBLEM` of iptables.
 const RESOURCE_PROBLEM: i32 = 4;
+/// The matches of sets ask by a raw socket, also those of iptables-nft, which itself needs none.
+const NO_SOCKET_TO_IPSET: &str = "Can't open socket to ipset.";
 /// The highest nice value, and the usual one.
 const LEAST_URGENT: i32 = 19;
 const USUAL: i32 = 0;
@@ -277,7 +279,10 @@ fn refusal(program: &str, status: ExitStatus, words: &str) -> PlaneError {
         "Interrupted system call",
     ];
     let is_busy = status.code() == Some(RESOURCE_PROBLEM);
-    let reason = format!("{status}: {words}");
+    let mut reason = format!("{status}: {words}");
+    if words.contains(NO_SOCKET_TO_IPSET) {
+        reason.push_str(" it takes CAP_NET_RAW");
+    }
     if is_busy && passes.iter().any(|passing| words.contains(passing)) {
         let program = program.to_owned();
         return PlaneError::Busy { program, reason };
@@ -329,6 +334,8 @@ mod tests {
     fn what_failed_is_said_in_its_own_words() {
         let error = sh("echo one >&2; echo ' two' >&2; exit 3", "").unwrap_err();
         assert_eq!(error.to_string(), "sh: exit status: 3: one; two");
+        let error = sh("echo \"x: Can't open socket to ipset.\" >&2; exit 1", "").unwrap_err();
+        assert!(error.to_string().ends_with("CAP_NET_RAW"), "{error}");
         let error = run("no-such-program", &[], "", &Control::new()).unwrap_err();
         assert!(
             error.to_string().starts_with("no-such-program: "),

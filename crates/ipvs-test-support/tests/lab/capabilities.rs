@@ -5,7 +5,9 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use ipvs_test_support::{Cluster, NetNs, RunningProxier, ask_tcp, eventually, example, kube_proxy};
+use ipvs_test_support::{
+    Cluster, NetNs, RunningProxier, ask_tcp, eventually, example, iptables_is_legacy, kube_proxy,
+};
 
 use crate::changes::{POD_A, POD_B, web};
 use crate::packets::{CIDR, addr};
@@ -75,14 +77,18 @@ fn each_feature_needs_its_capabilities_and_says_which_it_lacks() {
         Feature {
             program: "kube-proxy",
             words: words(&["--cleanup"]),
-            needs: &[
-                ("net_admin", "CAP_NET_ADMIN"),
-                // Without it the rules of the legacy back end cannot be listed.
-                (
-                    "net_raw",
-                    "IPv4 rules: cannot be read: iptables-legacy-save",
-                ),
-            ],
+            needs: if iptables_is_legacy().unwrap() {
+                // Without CAP_NET_RAW the rules of the legacy back end cannot be listed.
+                &[
+                    ("net_admin", "CAP_NET_ADMIN"),
+                    (
+                        "net_raw",
+                        "IPv4 rules: cannot be read: iptables-legacy-save",
+                    ),
+                ]
+            } else {
+                admin
+            },
         },
     ];
     // Sysctls belong to root, in a container to its init container.
@@ -136,8 +142,10 @@ fn it_serves_with_two_capabilities_on_a_read_only_file_system() {
         .output(&kube_proxy().display().to_string(), &init);
     prepared.unwrap();
     let lock = lock();
-    let read_only =
-        "mount -o remount,bind,ro / && ! touch /etc/ipvs-test 2>/dev/null && exec \"$@\"";
+    // In the lab some folders are file systems of their own.
+    let read_only = "mount -o remount,bind,ro / && \
+                     for place in /etc /usr /var /boot /opt; do mount -o remount,bind,ro $place 2>/dev/null; done; \
+                     ! touch /etc/ipvs-test 2>/dev/null && exec \"$@\"";
     let mut command = Command::new("unshare");
     command.args(["--mount", "sh", "-c", read_only, "sh"]);
     let inner = confined(&["net_admin", "net_raw"], &kube_proxy());

@@ -5,6 +5,7 @@ mod capabilities;
 mod changes;
 mod clean_up;
 mod clients;
+mod cold;
 mod differential;
 mod flows;
 mod golden;

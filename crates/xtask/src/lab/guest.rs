@@ -50,9 +50,9 @@ mount -t sysfs sys /sys
 mount -t tmpfs tmpfs /run
 MACHINE
 mkdir -p /run/lab/lib
-# From all modules: those that the command sees may lack them.
+# From all modules: those that the command sees may lack them. Every node has IPv6 when it has booted.
 ln -s ALL_MODULES /run/lab/lib/modules
-modprobe -d /run/lab -aq overlay virtio_console
+modprobe -d /run/lab -aq overlay virtio_console ipv6
 "#;
 
 const COVER: &str = r#"
@@ -75,6 +75,8 @@ export MAY_UNLOAD=1
 
 /// By this tests know that they may unload modules: nobody else uses the kernel.
 pub(super) const MAY_UNLOAD: &str = "IPVS_LAB_MAY_UNLOAD";
+/// By this that nothing was loaded beforehand.
+const IS_COLD: &str = "IPVS_LAB_IS_COLD";
 
 impl Guest<'_> {
     /// The script for `/bin/sh`.
@@ -93,7 +95,9 @@ impl Guest<'_> {
         let rest = replace(REST.into(), "MAY_UNLOAD", OsStr::new(MAY_UNLOAD));
         script.push(replace(rest, "MODULES", &quote(self.modules.as_os_str())));
         script.push(iptables_first(self.backend));
-        if !self.preloaded.is_empty() {
+        if self.preloaded.is_empty() {
+            script.push(format!("export {IS_COLD}=1\n"));
+        } else {
             // Not every kernel has each.
             let names = self.preloaded.join(" ");
             script.push(format!("modprobe -aq {names} 2>/dev/null\n"));
