@@ -15,7 +15,7 @@ mod rack;
 pub use api_server::{ApiServer, Trouble};
 pub use chance::seed;
 pub use cluster::{Cluster, Pod, TCP_PORTS, UDP_PORT};
-pub use lab::{Need, find_program, iptables_is_legacy, lab_has};
+pub use lab::{Need, find_program, iptables_is_legacy, is_skipped_without, lab_has};
 pub use netns::NetNs;
 pub use pod::{Answer, Protocol, ask, ask_tcp, ask_udp, serve, serve_tcp, serve_udp};
 pub use proxier::{

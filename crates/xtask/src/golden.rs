@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 use clap::Args;
 
-use crate::lab::LabOptions;
-use crate::lab_tests;
+use crate::lab::{self, LabOptions};
+use crate::lab_tests::LabTests;
 
 #[derive(Debug, Args)]
 pub(crate) struct GoldenOptions {
@@ -22,13 +22,19 @@ pub(crate) struct GoldenOptions {
 
 pub(crate) fn run(options: &GoldenOptions) -> Result<u8> {
     let Some(cases) = &options.cases else {
-        return lab_tests::run(&options.lab, &[], &["golden::".into()]);
+        return run_tests(options, &[], &["golden::".into()]);
     };
     let cases = cases
         .canonicalize()
         .with_context(|| format!("no folder {}", cases.display()))?;
     let mut folder = OsString::from("IPVS_GOLDEN=");
     folder.push(&cases);
-    let words = ["--ignored", "--nocapture", "golden::every_case_of_a_folder"];
-    lab_tests::run(&options.lab, &[folder], &words.map(OsString::from))
+    let words = ["--ignored", "golden::every_case_of_a_folder"];
+    run_tests(options, &[folder], &words.map(OsString::from))
+}
+
+fn run_tests(options: &GoldenOptions, environment: &[OsString], words: &[OsString]) -> Result<u8> {
+    lab::require(&options.lab)?;
+    let tests = LabTests::build()?;
+    Ok(tests.run(&options.lab, environment, words)?.status)
 }

@@ -9,6 +9,7 @@ mod golden;
 mod install;
 mod lab;
 mod lab_tests;
+mod matrix;
 mod test;
 mod workspace;
 

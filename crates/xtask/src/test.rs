@@ -13,10 +13,13 @@ use clap::Args;
 use crate::bench::{self, ChurnOptions};
 use crate::big_endian;
 use crate::fuzz;
-use crate::lab::LabOptions;
-use crate::lab_tests;
+use crate::lab::{self, Backend, Kernel, LabOptions};
+use crate::lab_tests::LabTests;
+use crate::matrix;
 use crate::workspace::{cargo_command, find_program};
 
+/// The tests that tell most about a kernel.
+const CORE: [&str; 3] = ["golden::", "packets::", "cold::"];
 /// Where property tests, and `ipvs_test_support::seed`, look for it.
 const SEED: &str = "PROPTEST_RNG_SEED";
 
@@ -29,6 +32,11 @@ pub(crate) struct TestOptions {
     /// Also the tests that take minutes each.
     #[arg(long)]
     nightly: bool,
+
+    /// Only the tests in the lab that tell kernels apart, on every kernel with every iptables (or those of --kernel and
+    /// --backend), and a table of what passed.
+    #[arg(long, conflicts_with_all = ["quick", "nightly", "filter"])]
+    matrix: bool,
 
     /// What chance begins with, as a failure tells it. With --nightly each run has another one.
     #[arg(long)]
@@ -45,7 +53,7 @@ pub(crate) struct TestOptions {
 enum Outcome {
     Passed,
     Failed(String),
-    Skipped(&'static str),
+    Skipped(String),
 }
 
 struct Step {
@@ -69,6 +77,9 @@ impl fmt::Display for Step {
 
 /// Runs all steps, also after one failed.
 pub(crate) fn run(options: &TestOptions) -> Result<u8> {
+    if options.matrix {
+        return matrix::run(&options.lab);
+    }
     let filter = options.filter.as_deref();
     let filter_words: Vec<OsString> = filter.into_iter().map(OsString::from).collect();
     let mut words = filter_words.clone();
@@ -148,11 +159,19 @@ pub(crate) fn run(options: &TestOptions) -> Result<u8> {
         step("other byte order", &other_byte_order);
     }
     if options.quick {
-        step("lab and packets", &|| Ok(Outcome::Skipped("--quick")));
+        step("lab and packets", &|| {
+            Ok(Outcome::Skipped("--quick".to_owned()))
+        });
     } else {
         step("lab and packets", &|| {
+            lab::require(&options.lab)?;
             in_lab(&options.lab, &environment, &words)
         });
+        if filter.is_none() && options.lab.kernel() == Kernel::Uml {
+            step("lab core on 6.12, nft", &|| {
+                core(&options.lab, &environment)
+            });
+        }
     }
     if options.nightly && !options.quick && filter.is_none() {
         step("churn", &|| {
@@ -209,7 +228,7 @@ fn dependencies() -> Result<Outcome> {
     let installed = home.is_some_and(|home| home.join("bin/cargo-deny").is_file());
     if !installed && find_program("cargo-deny").is_none() {
         return Ok(Outcome::Skipped(
-            "cargo-deny is not installed: cargo install cargo-deny",
+            "cargo-deny is not installed: cargo install cargo-deny".to_owned(),
         ));
     }
     cargo(&[
@@ -225,7 +244,7 @@ fn dependencies() -> Result<Outcome> {
 
 fn fuzzing() -> Result<Outcome> {
     if let Some(problem) = fuzz::problem() {
-        return Ok(Outcome::Skipped(problem));
+        return Ok(Outcome::Skipped(problem.to_owned()));
     }
     Ok(match fuzz::run()? {
         None => Outcome::Passed,
@@ -236,13 +255,31 @@ fn fuzzing() -> Result<Outcome> {
 fn other_byte_order() -> Result<Outcome> {
     match big_endian::command() {
         Ok(mut command) => succeeded(&mut command),
-        Err(why) => Ok(Outcome::Skipped(why)),
+        Err(why) => Ok(Outcome::Skipped(why.to_owned())),
     }
 }
 
 fn in_lab(options: &LabOptions, environment: &[OsString], words: &[OsString]) -> Result<Outcome> {
-    Ok(match lab_tests::run(options, environment, words)? {
+    let report = LabTests::build()?.run(options, environment, words)?;
+    println!(
+        "\n{} passed, {} failed, {} skipped for what this lab lacks",
+        report.passed, report.failed, report.skipped
+    );
+    Ok(match report.status {
         0 => Outcome::Passed,
         status => Outcome::Failed(format!("exit status {status}")),
     })
+}
+
+/// What nodes run today: user-mode Linux has no iptables-nft. Where the kernel cannot be fetched, the rest is test enough.
+fn core(options: &LabOptions, environment: &[OsString]) -> Result<Outcome> {
+    let options = LabOptions {
+        kernel: Kernel::of_nodes(),
+        backend: Some(Backend::Nft),
+        ..options.clone()
+    };
+    if let Err(error) = lab::require(&options) {
+        return Ok(Outcome::Skipped(format!("{error:#}")));
+    }
+    in_lab(&options, environment, &CORE.map(OsString::from))
 }

@@ -281,7 +281,7 @@ fn refusal(program: &str, status: ExitStatus, words: &str) -> PlaneError {
     let is_busy = status.code() == Some(RESOURCE_PROBLEM);
     let mut reason = format!("{status}: {words}");
     if words.contains(NO_SOCKET_TO_IPSET) {
-        reason.push_str(" it takes CAP_NET_RAW");
+        reason.push_str("; it takes CAP_NET_RAW");
     }
     if is_busy && passes.iter().any(|passing| words.contains(passing)) {
         let program = program.to_owned();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ipvs_codec::{Protocol, Request, Scheduler, Service, ServiceKey};
 use ipvs_netlink::{Cause, Ipvs, IpvsReader, Slice};
-use ipvs_test_support::{Need, NetNs, eventually, example, lab_has, run_kube_proxy};
+use ipvs_test_support::{Need, NetNs, eventually, example, is_skipped_without, run_kube_proxy};
 
 /// Unloads IPVS with all its schedulers.
 fn unload() {
@@ -34,7 +34,7 @@ fn unload() {
 
 #[test]
 fn a_module_that_was_loaded_again_has_another_number_and_nothing_is_lost() {
-    if !lab_has(Need::UnusedModules) {
+    if is_skipped_without(Need::UnusedModules) {
         return;
     }
     let mut ipvs = Ipvs::open().unwrap();
@@ -87,7 +87,7 @@ fn root_without(module: &str) -> tempfile::TempDir {
 /// By `finit_module` and the list of files below a root, then by `modprobe` where the root is `/`.
 #[test]
 fn preflight_tells_what_is_missing_and_loads_it() {
-    if !lab_has(Need::UnusedModules) {
+    if is_skipped_without(Need::UnusedModules) {
         return;
     }
     let namespace = NetNs::new("fk-preflight").unwrap();
@@ -133,7 +133,7 @@ fn preflight_tells_what_is_missing_and_loads_it() {
 /// On the machine itself, with its `/etc` covered.
 #[test]
 fn preflight_loads_by_modprobe_where_it_can() {
-    if !lab_has(Need::UnusedModules) {
+    if is_skipped_without(Need::UnusedModules) {
         return;
     }
     let namespace = NetNs::new("fk-modprobe").unwrap();

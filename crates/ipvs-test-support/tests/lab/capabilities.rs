@@ -44,6 +44,8 @@ fn lock() -> tempfile::NamedTempFile {
     lock
 }
 
+const BOTH: [(&str, &str); 2] = [("net_admin", "CAP_NET_ADMIN"), ("net_raw", "CAP_NET_RAW")];
+
 struct Feature {
     program: &'static str,
     words: Vec<String>,
@@ -56,13 +58,12 @@ fn each_feature_needs_its_capabilities_and_says_which_it_lacks() {
     let namespace = NetNs::new("caps").unwrap();
     let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
     let node = ["--hostname-override=node-0", "--conntrack-max-per-core=0"];
-    let both: &[(&str, &str)] = &[("net_admin", "CAP_NET_ADMIN"), ("net_raw", "CAP_NET_RAW")];
-    let admin = &both[..1];
+    let admin = &BOTH[..1];
     let features = [
         Feature {
             program: "kube-proxy",
             words: words(&[node[0], node[1], &shop(), "--once"]),
-            needs: both,
+            needs: &BOTH,
         },
         Feature {
             program: "ipvsadm",
@@ -77,17 +78,17 @@ fn each_feature_needs_its_capabilities_and_says_which_it_lacks() {
         Feature {
             program: "kube-proxy",
             words: words(&["--cleanup"]),
+            // Without CAP_NET_RAW neither back end lists rules with sets.
             needs: if iptables_is_legacy().unwrap() {
-                // Without CAP_NET_RAW the rules of the legacy back end cannot be listed.
                 &[
-                    ("net_admin", "CAP_NET_ADMIN"),
+                    BOTH[0],
                     (
                         "net_raw",
                         "IPv4 rules: cannot be read: iptables-legacy-save",
                     ),
                 ]
             } else {
-                admin
+                &BOTH
             },
         },
     ];

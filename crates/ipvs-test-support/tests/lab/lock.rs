@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use ipvs_test_support::{Need, NetNs, RunningProxier, command, eventually, lab_has};
+use ipvs_test_support::{Need, NetNs, RunningProxier, command, eventually, is_skipped_without};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const WAITS: &str = "waiting for the xtables lock, held by others";
@@ -57,7 +57,7 @@ fn folder() -> tempfile::TempDir {
 
 #[test]
 fn a_lock_that_is_held_at_start_is_waited_for() {
-    if !lab_has(Need::LegacyTables) {
+    if is_skipped_without(Need::LegacyTables) {
         return;
     }
     let namespace = NetNs::new("lock-start").unwrap();
@@ -90,7 +90,7 @@ fn a_lock_that_is_held_at_start_is_waited_for() {
 /// One that was to do something to its end has failed then.
 #[test]
 fn a_proxier_that_waits_for_the_lock_can_be_stopped() {
-    if !lab_has(Need::LegacyTables) {
+    if is_skipped_without(Need::LegacyTables) {
         return;
     }
     let namespace = NetNs::new("lock-stop").unwrap();
@@ -114,7 +114,7 @@ fn a_proxier_that_waits_for_the_lock_can_be_stopped() {
 /// What needs no new rules goes on meanwhile.
 #[test]
 fn a_lock_that_is_held_during_a_sync_is_waited_for() {
-    if !lab_has(Need::LegacyTables) {
+    if is_skipped_without(Need::LegacyTables) {
         return;
     }
     let namespace = NetNs::new("lock-sync").unwrap();

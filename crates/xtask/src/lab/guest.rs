@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, bail};
 
 use super::kernel::Backend;
 use super::script::{exports, join, quote};
@@ -165,12 +165,11 @@ pub(super) fn cover(boot: Option<&Path>) -> OsString {
 /// With what kept it from running the command.
 pub(super) fn exit_status(file: &Path) -> Result<Option<u8>> {
     let written = fs::read_to_string(file).unwrap_or_default();
-    match written.trim() {
-        "" => Ok(None),
-        words => words
-            .parse()
-            .map(Some)
-            .map_err(|_error| anyhow!("the guest: {words}")),
+    let words = written.trim();
+    match words.parse() {
+        Ok(status) => Ok(Some(status)),
+        Err(_) if words.is_empty() => Ok(None),
+        Err(_) => bail!("the guest: {words}"),
     }
 }
 

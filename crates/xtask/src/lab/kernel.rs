@@ -23,6 +23,9 @@ pub(crate) static DEBIAN: [DebianKernel; 4] = [
     debian("newest", "trixie-backports"),
 ];
 
+/// What nodes run today, as `--kernel` has it.
+pub(super) const OF_NODES: &str = "6.12";
+
 const fn debian(name: &'static str, suite: &'static str) -> DebianKernel {
     DebianKernel { name, suite }
 }
@@ -43,6 +46,29 @@ static ALL: LazyLock<Vec<Kernel>> = LazyLock::new(|| {
         .chain(DEBIAN.iter().map(Kernel::Debian))
         .collect()
 });
+
+impl Kernel {
+    /// What nodes run today.
+    pub(crate) fn of_nodes() -> Option<Self> {
+        Self::named(OF_NODES)
+    }
+
+    /// The one of this name.
+    pub(super) fn named(name: &str) -> Option<Self> {
+        Self::from_str(name, false).ok()
+    }
+
+    /// Every kernel that this machine can boot, with every iptables that it can have.
+    pub(crate) fn matrix() -> Vec<(Self, Backend)> {
+        let both =
+            |kernel| [Backend::Nft, Backend::Legacy].map(|backend| (Self::Debian(kernel), backend));
+        let uml = (Self::Uml, Backend::Legacy);
+        [uml]
+            .into_iter()
+            .chain(DEBIAN.iter().flat_map(both))
+            .collect()
+    }
+}
 
 impl ValueEnum for Kernel {
     fn value_variants<'a>() -> &'a [Self] {
@@ -86,5 +112,25 @@ impl Backend {
             Self::Nft => "nft",
             Self::Legacy => "legacy",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernels_that_are_named_elsewhere_are_there() {
+        assert!(Kernel::of_nodes().is_some());
+        for profile in crate::lab::profile::Profile::value_variants() {
+            assert!(Kernel::named(profile.kernel()).is_some(), "{profile:?}");
+        }
+    }
+
+    #[test]
+    fn the_matrix_has_both_iptables_where_the_kernel_has() {
+        let matrix = Kernel::matrix();
+        assert_eq!(matrix.len(), 1 + 2 * DEBIAN.len());
+        assert!(!matrix.contains(&(Kernel::Uml, Backend::Nft)));
     }
 }

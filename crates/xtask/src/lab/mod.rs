@@ -19,7 +19,7 @@ use std::fs::File;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
-use clap::{Args, ValueEnum as _};
+use clap::Args;
 
 pub(crate) use self::kernel::{Backend, Kernel};
 use self::profile::Profile;
@@ -68,7 +68,7 @@ pub(crate) struct LabOptions {
 impl LabOptions {
     /// The one to take.
     pub(crate) fn kernel(&self) -> Kernel {
-        let of_profile = || Kernel::from_str(self.profile?.kernel(), false).ok();
+        let of_profile = || Kernel::named(self.profile?.kernel());
         self.kernel.or_else(of_profile).unwrap_or(Kernel::Uml)
     }
 
