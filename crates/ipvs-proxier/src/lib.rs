@@ -11,7 +11,7 @@
 )]
 
 mod activity;
-mod api_request;
+mod api_observer;
 mod clean_up;
 mod clock;
 mod control;
@@ -39,7 +39,7 @@ mod step_error;
 mod thread;
 
 pub use activity::Activity;
-pub use api_request::{ApiObserver, ApiRequest};
+pub use api_observer::{ApiObserver, ApiRequest};
 pub use clean_up::{CleanUpPlane, clean_up, rehearse_clean_up};
 pub use clock::{Clock, Moment, SystemClock};
 pub use control::Control;

@@ -173,7 +173,8 @@ impl HealthServer {
         change(&mut self.answers.health());
     }
 
-    /// Follows a controller and its Services: what is answered, and on which ports. O(Services with a health check port).
+    /// Follows a controller and its Services: what is answered, and on which ports. O(n log n) in Services with a health check
+    /// port.
     pub fn follow(&self, status: &Status, model: &Model) {
         let mut wanted = self.fixed.clone();
         let mut health = self.answers.health();

@@ -122,6 +122,8 @@ fn whole_bound(line: &str) -> Cow<'_, str> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -167,5 +169,20 @@ mod tests {
             open_metrics
         );
         assert_eq!(text(""), "");
+    }
+
+    proptest! {
+        /// Who asks is not known: whatever he writes is read without a panic.
+        #[test]
+        fn any_other_header_asks_for_text(values in prop::collection::vec("[a-z/*;,=. q0-9]{0,40}|\\PC{0,20}", 0..4)) {
+            let names_it = |value: &String| value.to_lowercase().contains("openmetrics");
+            let form = Exposition::accepted(values.iter().map(String::as_str));
+            prop_assert!(form == Exposition::Text || values.iter().any(names_it));
+        }
+
+        #[test]
+        fn any_text_has_a_form(open_metrics in "(# (HELP|TYPE) [a-z ]{0,9}\n|[a-z]_bucket\\{le=\"[0-9.]{0,4}\"?|\\PC{0,9}\n){0,9}") {
+            prop_assert!(!text(&open_metrics).contains("# EOF"));
+        }
     }
 }

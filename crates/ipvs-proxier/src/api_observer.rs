@@ -1,3 +1,4 @@
+use std::fmt::Debug;
 use std::time::Duration;
 
 /// A request to the Kubernetes API that is over, as far as the head of its answer.
@@ -14,7 +15,21 @@ pub struct ApiRequest<'a> {
 }
 
 /// Learns of every request to the Kubernetes API, on the thread of the client. `Metrics` counts them; `()` does nothing.
-pub trait ApiObserver: Send + Sync {
+///
+/// ```
+/// use std::sync::atomic::{AtomicUsize, Ordering};
+/// use ipvs_proxier::{ApiObserver, ApiRequest};
+///
+/// #[derive(Debug, Default)]
+/// struct Unanswered(AtomicUsize);
+///
+/// impl ApiObserver for Unanswered {
+///     fn requested(&self, request: &ApiRequest<'_>) {
+///         self.0.fetch_add(usize::from(request.code.is_none()), Ordering::Relaxed);
+///     }
+/// }
+/// ```
+pub trait ApiObserver: Debug + Send + Sync {
     /// A request is over. It must not take long.
     fn requested(&self, request: &ApiRequest<'_>);
 }
