@@ -151,7 +151,7 @@ fn an_endpoint_that_has_served_to_its_end_leaves_no_flows() {
             "-t nat {action} PREROUTING -p udp -d 10.96.0.53 --dport 53 -j DNAT --to-destination 10.244.1.11:5353"
         );
         let words: Vec<&str> = rule.split(' ').collect();
-        cluster.node.output("iptables-legacy", &words).unwrap();
+        cluster.node.output("iptables", &words).unwrap();
     };
     let timeout = "/proc/sys/net/netfilter/nf_conntrack_udp_timeout";
     let lasts = cluster.node.run(|| std::fs::write(timeout, "3600"));
