@@ -18,6 +18,7 @@ mod control;
 mod controller;
 mod dataplane;
 mod error;
+mod files;
 mod health;
 #[cfg(feature = "health")]
 mod health_server;
@@ -35,7 +36,6 @@ mod served;
 mod simulated;
 mod source;
 mod step_error;
-#[cfg(any(feature = "health", feature = "kube"))]
 mod thread;
 
 pub use activity::Activity;
@@ -46,6 +46,9 @@ pub use control::Control;
 pub use controller::{Controller, Pace, Stage, Status, Step};
 pub use dataplane::{Connections, DataPlane, Outcome, Part, Progress};
 pub use error::{Failure, PlaneError};
+pub use files::{
+    FileNews, FileProblem, FileState, FollowedFiles, FollowedPath, TextProblem, file_text,
+};
 pub use health::{Health, HealthAnswer};
 #[cfg(feature = "health")]
 pub use health_server::{HealthServer, ListenFailure, Listener, Serve, ServerEnded};

@@ -1,0 +1,515 @@
+//! The rules, with a disk in memory and a clock that is a number.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use proptest::prelude::*;
+use rustix::io::Errno;
+
+use super::disk::{Disk, Look, Seen};
+use super::file::{FileState, GRACE, PERIOD, SETTLE, Touch};
+use super::follower::{FileNews, FollowedPath, Follower, Step, Touched};
+use super::problem::FileProblem;
+use super::stamp::{FileTime, Identity, Stamp};
+use crate::clock::Moment;
+
+const FOLDER: &str = "/m";
+const A: &str = "/m/a.yaml";
+const B: &str = "/m/b.yaml";
+const TICK: Duration = Duration::from_millis(1);
+
+/// Files that a test writes.
+#[derive(Debug, Default)]
+struct Memory {
+    nodes: BTreeMap<PathBuf, Result<(Seen, Vec<u8>), Errno>>,
+    is_watched: bool,
+    inodes: u64,
+    /// Questions that would be system calls.
+    asked: usize,
+}
+
+impl Disk for Memory {
+    fn look(&mut self, path: &Path) -> Look {
+        self.asked += 1;
+        let seen = match self.nodes.get(path) {
+            Some(Ok((seen, _))) => Ok(*seen),
+            Some(Err(error)) => Err((*error).into()),
+            None => Err(Errno::NOENT.into()),
+        };
+        Look {
+            seen,
+            is_watched: self.is_watched,
+        }
+    }
+
+    fn look_in_folder(&mut self, path: &Path) -> Look {
+        self.look(path)
+    }
+
+    fn list(&mut self, folder: &Path) -> io::Result<Vec<OsString>> {
+        self.asked += 1;
+        let paths = self.nodes.keys();
+        let inside = paths.filter(|path| path.parent() == Some(folder));
+        Ok(inside
+            .map(|path| path.file_name().unwrap().to_owned())
+            .collect())
+    }
+
+    fn read(&mut self, path: &Path, at_most: u64) -> Result<(Stamp, Vec<u8>), FileProblem> {
+        self.asked += 1;
+        match self.nodes.get(path) {
+            Some(Ok((Seen::File(stamp), _))) if stamp.length > at_most => {
+                Err(FileProblem::TooLarge { at_most })
+            }
+            Some(Ok((Seen::File(stamp), bytes))) => Ok((*stamp, bytes.clone())),
+            _ => Err(FileProblem::io("open", &Errno::NOENT.into())),
+        }
+    }
+
+    fn forget(&mut self, _: &Path) {}
+}
+
+/// A follower, its disk and its clock.
+struct World {
+    follower: Follower<Memory>,
+    start: Moment,
+    /// Since then.
+    passed: Duration,
+    touched: Touched,
+    step: Step,
+}
+
+impl World {
+    /// A folder that is followed, and that the kernel tells of, or not.
+    fn new(is_watched: bool) -> Self {
+        let followed = FollowedPath::file_or_folder(FOLDER.into(), &["yaml"], 1000);
+        let disk = Memory {
+            is_watched,
+            ..Memory::default()
+        };
+        let start = Moment {
+            wall: UNIX_EPOCH + Duration::from_secs(1_000_000),
+            ..Moment::now()
+        };
+        let mut world = Self {
+            follower: Follower::new(vec![followed], disk),
+            start,
+            passed: Duration::ZERO,
+            touched: Touched::default(),
+            step: Step::default(),
+        };
+        world.put_folder();
+        world
+    }
+
+    /// One that has told everything, among it files with these contents.
+    fn with(is_watched: bool, files: &[(&str, &str)]) -> Self {
+        let mut world = Self::new(is_watched);
+        for (path, text) in files {
+            world.replace(path, text);
+        }
+        let news = world.look();
+        assert_eq!(news.len(), files.len(), "{news:?}");
+        assert!(world.step.is_complete);
+        world
+    }
+
+    fn disk(&mut self) -> &mut Memory {
+        &mut self.follower.disk
+    }
+
+    fn inode(&mut self) -> Identity {
+        self.disk().inodes += 1;
+        Identity {
+            inode: self.disk().inodes,
+            ..Identity::default()
+        }
+    }
+
+    fn put(&mut self, path: &str, node: Result<(Seen, Vec<u8>), Errno>, touch: Touch) {
+        self.disk().nodes.insert(path.into(), node);
+        self.touch(path, touch);
+    }
+
+    fn touch(&mut self, path: &str, touch: Touch) {
+        if self.disk().is_watched {
+            self.touched.paths.push((path.into(), touch));
+        }
+    }
+
+    fn put_folder(&mut self) {
+        let identity = self.inode();
+        let folder = Ok((Seen::Folder(identity), Vec::new()));
+        self.put(FOLDER, folder, Touch::Named);
+    }
+
+    fn time(&self) -> FileTime {
+        let now = self.now().wall.duration_since(UNIX_EPOCH).unwrap();
+        FileTime(now.as_secs().try_into().unwrap(), now.subsec_nanos())
+    }
+
+    fn stamp(&self, identity: Identity, text: &str) -> Stamp {
+        Stamp {
+            identity,
+            length: text.len() as u64,
+            modified: self.time(),
+            changed: self.time(),
+        }
+    }
+
+    /// Writes in place, and leaves the file open.
+    fn write(&mut self, path: &str, text: &str) {
+        let identity = match self.disk().nodes.get(Path::new(path)) {
+            Some(Ok((Seen::File(stamp), _))) => stamp.identity,
+            _ => {
+                self.touch(path, Touch::Named);
+                self.inode()
+            }
+        };
+        let seen = Seen::File(self.stamp(identity, text));
+        self.put(path, Ok((seen, text.into())), Touch::Written);
+    }
+
+    fn close(&mut self, path: &str) {
+        self.touch(path, Touch::Closed);
+    }
+
+    /// By another name and a rename.
+    fn replace(&mut self, path: &str, text: &str) {
+        let identity = self.inode();
+        let mut stamp = self.stamp(identity, text);
+        self.pass(TICK);
+        stamp.changed = self.time();
+        self.put(path, Ok((Seen::File(stamp), text.into())), Touch::Moved);
+    }
+
+    fn remove(&mut self, path: &str) {
+        self.disk().nodes.remove(Path::new(path));
+        self.touch(path, Touch::Named);
+    }
+
+    fn now(&self) -> Moment {
+        self.start.later(self.passed).unwrap()
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.passed += time;
+    }
+
+    /// What is new at a step now.
+    fn look(&mut self) -> Vec<(PathBuf, FileState)> {
+        let touched = std::mem::take(&mut self.touched);
+        self.step = self.follower.step(self.now(), touched);
+        let news = std::mem::take(&mut self.step.news);
+        news.into_iter()
+            .map(|FileNews { path, state }| (path, state))
+            .collect()
+    }
+
+    /// What is new within a time, at the steps that are due.
+    fn within(&mut self, time: Duration) -> Vec<(PathBuf, FileState)> {
+        let end = self.passed + time;
+        let mut news = self.look();
+        while let Some(due) = self.step.due {
+            let due = due.saturating_duration_since(self.start.steady);
+            if due > end {
+                break;
+            }
+            self.passed = due.max(self.passed);
+            news.extend(self.look());
+        }
+        self.passed = end;
+        news
+    }
+}
+
+fn contents(path: &str, text: &str) -> (PathBuf, FileState) {
+    let contents = FileState::Contents(text.as_bytes().into());
+    (path.into(), contents)
+}
+
+fn state(path: &str, state: FileState) -> (PathBuf, FileState) {
+    (path.into(), state)
+}
+
+fn unsettled(path: &str) -> (PathBuf, FileState) {
+    state(path, FileState::Unsettled)
+}
+
+fn cannot_find(errno: Errno) -> FileState {
+    FileState::Unusable(FileProblem::io("find", &errno.into()))
+}
+
+#[test]
+fn a_file_that_is_written_in_place_counts_once_it_is_whole() {
+    for is_watched in [true, false] {
+        let mut world = World::with(is_watched, &[(A, "one two")]);
+        world.write(A, "");
+        assert_eq!(world.within(SETTLE * 4), [unsettled(A)], "{is_watched}");
+        world.write(A, "one");
+        assert_eq!(world.within(SETTLE * 4), []);
+        world.write(A, "one two three");
+        world.close(A);
+        let whole = [contents(A, "one two three")];
+        assert_eq!(world.within(SETTLE + PERIOD), whole, "{is_watched}");
+    }
+}
+
+#[test]
+fn what_is_empty_or_shorter_counts_after_a_grace() {
+    for (is_watched, text) in [(true, "one"), (true, ""), (false, "one"), (false, "")] {
+        let mut world = World::with(is_watched, &[(A, "one two")]);
+        world.write(A, text);
+        world.close(A);
+        assert_eq!(world.within(GRACE - TICK), [unsettled(A)]);
+        assert_eq!(world.within(PERIOD + TICK), [contents(A, text)]);
+    }
+}
+
+/// `slow generator > FILE`: the shell has emptied it long before the first byte comes.
+#[test]
+fn while_the_writer_has_it_open_it_is_not_whole() {
+    let mut world = World::with(true, &[(A, "one two")]);
+    world.write(A, "");
+    assert_eq!(world.within(GRACE * 6), [unsettled(A)]);
+    world.write(A, "one two three");
+    assert_eq!(world.within(GRACE), []);
+    world.close(A);
+    assert_eq!(world.within(SETTLE), [contents(A, "one two three")]);
+    world.write(A, "left open");
+    assert_eq!(world.within(GRACE), [unsettled(A)]);
+    let in_the_end = [contents(A, "left open")];
+    assert_eq!(world.within(Duration::from_secs(60)), in_the_end);
+}
+
+#[test]
+fn what_is_renamed_into_place_counts_at_once() {
+    for is_watched in [true, false] {
+        let mut world = World::with(is_watched, &[(A, "one two")]);
+        world.replace(A, "");
+        let wait = if is_watched { TICK } else { PERIOD };
+        assert_eq!(world.within(wait), [contents(A, "")]);
+        world.replace(B, "new");
+        assert_eq!(world.within(wait), [contents(B, "new")]);
+    }
+}
+
+#[test]
+fn at_the_start_a_young_file_is_looked_at_twice() {
+    let mut world = World::new(true);
+    world.write(A, "old");
+    world.write(B, "");
+    world.pass(SETTLE);
+    world.write("/m/c.yaml", "young");
+    world.touched = Touched::default();
+    assert_eq!(
+        world.look(),
+        [contents(A, "old"), unsettled(B), unsettled("/m/c.yaml")]
+    );
+    assert!(!world.step.is_complete);
+    assert_eq!(world.within(SETTLE), [contents("/m/c.yaml", "young")]);
+    assert!(!world.step.is_complete);
+    assert_eq!(world.within(GRACE), [contents(B, "")]);
+    assert!(world.step.is_complete);
+}
+
+#[test]
+fn a_removed_file_goes_and_one_that_is_made_anew_does_not() {
+    for is_watched in [true, false] {
+        let mut world = World::with(is_watched, &[(A, "a"), (B, "b")]);
+        let gone = [unsettled(A), state(A, FileState::Gone)];
+        world.remove(A);
+        assert_eq!(world.within(SETTLE + PERIOD), gone, "{is_watched}");
+        world.remove(B);
+        let mut ticks = std::iter::repeat_with(|| world.within(TICK));
+        let first = ticks.find(|news| !news.is_empty());
+        assert_eq!(first.unwrap(), [unsettled(B)]);
+        world.write(B, "b");
+        world.close(B);
+        assert_eq!(world.within(SETTLE + PERIOD), [contents(B, "b")]);
+        world.remove(B);
+        let gone = [unsettled(B), state(B, FileState::Gone)];
+        assert_eq!(world.within(SETTLE + PERIOD), gone, "also the last one");
+    }
+}
+
+#[test]
+fn what_cannot_be_looked_at_is_not_gone_and_told_once() {
+    for is_watched in [true, false] {
+        for errno in [Errno::ACCESS, Errno::IO, Errno::STALE, Errno::NOENT] {
+            let mut world = World::with(is_watched, &[(A, "a"), (B, "b")]);
+            let before = world.disk().nodes[Path::new(A)].clone();
+            world.put(A, Err(errno), Touch::Other);
+            let news = world.within(GRACE * 100);
+            assert_eq!(news, [unsettled(A), state(A, cannot_find(errno))]);
+            world.put(A, before, Touch::Other);
+            assert_eq!(world.within(PERIOD), [state(A, FileState::AsBefore)]);
+        }
+    }
+}
+
+#[test]
+fn a_folder_that_is_not_there_or_another_empty_one_keeps_its_files() {
+    for is_watched in [true, false] {
+        let mut world = World::with(is_watched, &[(A, "a"), (B, "b")]);
+        let before = world.disk().nodes.clone();
+        for errno in [Errno::NOENT, Errno::IO, Errno::ACCESS] {
+            let lost = BTreeMap::from([(FOLDER.into(), Err(errno))]);
+            world.disk().nodes = lost;
+            world.touched.mounts = is_watched;
+            let told = [state(FOLDER, cannot_find(errno))];
+            assert_eq!(world.within(GRACE * 100), told);
+            world.disk().nodes = before.clone();
+            let over = [state(FOLDER, FileState::AsBefore)];
+            assert_eq!(world.within(PERIOD), over);
+        }
+        world.disk().nodes.clear();
+        world.put_folder();
+        let empty = FileState::Unusable(FileProblem::EmptyFolder { files: 2 });
+        assert_eq!(world.within(GRACE * 100), [state(FOLDER, empty)]);
+        world.replace(A, "new");
+        let news = world.within(SETTLE + PERIOD + PERIOD);
+        let expected = [
+            state(FOLDER, FileState::AsBefore),
+            contents(A, "new"),
+            unsettled(B),
+            state(B, FileState::Gone),
+        ];
+        assert_eq!(
+            news, expected,
+            "a folder with files counts, whichever it is"
+        );
+    }
+}
+
+#[test]
+fn a_path_that_is_not_there_at_the_start_is_told_at_once() {
+    let mut world = World::new(true);
+    world.disk().nodes.clear();
+    let told = [state(FOLDER, cannot_find(Errno::NOENT))];
+    assert_eq!(world.look(), told);
+    assert!(world.step.is_complete);
+}
+
+#[test]
+fn only_regular_files_of_a_size_are_read() {
+    let mut world = World::new(true);
+    let nodes = [("/m/fifo.yaml", "a FIFO"), ("/m/zero.yaml", "a device")];
+    for (path, kind) in nodes {
+        world.put(path, Ok((Seen::Other(kind), Vec::new())), Touch::Named);
+    }
+    world.replace("/m/large.yaml", &"x".repeat(1001));
+    for (path, touch) in [
+        ("/m/.#a.yaml", "half"),
+        ("/m/.a.yaml", "half"),
+        ("/m/a.yaml~", ""),
+    ] {
+        world.write(path, touch);
+    }
+    let refused = |path, problem| state(path, FileState::Unusable(problem));
+    let not_a_file = |(path, kind)| refused(path, FileProblem::NotAFile { kind });
+    let too_large = FileProblem::TooLarge { at_most: 1000 };
+    let expected = [
+        not_a_file(nodes[0]),
+        refused("/m/large.yaml", too_large),
+        not_a_file(nodes[1]),
+    ];
+    assert_eq!(world.within(PERIOD * 10), expected);
+}
+
+/// A program that rewrites a file several times a second never leaves it whole.
+#[test]
+fn a_file_that_never_rests_is_told_once() {
+    let mut world = World::with(true, &[(A, "a")]);
+    let mut news = Vec::new();
+    for at in 0..1000 {
+        world.write(A, &format!("a{at}"));
+        world.close(A);
+        news.extend(world.within(SETTLE / 2));
+    }
+    let problem = FileProblem::KeepsChanging { seconds: 60 };
+    assert_eq!(news, [unsettled(A), state(A, FileState::Unusable(problem))]);
+    assert_eq!(world.within(SETTLE), [contents(A, "a999")]);
+}
+
+#[test]
+fn a_reload_reads_what_looks_unchanged_and_tells_again_what_is_wrong() {
+    let mut world = World::with(true, &[(A, "a")]);
+    world.put(B, Err(Errno::ACCESS), Touch::Named);
+    let refused = state(B, cannot_find(Errno::ACCESS));
+    assert_eq!(world.within(PERIOD), [unsettled(B), refused.clone()]);
+    if let Some(Ok((_, bytes))) = world.disk().nodes.get_mut(Path::new(A)) {
+        *bytes = b"b".to_vec();
+    }
+    assert_eq!(world.within(PERIOD), []);
+    world.touched.reload = true;
+    assert_eq!(world.look(), [contents(A, "b"), refused]);
+    assert_eq!(world.within(PERIOD), []);
+}
+
+/// A file system without notifications costs a look at each file a second.
+#[test]
+fn at_rest_5000_files_cost_nothing() {
+    let mut world = World::new(true);
+    for at in 0..5000 {
+        world.replace(&format!("/m/{at}.yaml"), "a");
+    }
+    assert_eq!(world.look().len(), 5000);
+    world.disk().asked = 0;
+    for _ in 0..1000 {
+        assert_eq!(world.within(PERIOD), []);
+        assert_eq!(world.step.due, None, "the thread sleeps until it is told");
+    }
+    assert_eq!(world.disk().asked, 0);
+    world.replace("/m/7.yaml", "b");
+    assert_eq!(world.within(PERIOD), [contents("/m/7.yaml", "b")]);
+    assert_eq!(world.disk().asked, 2, "a look and a read");
+    world.disk().is_watched = false;
+    world.touched.everything = true;
+    assert_eq!(world.look(), []);
+    world.disk().asked = 0;
+    assert_eq!(world.within(PERIOD), []);
+    assert_eq!(world.disk().asked, 5002, "each file, the folder, its list");
+}
+
+/// What a writer does to the file, and how long it pauses after it.
+fn writes() -> impl Strategy<Value = Vec<(usize, u64)>> {
+    proptest::collection::vec((0..=20_usize, 0..400_u64), 1..40)
+}
+
+proptest! {
+    /// Whoever writes piece by piece, with pauses of less than half a second, is never taken for done, whatever the moments
+    /// at which the file is looked at.
+    #[test]
+    fn half_a_file_is_never_told(writes in writes(), is_watched: bool, before in 0..40_usize) {
+        let whole = "0123456789".repeat(3);
+        let mut world = World::with(is_watched, &[(A, &"x".repeat(before))]);
+        let mut told = Vec::new();
+        for (length, pause) in writes {
+            world.write(A, &whole[..length]);
+            told.extend(world.within(Duration::from_millis(pause)));
+        }
+        world.write(A, &whole);
+        world.close(A);
+        told.extend(world.within(GRACE + PERIOD));
+        let told: Vec<_> = told.into_iter().filter(|news| *news != unsettled(A)).collect();
+        prop_assert_eq!(told, [contents(A, &whole)]);
+    }
+}
+
+#[test]
+fn times_of_a_file_that_make_no_sense_are_young() {
+    let stamp = |seconds, nanoseconds| Stamp {
+        modified: FileTime(seconds, nanoseconds),
+        changed: FileTime(seconds, nanoseconds),
+        ..Stamp::default()
+    };
+    let now = SystemTime::now();
+    for seconds in [i64::MAX, i64::MAX / 2] {
+        assert_eq!(stamp(seconds, u32::MAX).rested(now), Duration::ZERO);
+    }
+    assert!(stamp(i64::MIN, 0).rested(now) > GRACE);
+}
