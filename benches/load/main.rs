@@ -6,6 +6,7 @@
 mod cluster;
 mod floor;
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -14,7 +15,7 @@ use clap::Parser as _;
 use ipvs_codec::Family;
 use ipvs_model::{Config, Known, Model, Operation, Phase};
 use ipvs_netlink::{Ipvs, Links};
-use ipvs_proxier::{DataPlane as _, IptablesBackend, Linux, Manifests};
+use ipvs_proxier::{DataPlane as _, IptablesBackend, Linux, read_manifest};
 use ipvs_test_support::NetNs;
 
 use crate::floor::Floor;
@@ -30,12 +31,9 @@ fn main() -> Result<()> {
         services,
         endpoints,
     } = Size::parse();
-    let folder = std::env::temp_dir().join("bench-load");
-    std::fs::create_dir_all(&folder)?;
-    let file = folder.join("cluster.yaml");
-    std::fs::write(&file, cluster::manifest(services, endpoints))?;
-
-    let (changes, parse) = timed(|| Manifests::new(vec![file]).poll());
+    let text = cluster::manifest(services, endpoints);
+    let (changes, parse) = timed(|| read_manifest(Path::new("cluster.yaml"), text.as_bytes()));
+    drop(text);
     let Ok(changes) = changes else {
         bail!("the generated manifest is broken")
     };

@@ -1,6 +1,7 @@
 //! What is fuzzed: everything that reads bytes or text from outside. The targets are functions, so that `cargo test` runs
 //! them on the corpus and on bent copies of it, without the fuzzer.
 
+use std::path::Path;
 use std::time::Duration;
 
 use arbitrary::Unstructured;
@@ -15,7 +16,7 @@ use ipvs_netfilter::ipset::{Listing, parse_protocol, parse_revision};
 use ipvs_netfilter::iptables::SavedRules;
 use ipvs_model::input::{Change, Manifest};
 use ipvs_model::{Config, LocalTraffic, Model, Plan};
-use ipvs_proxier::{Activity, Controller, Manifests, Moment, Pace, Simulated, Step};
+use ipvs_proxier::{Activity, Controller, Moment, Pace, Simulated, Step, read_manifest};
 use netlink_packet_core::Emitable as _;
 
 /// What parses is emitted and parses to the same again; the typed readers never panic.
@@ -99,12 +100,8 @@ pub fn iptables_save(bytes: &[u8]) {
 
 /// Any manifest file, as YAML and as JSON.
 pub fn manifest(bytes: &[u8]) {
-    let Ok(folder) = tempfile::tempdir() else { return };
     for name in ["fuzz.yaml", "fuzz.json"] {
-        let file = folder.path().join(name);
-        if std::fs::write(&file, bytes).is_ok() {
-            plan(Manifests::new(vec![file]).poll().unwrap_or_default());
-        }
+        plan(read_manifest(Path::new(name), bytes).unwrap_or_default());
     }
 }
 

@@ -52,6 +52,12 @@ impl Control {
         self.ask(|asked| asked.wake = true);
     }
 
+    /// What [wakes](Self::wake), for a source that does so from another thread.
+    pub fn waker(&self) -> impl Fn() + Send + Sync + 'static {
+        let control = self.clone();
+        move || control.wake()
+    }
+
     /// Whether the end was asked for.
     #[must_use]
     pub fn is_stopping(&self) -> bool {

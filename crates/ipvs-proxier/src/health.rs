@@ -10,6 +10,9 @@ use serde::Serialize;
 use crate::clock::Moment;
 use crate::controller::Status;
 
+/// So many problems of the source are shown.
+const SHOWN: usize = 10;
+
 /// An answer to a health question.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HealthAnswer {
@@ -53,17 +56,21 @@ pub struct Health {
     checks: BTreeMap<ObjectName, HealthCheck>,
     /// Where load balancers may ask.
     addresses: Vec<IpAddr>,
+    source_problems: Vec<String>,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Body {
+struct Body<'a> {
     last_updated: String,
     current_time: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     node_eligible: Option<bool>,
     healthy: bool,
     status: BTreeMap<String, FamilyStatus>,
+    /// kube-proxy has no such field.
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    source_problems: &'a [String],
 }
 
 #[derive(Serialize)]
@@ -99,6 +106,7 @@ impl Health {
             eligible: false,
             checks: BTreeMap::new(),
             addresses: Vec::new(),
+            source_problems: Vec::new(),
         }
     }
 
@@ -115,6 +123,16 @@ impl Health {
         self.addresses = model.health_check_addresses();
         if self.checks != *model.desired().health_checks() {
             self.checks.clone_from(model.desired().health_checks());
+        }
+    }
+
+    /// Takes over what of the source cannot be used, and shows the first of it: the node serves the last good state, so that
+    /// it is as healthy as before.
+    pub fn follow_source(&mut self, problems: &[String]) {
+        self.source_problems = problems.iter().take(SHOWN).cloned().collect();
+        let more = problems.len().saturating_sub(SHOWN);
+        if more > 0 {
+            self.source_problems.push(format!("and {more} more"));
         }
     }
 
@@ -170,6 +188,7 @@ impl Health {
             node_eligible,
             healthy,
             status: self.families.iter().map(status).collect(),
+            source_problems: &self.source_problems,
         };
         HealthAnswer {
             status: if good { 200 } else { 503 },

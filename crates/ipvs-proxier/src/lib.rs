@@ -47,7 +47,8 @@ pub use controller::{Controller, Pace, Stage, Status, Step};
 pub use dataplane::{Connections, DataPlane, Outcome, Part, Progress};
 pub use error::{Failure, PlaneError};
 pub use files::{
-    FileNews, FileProblem, FileState, FollowedFiles, FollowedPath, TextProblem, file_text,
+    FileNews, FileProblem, FileState, FollowedFile, FollowedFiles, FollowedPath, NewContents,
+    TextProblem, file_text, read_file,
 };
 pub use health::{Health, HealthAnswer};
 #[cfg(feature = "health")]
@@ -64,7 +65,7 @@ pub use run::{RunError, load, run, run_once};
 #[cfg(feature = "health")]
 pub use served::Served;
 pub use simulated::Simulated;
-pub use source::{About, ManifestError, Manifests, Notice, Polled, Source, Trigger};
+pub use source::{About, ManifestError, Manifests, Notice, Polled, Source, Trigger, read_manifest};
 #[cfg(feature = "kube")]
 pub use source::{Access, Cluster, ClusterError, Nodes};
 pub use step_error::StepError;

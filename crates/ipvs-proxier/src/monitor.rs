@@ -12,6 +12,11 @@ pub trait Monitor {
         let _ = (changes, now);
     }
 
+    /// What of the source cannot be used now is this, and no longer what it was.
+    fn source_problems(&mut self, problems: &[String]) {
+        let _ = problems;
+    }
+
     /// The controller has done something.
     fn stepped(&mut self, report: &Report, controller: &Controller) {
         let _ = (report, controller);

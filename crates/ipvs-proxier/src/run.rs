@@ -59,7 +59,7 @@ pub enum RunError {
 /// let control = Control::new();
 /// let mut controller = Controller::new(Model::new(Config::default()), Pace::default());
 /// let mut plane = Linux::open(IptablesBackend::Auto)?;
-/// let mut source = Manifests::new(vec!["/etc/services".into()]);
+/// let mut source = Manifests::follow(vec!["/etc/services".into()], control.waker())?;
 /// run(&mut controller, &mut source, &mut plane, &mut (), &control)?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -79,6 +79,7 @@ pub fn run<P: DataPlane + ?Sized>(
         plane,
         monitor,
         failing: 0,
+        problems: Vec::new(),
     };
     while !control.is_stopping() {
         if control.take_reload() {
@@ -90,6 +91,7 @@ pub fn run<P: DataPlane + ?Sized>(
         for problem in problems {
             error!("{problem}; the last good state stays in force");
         }
+        run.tell_problems();
         run.check()?;
         let wait = run.work();
         control.wait(wait);
@@ -116,6 +118,7 @@ pub fn run_once<P: DataPlane + ?Sized>(
         plane,
         monitor: &mut (),
         failing: 0,
+        problems: Vec::new(),
     };
     let mut reports = run.until_rest(control)?;
     if !reports.iter().all(Report::succeeded) {
@@ -184,6 +187,8 @@ struct Run<'a, P: ?Sized> {
     monitor: &'a mut dyn Monitor,
     /// How many operations failed in the last sync.
     failing: usize,
+    /// What of the source could not be used when the monitor was last told.
+    problems: Vec<String>,
 }
 
 impl<P: DataPlane + ?Sized> Run<'_, P> {
@@ -209,6 +214,18 @@ impl<P: DataPlane + ?Sized> Run<'_, P> {
         }
         self.controller.source(now, changes, triggers, is_complete);
         Ok(problems)
+    }
+
+    /// Has health show what of the source cannot be used.
+    fn tell_problems(&mut self) {
+        let problems = self.source.problems();
+        if problems != self.problems {
+            self.monitor.source_problems(problems);
+            if problems.is_empty() {
+                info!("everything that the source has can be used again");
+            }
+            self.problems = problems.to_vec();
+        }
     }
 
     /// Does what is due until nothing is; the reports of the last activity.

@@ -39,6 +39,10 @@ impl Monitor for Served {
         self.metrics.changed(changes, now.wall);
     }
 
+    fn source_problems(&mut self, problems: &[String]) {
+        self.server.update(|health| health.follow_source(problems));
+    }
+
     fn stepped(&mut self, report: &Report, controller: &Controller) {
         if let Some(ended) = &report.ended {
             self.metrics.ended(ended);

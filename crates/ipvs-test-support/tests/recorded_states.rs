@@ -9,7 +9,7 @@ use ipvs_codec::{Family, SavedLine};
 use ipvs_model::input::Change;
 use ipvs_model::{Config, Known, LocalTraffic, Model};
 use ipvs_netfilter::iptables::{SavedRules, Table};
-use ipvs_proxier::Manifests;
+use ipvs_proxier::{Control, Manifests, load};
 
 fn recorded() -> Vec<(PathBuf, PathBuf)> {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden");
@@ -54,7 +54,9 @@ fn made(input: &Path, config: Config) -> Known {
     let mut model = Model::new(config);
     let addresses = ["192.168.50.10", "fd00:50::10"].map(|ip| ip.parse().unwrap());
     model.change(Change::NodeAddresses(addresses.into()));
-    let changes = Manifests::new(vec![input.to_owned()]).poll().unwrap();
+    let control = Control::new();
+    let mut manifests = Manifests::follow(vec![input.to_owned()], control.waker()).unwrap();
+    let changes = load(&mut manifests, &control).unwrap();
     changes.into_iter().for_each(|change| model.change(change));
     let mut known = Known::default();
     let plan = model.plan_everything(&known);

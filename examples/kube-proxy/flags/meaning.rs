@@ -48,7 +48,8 @@ impl Flags {
     /// When the API cannot be used.
     pub(crate) fn source(&self, control: &Control) -> Result<Box<dyn Source>> {
         if !self.manifests.is_empty() {
-            return Ok(Box::new(Manifests::new(self.manifests.clone())));
+            let manifests = Manifests::follow(self.manifests.clone(), control.waker());
+            return Ok(Box::new(manifests.context("--manifests")?));
         }
         let given = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
         let access = Access {
@@ -60,11 +61,9 @@ impl Flags {
         } else {
             Nodes::Only(self.node_name()?)
         };
-        let control = control.clone();
-        let wake = move || control.wake();
         let hint = "no objects: give --kubeconfig, --master or --manifests";
         Ok(Box::new(
-            Cluster::connect(&access, nodes, wake).context(hint)?,
+            Cluster::connect(&access, nodes, control.waker()).context(hint)?,
         ))
     }
 

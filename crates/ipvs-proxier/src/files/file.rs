@@ -92,7 +92,7 @@ struct Candidate {
 
 /// One file: what of it is in force, and what may become so.
 #[derive(Debug, Default)]
-pub(super) struct FollowedFile {
+pub(super) struct FileRules {
     in_force: Option<Stamp>,
     candidate: Option<Candidate>,
     unsettled_since: Option<Instant>,
@@ -103,7 +103,7 @@ pub(super) struct FollowedFile {
     reread: bool,
 }
 
-impl FollowedFile {
+impl FileRules {
     pub(super) const fn touched(&mut self, touch: Touch) {
         match touch {
             Touch::Written => (self.is_being_written, self.was_moved) = (true, false),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::disk::{Disk, Look, Seen};
-use super::file::{Decision, FileState, FollowedFile, Next, PERIOD, SETTLE, Sighting, Touch};
+use super::file::{Decision, FileRules, FileState, Next, PERIOD, SETTLE, Sighting, Touch};
 use super::problem::FileProblem;
 use super::stamp::Identity;
 use crate::clock::Moment;
@@ -109,7 +109,7 @@ struct Trouble {
 #[derive(Debug)]
 pub(super) struct Follower<D> {
     roots: Vec<Root>,
-    files: BTreeMap<PathBuf, (FollowedFile, u64)>,
+    files: BTreeMap<PathBuf, (FileRules, u64)>,
     /// What is to be looked at though nothing happens to it. At rest it is empty.
     due: BTreeMap<PathBuf, Instant>,
     is_first: bool,
@@ -251,7 +251,7 @@ impl<D: Disk> Follower<D> {
         let at_most = root.followed.at_most;
         for file in &files {
             if !self.files.contains_key(file) {
-                let entry = (FollowedFile::default(), at_most);
+                let entry = (FileRules::default(), at_most);
                 self.files.insert(file.clone(), entry);
                 looks.insert(file.clone());
             } else if everything || is_other || was_lost || !is_watched {

@@ -54,38 +54,58 @@ impl Disk for LinuxDisk {
     }
 
     fn read(&mut self, path: &Path, at_most: u64) -> Result<(Stamp, Vec<u8>), FileProblem> {
-        let failed = |operation| move |error: io::Error| FileProblem::io(operation, &error);
-        // A FIFO that was put there since the look has no writer, and a terminal does not become ours.
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let file = rustix::fs::open(path, flags, Mode::empty());
-        let file = fs::File::from(file.map_err(|error| failed("open")(error.into()))?);
-        let stamp = |file: &fs::File| {
-            let stat = statx(file, Path::new(""), AtFlags::EMPTY_PATH).map_err(failed("read"))?;
-            match seen(&stat) {
-                Seen::File(stamp) => Ok(stamp),
-                Seen::Folder(_) => Err(FileProblem::NotAFile { kind: "a folder" }),
-                Seen::Other(kind) => Err(FileProblem::NotAFile { kind }),
-            }
-        };
-        let before = stamp(&file)?;
-        let mut bytes = Vec::new();
-        let too_large = FileProblem::TooLarge { at_most };
-        if before.length > at_most {
-            return Err(too_large);
-        }
-        let one_more = at_most.saturating_add(1);
-        let read = (&file).take(one_more).read_to_end(&mut bytes);
-        read.map_err(failed("read"))?;
-        if bytes.len() as u64 > at_most {
-            return Err(too_large);
-        }
-        // Where it differs, it is not the one that was looked at, and what was read does not count.
-        let after = stamp(&file)?;
-        Ok((after, bytes))
+        read(path, at_most)
     }
 
     fn forget(&mut self, path: &Path) {
         self.watches.forget(path);
+    }
+}
+
+/// The contents of a regular file of at most so many bytes. It never waits for a writer, nor reads without end.
+///
+/// ```
+/// use std::path::Path;
+/// use ipvs_proxier::{FileProblem, read_file};
+///
+/// assert!(matches!(read_file(Path::new("/dev/zero"), 1 << 20), Err(FileProblem::NotAFile { .. })));
+/// assert!(matches!(read_file(Path::new("/etc/passwd"), 1), Err(FileProblem::TooLarge { at_most: 1 })));
+/// ```
+///
+/// # Errors
+/// [`FileProblem`] when it cannot be opened or read (with errno), is no regular file, or is larger.
+pub fn read_file(path: &Path, at_most: u64) -> Result<Vec<u8>, FileProblem> {
+    read(path, at_most).map(|(_, bytes)| bytes)
+}
+
+fn read(path: &Path, at_most: u64) -> Result<(Stamp, Vec<u8>), FileProblem> {
+    let failed = |operation| move |error: io::Error| FileProblem::io(operation, &error);
+    // A FIFO that was put there since the look has no writer, and a terminal does not become ours.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = rustix::fs::open(path, flags, Mode::empty());
+    let file = fs::File::from(file.map_err(|error| failed("open")(error.into()))?);
+    let before = stamp(&file)?;
+    let too_large = FileProblem::TooLarge { at_most };
+    if before.length > at_most {
+        return Err(too_large);
+    }
+    let mut bytes = Vec::new();
+    let one_more = at_most.saturating_add(1);
+    let read = (&file).take(one_more).read_to_end(&mut bytes);
+    read.map_err(failed("read"))?;
+    if bytes.len() as u64 > at_most {
+        return Err(too_large);
+    }
+    // Where it differs from that of the look, what was read does not count.
+    Ok((stamp(&file)?, bytes))
+}
+
+fn stamp(file: &fs::File) -> Result<Stamp, FileProblem> {
+    let stat = statx(file, Path::new(""), AtFlags::EMPTY_PATH);
+    match seen(&stat.map_err(|error| FileProblem::io("read", &error))?) {
+        Seen::File(stamp) => Ok(stamp),
+        Seen::Folder(_) => Err(FileProblem::NotAFile { kind: "a folder" }),
+        Seen::Other(kind) => Err(FileProblem::NotAFile { kind }),
     }
 }
 

@@ -9,6 +9,7 @@ mod file;
 mod follower;
 mod following;
 mod linux;
+mod one;
 mod problem;
 mod stamp;
 #[cfg(test)]
@@ -19,5 +20,7 @@ mod watches;
 pub use file::FileState;
 pub use follower::{FileNews, FollowedPath};
 pub use following::FollowedFiles;
+pub use linux::read_file;
+pub use one::{FollowedFile, NewContents};
 pub use problem::FileProblem;
 pub use text::{TextProblem, file_text};

@@ -1,140 +1,195 @@
 //! Manifest files and folders as a source of changes.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 use ipvs_model::input::{Change, ObjectName};
 
-use super::document::{ManifestError, parse};
+use super::document::{ManifestError, read_manifest};
 use super::polled::{Polled, Source};
+use crate::files::{FileNews, FileState, FollowedFiles, FollowedPath};
 
-/// What tells a changed file from an unchanged one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stamp {
-    modified: Option<SystemTime>,
-    length: u64,
-    inode: u64,
-}
+/// How names of manifests end.
+const EXTENSIONS: &[&str] = &["yaml", "yml", "json"];
+/// A list of 100,000 Services with their endpoints has half of it.
+const AT_MOST: u64 = 256 << 20;
 
-const READ_ATTEMPTS: usize = 5;
-
-/// Kind and name of an object.
-type Identity = (&'static str, ObjectName);
-
-#[derive(Debug, Default)]
-struct File {
-    stamp: Option<Stamp>,
-    objects: BTreeSet<Identity>,
-}
-
-/// Kubernetes manifests in files and folders (their `.yaml`, `.yml` and `.json` files, not those of folders below).
+/// Kubernetes manifests in files and folders (their `.yaml`, `.yml` and `.json` files, not those of folders below, nor such
+/// whose names begin with a dot), [followed](FollowedFiles) as they are written, replaced and removed.
 ///
-/// [`poll`](Self::poll) looks for changes by the files' times, lengths and inodes, so it also sees files that are
-/// replaced, as editors and ConfigMaps do. It costs a system call for each file, and reads only what changed.
+/// Either all of them are good, or nothing of what is new is taken over: the last good state stays in force, and
+/// [`problems`](Source::problems) says why. A file that is being written holds up nobody but the objects that move to or from
+/// it.
 ///
 /// ```
-/// use ipvs_proxier::Manifests;
+/// use ipvs_proxier::{Control, Manifests, load};
 ///
 /// let folder = tempfile::tempdir()?;
 /// let manifest = r#"{"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"}, "spec": {}}"#;
 /// std::fs::write(folder.path().join("web.json"), manifest)?;
-/// let mut manifests = Manifests::new(vec![folder.path().to_owned()]);
-/// assert_eq!(manifests.poll().unwrap().len(), 1);
-/// assert_eq!(manifests.poll().unwrap().len(), 0);
-/// std::fs::remove_file(folder.path().join("web.json"))?;
-/// assert_eq!(manifests.poll().unwrap().len(), 1); // the Service is gone
-/// # Ok::<(), std::io::Error>(())
+/// let control = Control::new();
+/// let mut manifests = Manifests::follow(vec![folder.path().to_owned()], control.waker())?;
+/// assert_eq!(load(&mut manifests, &control)?.len(), 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
 pub struct Manifests {
-    paths: Vec<PathBuf>,
-    files: BTreeMap<PathBuf, File>,
-    /// The files as they were when they could not be used: while they stay so, that is reported once.
-    refused: Option<Listing>,
-    complete: bool,
+    files: FollowedFiles,
+    objects: Objects,
+    /// What cannot be used now.
+    problems: Vec<String>,
+    /// What of it the log has.
+    logged: Vec<String>,
+    is_complete: bool,
 }
 
-/// The files that there are; a path that cannot be listed has no stamp.
-type Listing = BTreeMap<PathBuf, Option<Stamp>>;
-
 impl Manifests {
-    /// Files and folders to follow.
-    #[must_use]
-    pub const fn new(paths: Vec<PathBuf>) -> Self {
-        Self {
-            paths,
-            files: BTreeMap::new(),
-            refused: None,
-            complete: false,
-        }
-    }
-
-    /// What changed since the last call that succeeded; at first, everything.
+    /// Follows files and folders. `wake` is called whenever there is something to poll.
     ///
     /// # Errors
-    /// Every problem of every file that changed; again only when a file changes. Nothing is then taken over, also not
-    /// from other files: the last good state stays in force until all of them can be used.
-    pub fn poll(&mut self) -> Result<Vec<Change>, Vec<ManifestError>> {
-        let (found, mut errors) = self.list();
-        if self.refused.as_ref() == Some(&found) {
-            return Ok(Vec::new());
+    /// When there is no thread or no file descriptor left for it.
+    pub fn follow(
+        paths: Vec<PathBuf>,
+        wake: impl Fn() + Send + Sync + 'static,
+    ) -> io::Result<Self> {
+        let followed = |path| FollowedPath::file_or_folder(path, EXTENSIONS, AT_MOST);
+        let paths = paths.into_iter().map(followed).collect();
+        Ok(Self {
+            files: FollowedFiles::start(paths, wake)?,
+            objects: Objects::default(),
+            problems: Vec::new(),
+            logged: Vec::new(),
+            is_complete: false,
+        })
+    }
+}
+
+impl Source for Manifests {
+    fn poll(&mut self) -> Polled {
+        // Both asked first: what was told before is in the channel then.
+        let ended = self.files.ended();
+        let mut polled = Polled {
+            ended: ended.map(|why| format!("nobody follows the manifests any more: {why}")),
+            ..Polled::default()
+        };
+        let is_complete = self.files.is_complete();
+        let mut news = self.files.poll().peekable();
+        if news.peek().is_none() && is_complete == self.is_complete {
+            return polled;
         }
-        let mut fresh = BTreeMap::new();
-        for (path, stamp) in found.iter().filter(|(_, stamp)| stamp.is_some()) {
-            if self
-                .files
-                .get(path)
-                .is_some_and(|file| file.stamp == *stamp)
-            {
-                continue;
-            }
-            match read_whole(path) {
-                Ok(changes) => {
-                    fresh.insert(path.clone(), changes);
-                }
-                Err(mut problems) => errors.append(&mut problems),
-            }
+        for news in news {
+            self.objects.news(news);
         }
-        if errors.is_empty() {
-            errors = self.duplicates(&found, &fresh);
-        }
-        if !errors.is_empty() {
-            self.refused = Some(found);
-            return Err(errors);
-        }
-        self.refused = None;
-        self.complete = true;
-        Ok(self.take_over(&found, fresh))
+        polled.changes = self.objects.take_over();
+        let problems = self.objects.problems();
+        self.problems = problems.map(ToString::to_string).collect();
+        let is_new = |problem: &&String| !self.logged.contains(problem);
+        polled.problems = self.problems.iter().filter(is_new).cloned().collect();
+        self.logged.clone_from(&self.problems);
+        self.is_complete |= is_complete && self.problems.is_empty();
+        polled
     }
 
-    fn take_over(&mut self, found: &Listing, fresh: BTreeMap<PathBuf, Vec<Change>>) -> Vec<Change> {
-        let mut gone: BTreeSet<Identity> = BTreeSet::new();
-        self.files.retain(|path, file| {
-            let stays = found.contains_key(path);
-            if !stays {
-                gone.append(&mut file.objects);
+    fn is_complete(&self) -> bool {
+        self.is_complete
+    }
+
+    /// Reads every file again, also one that looks unchanged, and says again what is wrong.
+    fn reload(&mut self) {
+        self.logged.clear();
+        self.files.reload();
+    }
+
+    fn problems(&self) -> &[String] {
+        &self.problems
+    }
+}
+
+/// Kind and name of an object.
+type Identity = (&'static str, ObjectName);
+
+/// What is in force of each file, and what is to be.
+#[derive(Debug, Default)]
+struct Objects {
+    in_force: BTreeMap<PathBuf, BTreeSet<Identity>>,
+    /// The file that has an object in force.
+    holders: BTreeMap<Identity, PathBuf>,
+    /// Good contents that are not in force yet; none where the file is gone.
+    pending: BTreeMap<PathBuf, Option<Vec<Change>>>,
+    unsettled: BTreeSet<PathBuf>,
+    unusable: BTreeMap<PathBuf, ManifestError>,
+    bad: BTreeMap<PathBuf, Vec<ManifestError>>,
+    duplicates: Vec<ManifestError>,
+}
+
+impl Objects {
+    /// Takes note of what is new about a file.
+    fn news(&mut self, FileNews { path, state }: FileNews) {
+        self.unsettled.remove(&path);
+        self.unusable.remove(&path);
+        match state {
+            FileState::Contents(bytes) => match read_manifest(&path, &bytes) {
+                Ok(changes) => {
+                    self.bad.remove(&path);
+                    self.pending.insert(path, Some(changes));
+                }
+                Err(errors) => {
+                    self.pending.remove(&path);
+                    self.bad.insert(path, errors);
+                }
+            },
+            FileState::AsBefore => {}
+            FileState::Unsettled => {
+                self.unsettled.insert(path);
             }
-            stays
-        });
-        let mut changes = Vec::new();
-        for (path, mut objects) in fresh {
-            let identities = objects.iter().filter_map(identity).collect();
-            let stamp = found.get(&path).copied().flatten();
-            let before = self.files.insert(
-                path,
-                File {
-                    stamp,
-                    objects: identities,
-                },
-            );
-            gone.extend(before.unwrap_or_default().objects);
-            changes.append(&mut objects);
+            FileState::Gone => {
+                self.bad.remove(&path);
+                self.pending.insert(path, None);
+            }
+            FileState::Unusable(problem) => {
+                let error = ManifestError::new(&path, &problem);
+                self.unusable.insert(path, error);
+            }
         }
-        // An object may have moved to another file.
-        for file in self.files.values() {
-            gone.retain(|identity| !file.objects.contains(identity));
+    }
+
+    /// What is wrong now.
+    fn problems(&self) -> impl Iterator<Item = &ManifestError> {
+        let bad = self.bad.values().flatten();
+        self.unusable.values().chain(bad).chain(&self.duplicates)
+    }
+
+    /// What changes, if everything is good. O(objects in the files that changed).
+    fn take_over(&mut self) -> Vec<Change> {
+        self.duplicates.clear();
+        if !self.unusable.is_empty() || !self.bad.is_empty() {
+            return Vec::new();
+        }
+        let (ready, duplicates) = self.ready();
+        self.duplicates = duplicates;
+        if !self.duplicates.is_empty() {
+            return Vec::new();
+        }
+        let mut changes = Vec::new();
+        let mut gone: BTreeSet<Identity> = BTreeSet::new();
+        for path in &ready {
+            for identity in self.in_force.remove(path).unwrap_or_default() {
+                self.holders.remove(&identity);
+                gone.insert(identity);
+            }
+        }
+        for path in ready {
+            let Some(Some(mut objects)) = self.pending.remove(&path) else {
+                continue;
+            };
+            let identities: BTreeSet<Identity> = objects.iter().filter_map(identity).collect();
+            for identity in &identities {
+                gone.remove(identity);
+                self.holders.insert(identity.clone(), path.clone());
+            }
+            self.in_force.insert(path, identities);
+            changes.append(&mut objects);
         }
         changes.extend(gone.into_iter().map(|(kind, name)| match kind {
             "Service" => Change::ServiceGone(name),
@@ -143,128 +198,48 @@ impl Manifests {
         changes
     }
 
-    /// Objects that stand twice: which one counts would be chance.
-    fn duplicates(
-        &self,
-        found: &Listing,
-        fresh: &BTreeMap<PathBuf, Vec<Change>>,
-    ) -> Vec<ManifestError> {
-        let mut seen: BTreeMap<Identity, &Path> = BTreeMap::new();
-        for (path, file) in &self.files {
-            if found.contains_key(path) && !fresh.contains_key(path) {
-                seen.extend(
-                    file.objects
-                        .iter()
-                        .map(|identity| (identity.clone(), path.as_path())),
-                );
+    /// The files whose contents can come into force, and the objects that stand twice: which one counts would be chance. A
+    /// file waits for one that has an object of it and is changing: the object may be on its way from one to the other.
+    fn ready(&self) -> (Vec<PathBuf>, Vec<ManifestError>) {
+        let is_settled = |(path, _): &(&PathBuf, _)| !self.unsettled.contains(*path);
+        let settled = self.pending.iter().filter(is_settled);
+        let mut ready: BTreeSet<&Path> = settled.clone().map(|(path, _)| path.as_path()).collect();
+        let mut wanted: BTreeMap<Identity, &Path> = BTreeMap::new();
+        let mut errors = Vec::new();
+        // Files that want what others have.
+        let mut waits: Vec<(&Path, &Path)> = Vec::new();
+        for (path, objects) in settled {
+            for identity in objects.iter().flatten().filter_map(identity) {
+                let holder = self.holders.get(&identity).map(PathBuf::as_path);
+                let holder = holder.filter(|holder| holder != path);
+                let stays = |holder: &&Path| {
+                    !self.pending.contains_key(*holder) && !self.unsettled.contains(*holder)
+                };
+                let (kind, name) = identity.clone();
+                if let Some(other) = wanted
+                    .insert(identity, path)
+                    .or_else(|| holder.filter(stays))
+                {
+                    let other = other.display();
+                    let problem = format!("{kind} {name} stands twice: also in {other}");
+                    errors.push(ManifestError::new(path, &problem));
+                }
+                waits.extend(holder.map(|holder| (path.as_path(), holder)));
             }
         }
-        let mut errors = Vec::new();
-        for (path, changes) in fresh {
-            for (kind, name) in changes.iter().filter_map(identity) {
-                if let Some(other) = seen.insert((kind, name.clone()), path) {
-                    let problem =
-                        format!("{kind} {name} stands twice: also in {}", other.display());
-                    errors.push(ManifestError {
-                        path: path.clone(),
-                        document: None,
-                        problem,
-                    });
+        // Whoever waits for one that waits, waits too.
+        let mut is_first = true;
+        let mut before = 0;
+        while is_first || ready.len() != before {
+            (is_first, before) = (false, ready.len());
+            for (path, holder) in &waits {
+                if !ready.contains(holder) {
+                    ready.remove(path);
                 }
             }
         }
-        errors
+        (ready.into_iter().map(Path::to_owned).collect(), errors)
     }
-
-    fn list(&self) -> (Listing, Vec<ManifestError>) {
-        let mut found = Listing::new();
-        let mut errors = Vec::new();
-        for path in &self.paths {
-            match list_path(path) {
-                Ok(files) => found.extend(files),
-                Err(error) => {
-                    found.insert(path.clone(), None);
-                    errors.push(ManifestError {
-                        path: path.clone(),
-                        document: None,
-                        problem: error.to_string(),
-                    });
-                }
-            }
-        }
-        (found, errors)
-    }
-}
-
-impl Source for Manifests {
-    fn poll(&mut self) -> Polled {
-        match Self::poll(self) {
-            Ok(changes) => Polled {
-                changes,
-                ..Polled::default()
-            },
-            Err(errors) => Polled {
-                problems: errors.iter().map(ToString::to_string).collect(),
-                ..Polled::default()
-            },
-        }
-    }
-
-    fn is_complete(&self) -> bool {
-        self.complete
-    }
-
-    /// Reads every file again, also one whose stamp is as it was, and says again what is wrong.
-    fn reload(&mut self) {
-        self.refused = None;
-        self.files.values_mut().for_each(|file| file.stamp = None);
-    }
-}
-
-fn list_path(path: &Path) -> std::io::Result<Vec<(PathBuf, Option<Stamp>)>> {
-    if !fs::metadata(path)?.is_dir() {
-        return Ok(vec![(path.to_owned(), Some(stamp(path)?))]);
-    }
-    let mut files = Vec::new();
-    for entry in fs::read_dir(path)? {
-        let file = entry?.path();
-        let extension = file.extension().and_then(|extension| extension.to_str());
-        if matches!(extension, Some("yaml" | "yml" | "json")) && file.is_file() {
-            let stamp = stamp(&file).ok();
-            files.push((file, stamp));
-        }
-    }
-    Ok(files)
-}
-
-fn stamp(path: &Path) -> std::io::Result<Stamp> {
-    use std::os::unix::fs::MetadataExt as _;
-    let metadata = fs::metadata(path)?;
-    Ok(Stamp {
-        modified: metadata.modified().ok(),
-        length: metadata.len(),
-        inode: metadata.ino(),
-    })
-}
-
-/// Reads a file that is not being written meanwhile: half a file may parse, and would let services go.
-fn read_whole(path: &Path) -> Result<Vec<Change>, Vec<ManifestError>> {
-    let failed = |problem: String| {
-        vec![ManifestError {
-            path: path.to_owned(),
-            document: None,
-            problem,
-        }]
-    };
-    for _ in 0..READ_ATTEMPTS {
-        let before = stamp(path).map_err(|error| failed(error.to_string()))?;
-        let bytes = fs::read(path).map_err(|error| failed(error.to_string()))?;
-        if stamp(path).ok() == Some(before) {
-            let text = String::from_utf8(bytes).map_err(|error| failed(error.to_string()))?;
-            return parse(path, &text);
-        }
-    }
-    Err(failed("keeps changing while it is read".to_owned()))
 }
 
 fn identity(change: &Change) -> Option<Identity> {
@@ -277,123 +252,204 @@ fn identity(change: &Change) -> Option<Identity> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs::FileTimes;
+    use std::fs::{self, FileTimes};
+    use std::time::UNIX_EPOCH;
 
     use super::*;
+    use crate::control::Control;
+    use crate::files::FileProblem;
+    use crate::run::{RunError, load};
 
     fn service(name: &str, ip: &str) -> String {
         format!(
-            "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\nspec: {{clusterIP: {ip}, ports: [{{port: 1}}]}}\n"
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\nspec: {{clusterIP: {ip}, ports: [{{port: 1}}]}}\n---\n"
         )
     }
 
-    fn write(path: &Path, text: &str) {
-        // Another inode each time, so that the stamp differs whatever the clock's steps.
-        let _ = fs::remove_file(path);
-        let other = path.with_extension("tmp");
-        fs::write(&other, text).unwrap();
-        fs::rename(other, path).unwrap();
+    impl Objects {
+        /// What changes after news of one file, in words.
+        fn after(&mut self, path: &str, state: FileState) -> Vec<String> {
+            self.news(FileNews {
+                path: path.into(),
+                state,
+            });
+            let changes = self.take_over();
+            let words = changes.iter().map(|change| match change {
+                Change::Service(service) => format!("{} {:?}", service.name, service.cluster_ips),
+                Change::ServiceGone(name) => format!("{name} gone"),
+                other => format!("{other:?}"),
+            });
+            words.collect()
+        }
+
+        fn text(&mut self, path: &str, text: &str) -> Vec<String> {
+            self.after(path, FileState::Contents(text.as_bytes().into()))
+        }
+
+        fn wrong(&self) -> Vec<String> {
+            self.problems().map(ToString::to_string).collect()
+        }
     }
 
+    const NOTHING: [&str; 0] = [];
+
     #[test]
-    fn only_what_changed_is_read_and_what_moved_is_not_gone() {
-        let folder = tempfile::tempdir().unwrap();
-        let (a, b) = (folder.path().join("a.yaml"), folder.path().join("b.yml"));
-        write(&a, &service("web", "10.0.0.1"));
-        let mut manifests = Manifests::new(vec![folder.path().to_owned()]);
-        assert_eq!(manifests.poll().unwrap().len(), 1);
-        assert!(manifests.poll().unwrap().is_empty());
-        fs::remove_file(&a).unwrap();
-        write(&b, &service("web", "10.0.0.1"));
-        assert!(
-            matches!(manifests.poll().unwrap()[..], [Change::Service(_)]),
-            "moved"
+    fn what_moved_is_not_gone_and_what_left_its_file_is() {
+        let mut objects = Objects::default();
+        let both = service("web", "10.0.0.1") + &service("api", "10.0.0.2");
+        assert_eq!(objects.text("a.yaml", &both).len(), 2);
+        let one = objects.text("a.yaml", &service("web", "10.0.0.1"));
+        assert_eq!(one, ["default/web [10.0.0.1]", "default/api gone"]);
+        objects.news(FileNews {
+            path: "a.yaml".into(),
+            state: FileState::Gone,
+        });
+        let moved = objects.text("b.yaml", &service("web", "10.0.0.1"));
+        assert_eq!(moved, ["default/web [10.0.0.1]"]);
+        assert_eq!(
+            objects.after("b.yaml", FileState::Gone),
+            ["default/web gone"]
         );
-        fs::remove_file(&b).unwrap();
-        assert!(matches!(
-            manifests.poll().unwrap()[..],
-            [Change::ServiceGone(_)]
-        ));
+        assert!(objects.holders.is_empty() && objects.in_force.is_empty());
+    }
+
+    /// The new file is whole before the old one is known to be gone.
+    #[test]
+    fn an_object_on_its_way_to_another_file_is_waited_for() {
+        let mut objects = Objects::default();
+        objects.text("a.yaml", &service("web", "10.0.0.1"));
+        objects.text("c.yaml", &service("api", "10.0.0.3"));
+        assert_eq!(objects.after("a.yaml", FileState::Unsettled), NOTHING);
+        let both = service("web", "10.0.0.2") + &service("new", "10.0.0.9");
+        assert_eq!(
+            objects.text("b.yaml", &both),
+            NOTHING,
+            "it waits for a.yaml"
+        );
+        assert_eq!(objects.wrong(), NOTHING);
+        let other = objects.text("c.yaml", &service("api", "10.0.0.4"));
+        assert_eq!(other, ["default/api [10.0.0.4]"], "the rest does not wait");
+        assert_eq!(objects.text("c.yaml", ""), ["default/api gone"]);
+        assert_eq!(objects.after("a.yaml", FileState::AsBefore), NOTHING);
+        let twice = "b.yaml: Service default/web stands twice: also in a.yaml";
+        assert_eq!(objects.wrong(), [twice]);
+        let moved = objects.after("a.yaml", FileState::Gone);
+        assert_eq!(moved, ["default/web [10.0.0.2]", "default/new [10.0.0.9]"]);
+        assert_eq!(objects.wrong(), NOTHING);
     }
 
     #[test]
-    fn a_bad_file_is_reported_once_and_holds_up_the_others() {
-        let folder = tempfile::tempdir().unwrap();
-        let (a, b) = (folder.path().join("a.yaml"), folder.path().join("b.yaml"));
-        write(&a, &service("web", "x"));
-        let mut manifests = Manifests::new(vec![folder.path().to_owned()]);
-        assert_eq!(manifests.poll().unwrap_err().len(), 1);
-        assert!(manifests.poll().unwrap().is_empty() && manifests.refused.is_some());
-        write(&b, &service("api", "10.0.0.2"));
-        assert_eq!(manifests.poll().unwrap_err().len(), 1, "still bad");
-        write(&a, &service("web", "10.0.0.1"));
-        assert_eq!(manifests.poll().unwrap().len(), 2);
-        assert!(manifests.refused.is_none());
+    fn a_chain_of_moves_waits_for_its_first_link() {
+        let mut objects = Objects::default();
+        objects.text("a.yaml", &service("one", "10.0.0.1"));
+        objects.text("b.yaml", &service("two", "10.0.0.2"));
+        objects.after("a.yaml", FileState::Unsettled);
+        objects.after("b.yaml", FileState::Unsettled);
+        // One goes from a to b, two from b to c.
+        assert_eq!(objects.text("c.yaml", &service("two", "10.0.0.2")), NOTHING);
+        assert_eq!(objects.text("b.yaml", &service("one", "10.0.0.1")), NOTHING);
+        assert_eq!(objects.wrong(), NOTHING);
+        let all = objects.text("a.yaml", "");
+        assert_eq!(all, ["default/one [10.0.0.1]", "default/two [10.0.0.2]"]);
+        assert_eq!(
+            objects.after("b.yaml", FileState::Gone),
+            ["default/one gone"]
+        );
+    }
+
+    #[test]
+    fn a_bad_file_holds_up_the_others_and_keeps_what_is_in_force() {
+        let mut objects = Objects::default();
+        objects.text("a.yaml", &service("web", "10.0.0.1"));
+        assert_eq!(objects.text("a.yaml", &service("web", "x")), NOTHING);
+        assert_eq!(objects.text("b.yaml", &service("api", "10.0.0.2")), NOTHING);
+        assert_eq!(objects.after("c.yaml", FileState::Gone), NOTHING);
+        let wrong = ["a.yaml, document 1: spec.clusterIP: x: not an IP address"];
+        assert_eq!(objects.wrong(), wrong);
+        let well = objects.text("a.yaml", &service("web", "10.0.0.3"));
+        assert_eq!(well, ["default/web [10.0.0.3]", "default/api [10.0.0.2]"]);
+        let lost = FileState::Unusable(FileProblem::EmptyFolder { files: 2 });
+        assert_eq!(objects.after("m", lost), NOTHING);
+        assert_eq!(objects.text("b.yaml", ""), NOTHING);
+        let back = objects.after("m", FileState::AsBefore);
+        assert_eq!(back, ["default/api gone"]);
+        assert_eq!(objects.wrong(), NOTHING);
     }
 
     #[test]
     fn an_object_that_stands_twice_is_refused_until_one_of_them_goes() {
-        let folder = tempfile::tempdir().unwrap();
-        let (a, b) = (folder.path().join("a.yaml"), folder.path().join("b.yaml"));
-        write(&a, &service("web", "10.0.0.1"));
-        write(&b, &service("web", "10.0.0.2"));
-        let mut manifests = Manifests::new(vec![folder.path().to_owned()]);
-        let errors = manifests.poll().unwrap_err();
-        assert!(
-            errors[0]
-                .to_string()
-                .contains("Service default/web stands twice"),
-            "{}",
-            errors[0]
-        );
-        fs::remove_file(&a).unwrap();
-        assert_eq!(manifests.poll().unwrap().len(), 1);
+        let mut objects = Objects::default();
+        objects.text("a.yaml", &service("web", "10.0.0.1"));
+        assert_eq!(objects.text("b.yaml", &service("web", "10.0.0.2")), NOTHING);
+        let twice = "b.yaml: Service default/web stands twice: also in a.yaml";
+        assert_eq!(objects.wrong(), [twice]);
+        let one = objects.after("a.yaml", FileState::Gone);
+        assert_eq!(one, ["default/web [10.0.0.2]"]);
+        let twice = service("api", "10.0.0.1") + &service("api", "10.0.0.1");
+        assert_eq!(objects.text("c.yaml", &twice), NOTHING);
+        assert_eq!(objects.wrong().len(), 1, "also in one file");
+    }
+
+    fn old(path: &Path, text: &str) {
+        fs::write(path, text).unwrap();
+        let file = fs::OpenOptions::new().write(true).open(path).unwrap();
+        file.set_times(FileTimes::new().set_modified(UNIX_EPOCH))
+            .unwrap();
+    }
+
+    /// The next poll in which something is said.
+    fn next(manifests: &mut Manifests, control: &Control) -> Polled {
+        loop {
+            let polled = manifests.poll();
+            if !polled.changes.is_empty() || !polled.problems.is_empty() {
+                return polled;
+            }
+            control.wait(std::time::Duration::MAX);
+        }
     }
 
     #[test]
     fn a_path_that_is_not_there_is_an_error_until_it_is() {
         let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("later.yaml");
-        let mut manifests = Manifests::new(vec![file.clone()]);
+        let path = folder.path().join("later.yaml");
+        let control = Control::new();
+        let follow = || Manifests::follow(vec![path.clone()], control.waker()).unwrap();
+        let mut manifests = follow();
+        let Err(RunError::Source(problems)) = load(&mut manifests, &control) else {
+            panic!("it is not there")
+        };
         assert!(
-            manifests.poll().unwrap_err()[0]
-                .to_string()
-                .contains("later.yaml")
+            problems[0].contains("later.yaml: cannot find it: No such file"),
+            "{problems:?}"
         );
-        assert!(manifests.poll().unwrap().is_empty());
-        write(&file, &service("web", "10.0.0.1"));
-        assert_eq!(manifests.poll().unwrap().len(), 1);
-        fs::remove_file(&file).unwrap();
+        assert!(!manifests.is_complete() && manifests.problems() == problems);
+        old(&path, &service("web", "10.0.0.1"));
+        assert_eq!(next(&mut manifests, &control).changes.len(), 1);
+        assert!(manifests.is_complete() && manifests.problems().is_empty());
+        fs::remove_file(&path).unwrap();
+        let lost = next(&mut manifests, &control);
         assert!(
-            manifests.poll().is_err(),
+            lost.changes.is_empty(),
             "nothing is gone for a file that cannot be read"
         );
+        assert_eq!(manifests.problems(), lost.problems);
     }
 
     #[test]
-    fn a_reload_reads_what_looks_unchanged() {
+    fn a_reload_reads_what_looks_unchanged_and_says_again_what_is_wrong() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.yaml");
-        fs::write(&path, service("web", "10.96.0.10")).unwrap();
-        let mut manifests = Manifests::new(vec![path.clone()]);
-        assert_eq!(manifests.poll().unwrap().len(), 1);
-        // As where a clock steps coarsely: the same length, time and inode.
-        let modified = fs::metadata(&path).unwrap().modified().unwrap();
-        let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
-        std::io::Write::write_all(&mut &file, service("web", "10.96.0.11").as_bytes()).unwrap();
-        let times = FileTimes::new().set_modified(modified);
-        file.set_times(times).unwrap();
-        assert!(manifests.poll().unwrap().is_empty());
+        old(&path, "no manifest: [");
+        let control = Control::new();
+        let paths = vec![folder.path().to_owned()];
+        let mut manifests = Manifests::follow(paths, control.waker()).unwrap();
+        let first = next(&mut manifests, &control).problems;
+        assert_eq!(first.len(), 1);
         manifests.reload();
-        let changes = manifests.poll().unwrap();
-        assert!(
-            matches!(&changes[..], [Change::Service(service)] if service.cluster_ips == ["10.96.0.11".parse::<std::net::IpAddr>().unwrap()])
-        );
-        assert!(manifests.poll().unwrap().is_empty());
-        fs::write(&path, "no manifest: [").unwrap();
-        assert!(manifests.poll().is_err());
-        assert!(manifests.poll().is_ok(), "once");
+        assert_eq!(next(&mut manifests, &control).problems, first);
+        old(&path, &service("web", "10.0.0.1"));
+        assert_eq!(next(&mut manifests, &control).changes.len(), 1);
         manifests.reload();
-        assert!(manifests.poll().is_err(), "and again when asked");
+        assert_eq!(next(&mut manifests, &control).changes.len(), 1);
     }
 }

@@ -20,7 +20,7 @@ mod watch;
 pub use access::{Access, ClusterError};
 #[cfg(feature = "kube")]
 pub use cluster::Cluster;
-pub use document::ManifestError;
+pub use document::{ManifestError, read_manifest};
 pub use manifests::Manifests;
 pub use polled::{About, Notice, Polled, Source, Trigger};
 #[cfg(feature = "kube")]

@@ -13,7 +13,8 @@ pub struct Polled {
     pub changes: Vec<Change>,
     /// When endpoints changed that these changes tell of, where the source knows it.
     pub triggers: Vec<Trigger>,
-    /// What cannot be used, for the log; the last good state of it stays in force.
+    /// What cannot be used, for the log, once; the last good state of it stays in force. [`Source::problems`] has it for as
+    /// long as it lasts.
     pub problems: Vec<String>,
     /// Why the source has ended, once it has: it will never say anything again. Whoever goes on without it serves an old
     /// state for ever, so that this is an error.
@@ -78,6 +79,12 @@ pub trait Source {
     /// Whether the initial list is complete: everything that is there has come once. Before, nothing may be synced: what
     /// is not known yet would look foreign.
     fn is_complete(&self) -> bool;
+
+    /// What of it cannot be used now, each in a sentence that names it: the last good state of that is in force. Health shows
+    /// it, and stays as it is: a node that serves an older state is not made better by a restart.
+    fn problems(&self) -> &[String] {
+        &[]
+    }
 
     /// Reads everything again, with the next poll: somebody says that it has changed (`SIGHUP`). Never waits.
     fn reload(&mut self) {}

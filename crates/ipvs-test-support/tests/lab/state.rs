@@ -3,7 +3,7 @@
 use ipvs_codec::Family;
 use ipvs_model::input::Change;
 use ipvs_model::{Config, LocalTraffic, Model, Plan, VipBinding};
-use ipvs_proxier::{DataPlane as _, IptablesBackend, Linux, Manifests, observe};
+use ipvs_proxier::{Control, DataPlane as _, IptablesBackend, Linux, Manifests, load, observe};
 use ipvs_test_support::NetNs;
 
 /// The plan that a fresh proxier, as `node-0` with the arguments of the recorded states, would make in a namespace:
@@ -15,7 +15,10 @@ pub(crate) fn open_plan(namespace: &NetNs, manifests: &std::path::Path, config: 
             let known = observe(&mut plane, &Family::ALL).unwrap();
             let mut model = Model::new(config.clone());
             model.change(Change::NodeAddresses(plane.node_addresses().unwrap()));
-            for change in Manifests::new(vec![manifests.to_owned()]).poll().unwrap() {
+            let control = Control::new();
+            let paths = vec![manifests.to_owned()];
+            let mut manifests = Manifests::follow(paths, control.waker()).unwrap();
+            for change in load(&mut manifests, &control).unwrap() {
                 model.change(change);
             }
             model.plan_everything(&known)
