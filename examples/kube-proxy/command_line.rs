@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::path::Path;
 
 use anyhow::{Result, bail};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -59,12 +60,25 @@ pub(crate) fn parse(words: Vec<OsString>) -> Result<Flags> {
     let Some(path) = flags.config_file.clone() else {
         return judge("", flags, problems);
     };
+    let contents = config_file::read(&path)?;
+    with_file(&words, &path, contents)
+}
+
+/// Whether the flags could be had from such contents of the file that these words name.
+///
+/// # Errors
+/// With everything that is wrong.
+pub(crate) fn check(words: &[OsString], path: &Path, contents: &[u8]) -> Result<()> {
+    with_file(&plain(words.to_vec()), path, contents.to_vec()).map(drop)
+}
+
+fn with_file(words: &[OsString], path: &Path, contents: Vec<u8>) -> Result<Flags> {
     let program = words.first().cloned().unwrap_or_default();
-    let (beside, ignored) = beside_a_file(&words);
+    let (beside, ignored) = beside_a_file(words);
     let ignored = ignored
         .iter()
         .map(|flag| format!("--{flag}: ignored, --config has its own"));
-    let (from_file, unknown) = config_file::read(&path)?;
+    let (from_file, unknown) = config_file::flags_of(path, &contents)?;
     let warnings = ignored.chain(unknown).collect();
     let all = [program]
         .into_iter()
@@ -72,6 +86,7 @@ pub(crate) fn parse(words: Vec<OsString>) -> Result<Flags> {
     match from_words(all.chain(beside).collect()) {
         Ok((mut flags, problems)) => {
             flags.warnings = warnings;
+            flags.config_contents = contents;
             judge(&format!("--config: {}: ", path.display()), flags, problems)
         }
         Err(error) => bail!("--config: {}: {error}", path.display()),

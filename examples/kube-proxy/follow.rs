@@ -1,20 +1,21 @@
 //! Following a cluster: what the library's run is given, and what it tells of its start.
 
-use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::Result;
 use ipvs_model::{Config, Model};
 use ipvs_netlink::Ipvs;
 use ipvs_proxier::{
-    About, Control, Controller, Linux, Measured, Metrics, Notice, Polled, Served, Source, run,
+    About, Control, Controller, Linux, Measured, Metrics, Notice, Served, Source as _, run,
 };
 
 use crate::flags::Flags;
+use crate::restarting::Restarting;
 
 /// Syncs until somebody stops it, and leaves the kernel's state in place.
 pub(crate) fn follow(flags: &Flags, config: Config, linux: Linux, control: &Control) -> Result<()> {
-    let mut source = Restarting::new(flags.source(control)?, flags.config_file.clone());
+    let source = flags.source(control)?;
+    let mut source = Restarting::new(source, flags, std::env::args_os().collect(), control)?;
     let mut metrics =
         Metrics::new(&config.families, SystemTime::now()).with_program(flags.program());
     if flags.service_metrics > 0 {
@@ -36,54 +37,6 @@ pub(crate) fn follow(flags: &Flags, config: Config, linux: Linux, control: &Cont
         control,
     )?;
     Ok(())
-}
-
-/// A source that ends when the configuration file changes: whoever runs the program starts it anew, as with kube-proxy.
-struct Restarting {
-    source: Box<dyn Source>,
-    file: Option<PathBuf>,
-    stamp: Option<SystemTime>,
-}
-
-impl Restarting {
-    fn new(source: Box<dyn Source>, file: Option<PathBuf>) -> Self {
-        Self {
-            source,
-            stamp: file.as_deref().and_then(stamp),
-            file,
-        }
-    }
-}
-
-fn stamp(path: &Path) -> Option<SystemTime> {
-    std::fs::metadata(path)
-        .and_then(|found| found.modified())
-        .ok()
-}
-
-impl Source for Restarting {
-    fn poll(&mut self) -> Polled {
-        if self.file.as_deref().and_then(stamp) == self.stamp {
-            return self.source.poll();
-        }
-        let ended = "the configuration file has changed: ending, to be started anew";
-        Polled {
-            ended: Some(ended.to_owned()),
-            ..Polled::default()
-        }
-    }
-
-    fn is_complete(&self) -> bool {
-        self.source.is_complete()
-    }
-
-    fn reload(&mut self) {
-        self.source.reload();
-    }
-
-    fn tell(&mut self, notice: Notice) {
-        self.source.tell(notice);
-    }
 }
 
 /// What kube-proxy tells at its start; the second since 1.35.

@@ -19,6 +19,7 @@ mod go_duration;
 mod logging;
 mod nftables;
 mod node;
+mod restarting;
 
 use std::fmt::Display;
 use std::fs;

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use clap::Parser;
@@ -19,12 +19,16 @@ use ipvs_model::input::{Change, Manifest, ObjectName};
 use ipvs_model::{Config, Foreign, Known, Model, VipBinding};
 use ipvs_probe::{Facts, Needs, NoPrograms, Root, mend, steps_at_start};
 use ipvs_proxier::{
-    Control, Controller, IptablesBackend, Linux, Moment, Pace, Polled, Source, load, run, run_once,
+    Control, Controller, FollowedFile, IptablesBackend, Linux, Moment, Pace, Polled, Source,
+    file_text, load, run, run_once,
 };
 use serde::Deserialize;
 use serde_json::json;
 use support::{log, output, signals};
 use tracing_subscriber::EnvFilter;
+
+/// The file has at most so many bytes.
+const AT_MOST: u64 = 16 << 20;
 
 #[derive(Parser)]
 #[command(version, about = "Balances the virtual servers of a TOML file.")]
@@ -139,30 +143,34 @@ impl VirtualServer {
     }
 }
 
-/// A file that is read whenever its time changes. One that cannot be used is told of, and the last good one stays.
+/// A file that is read whenever it changes. One that cannot be used is told of, and the last good one stays.
 struct Watched {
-    path: PathBuf,
-    /// The time of the file when it was read, or tried; none if it was not there.
-    read_at: Option<Option<SystemTime>>,
+    file: FollowedFile,
+    objects: Objects,
     complete: bool,
+}
+
+impl Watched {
+    fn new(path: PathBuf, control: &Control) -> Result<Self> {
+        Ok(Self {
+            file: FollowedFile::start(path, AT_MOST, control.waker())?,
+            objects: Objects::default(),
+            complete: false,
+        })
+    }
+}
+
+/// What the file had when it was last good.
+#[derive(Default)]
+struct Objects {
     services: BTreeSet<ObjectName>,
     slices: BTreeSet<ObjectName>,
 }
 
-impl Watched {
-    const fn new(path: PathBuf) -> Self {
-        Self {
-            path,
-            read_at: None,
-            complete: false,
-            services: BTreeSet::new(),
-            slices: BTreeSet::new(),
-        }
-    }
-
-    fn read(&mut self) -> Result<Vec<Change>> {
-        let text = std::fs::read_to_string(&self.path)?;
-        let file: File = toml::from_str(&text).map_err(|error| in_a_line(&error))?;
+impl Objects {
+    fn read(&mut self, contents: &[u8]) -> Result<Vec<Change>> {
+        let text = file_text(contents)?;
+        let file: File = toml::from_str(text).map_err(|error| in_a_line(&error))?;
         let mut changes = Vec::new();
         for (name, server) in file.virtual_servers {
             changes.extend(server.into_changes(&name)?);
@@ -193,29 +201,31 @@ fn in_a_line(error: &toml::de::Error) -> anyhow::Error {
 
 impl Source for Watched {
     fn poll(&mut self) -> Polled {
-        let mut polled = Polled::default();
-        let modified = std::fs::metadata(&self.path).and_then(|found| found.modified());
-        let modified = Some(modified.ok());
-        if modified == self.read_at {
-            return polled;
+        let ended = self.file.ended().map(str::to_owned);
+        let objects = &mut self.objects;
+        let new = self.file.poll(|contents| {
+            let changes = objects.read(contents);
+            changes.map_err(|error| format!("{error:#}"))
+        });
+        self.complete |= !new.values.is_empty();
+        Polled {
+            changes: new.values.into_iter().flatten().collect(),
+            problems: new.problems,
+            ended,
+            ..Polled::default()
         }
-        self.read_at = modified;
-        match self.read() {
-            Ok(changes) => {
-                polled.changes = changes;
-                self.complete = true;
-            }
-            Err(error) => polled.problems = vec![format!("{}: {error:#}", self.path.display())],
-        }
-        polled
     }
 
     fn is_complete(&self) -> bool {
         self.complete
     }
 
+    fn problems(&self) -> &[String] {
+        self.file.problems()
+    }
+
     fn reload(&mut self) {
-        self.read_at = None;
+        self.file.reload();
     }
 }
 
@@ -246,7 +256,7 @@ fn balance(arguments: &Arguments, control: &Control) -> Result<()> {
     if arguments.once || arguments.dry_run {
         signals::unfinished_is_failure();
     }
-    let mut source = Watched::new(arguments.file.clone());
+    let mut source = Watched::new(arguments.file.clone(), control)?;
     // Servers answer through this machine, whoever asks; what others balance here is theirs.
     let config = Config {
         masquerade_all: true,

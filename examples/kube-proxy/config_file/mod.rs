@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
+use ipvs_proxier::{file_text, read_file};
 use serde_json::Value;
 use serde_saphyr::options::DuplicateKeyPolicy;
 
@@ -26,15 +27,25 @@ const DEFAULTS_IPV6: [&str; 2] = [
     "--metrics-bind-address=[::1]:10249",
 ];
 
-/// The flags that say what the file says.
+/// A file is read up to so many bytes.
+pub(crate) const AT_MOST: u64 = 1 << 20;
+
+/// The contents of the file.
 ///
 /// # Errors
-/// When it is no KubeProxyConfiguration. Unknown fields and such that stand twice only make warnings, as with kube-proxy.
-pub(crate) fn read(path: &Path) -> Result<(Vec<String>, Vec<String>)> {
-    let text = std::fs::read_to_string(path)
-        .with_context(|| format!("--config: cannot read {}", path.display()))?;
+/// When it cannot be read, is no regular file, or is larger than any configuration.
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
+    read_file(path, AT_MOST).with_context(|| format!("--config: {}", path.display()))
+}
+
+/// The flags that say what the contents say, and warnings.
+///
+/// # Errors
+/// When they are no KubeProxyConfiguration. Unknown fields and such that stand twice only make warnings, as with kube-proxy.
+pub(crate) fn flags_of(path: &Path, contents: &[u8]) -> Result<(Vec<String>, Vec<String>)> {
     let place = format!("--config: {}", path.display());
-    let (flags, complaints) = parse(&text).with_context(|| place.clone())?;
+    let text = file_text(contents).with_context(|| place.clone())?;
+    let (flags, complaints) = parse(text).with_context(|| place.clone())?;
     let warnings = complaints
         .iter()
         .map(|complaint| format!("{place}: {complaint}"));

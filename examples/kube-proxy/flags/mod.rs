@@ -33,7 +33,8 @@ pub(crate) struct Flags {
     #[arg(long, default_value = "ipvs", value_name = "MODE")]
     pub(crate) proxy_mode: String,
 
-    /// A KubeProxyConfiguration (v1alpha1), which replaces most flags; when it changes, the proxier ends to be started anew.
+    /// A KubeProxyConfiguration (v1alpha1), which replaces most flags; when it changes to another good one, the proxier ends to
+    /// be started anew.
     #[arg(long = "config", value_name = "FILE")]
     pub(crate) config_file: Option<PathBuf>,
 
@@ -207,6 +208,10 @@ pub(crate) struct Flags {
 
     #[command(flatten)]
     pub(crate) accepted: Accepted,
+
+    /// What the configuration file had when it was read.
+    #[arg(skip)]
+    pub(crate) config_contents: Vec<u8>,
 
     /// What is to be said of flags and file once there is a log.
     #[arg(skip)]
