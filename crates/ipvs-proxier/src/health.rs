@@ -231,3 +231,30 @@ fn with_tabs(value: &impl Serialize) -> String {
     let _ = value.serialize(&mut serializer);
     String::from_utf8(bytes).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// kube-proxy's answer, as long as nothing is wrong.
+    #[test]
+    fn problems_of_the_source_are_shown_and_do_not_make_the_node_ill() {
+        let now = Moment::now();
+        let mut health = Health::new(Family::ALL.to_vec(), Duration::from_secs(30));
+        let before = health.livez(now);
+        assert!(!before.body.contains("sourceProblems"));
+        let problems: Vec<String> = (0..12)
+            .map(|at| format!("{at}.yaml: cannot find it"))
+            .collect();
+        health.follow_source(&problems);
+        for answer in [health.livez(now), health.healthz(now)] {
+            let body: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
+            assert_eq!(body["sourceProblems"][0], "0.yaml: cannot find it");
+            assert_eq!(body["sourceProblems"][10], "and 2 more");
+            assert_eq!(body["healthy"], true);
+        }
+        assert_eq!(health.livez(now).status, 200);
+        health.follow_source(&[]);
+        assert_eq!(health.livez(now), before);
+    }
+}

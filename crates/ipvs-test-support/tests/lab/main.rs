@@ -8,6 +8,7 @@ mod clients;
 mod cold;
 mod differential;
 mod flows;
+mod followed_files;
 mod golden;
 mod hand_over;
 mod hands;
