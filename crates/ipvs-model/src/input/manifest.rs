@@ -20,6 +20,20 @@ pub enum ObjectKind {
 }
 
 impl ObjectKind {
+    /// As objects of it say in `kind`.
+    ///
+    /// ```
+    /// assert_eq!(ipvs_model::input::ObjectKind::EndpointSlice.name(), "EndpointSlice");
+    /// ```
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Service => "Service",
+            Self::EndpointSlice => "EndpointSlice",
+            Self::Node => "Node",
+        }
+    }
+
     fn of(api_version: &str, kind: &str) -> Option<Self> {
         match kind {
             "Service" if api_version == "v1" => Some(Self::Service),
@@ -62,6 +76,12 @@ impl Manifest {
     #[must_use]
     pub fn is_relevant(api_version: &str, kind: &str) -> bool {
         ObjectKind::of(api_version, kind).is_some() || kind.ends_with("List")
+    }
+
+    /// What it says it is. The items of a list by the API say nothing.
+    #[must_use]
+    pub fn kind(&self) -> Option<&str> {
+        self.kind.as_deref()
     }
 
     /// Its metadata.
