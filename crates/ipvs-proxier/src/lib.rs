@@ -65,7 +65,10 @@ pub use run::{RunError, load, run, run_once};
 #[cfg(feature = "health")]
 pub use served::Served;
 pub use simulated::Simulated;
-pub use source::{About, ManifestError, Manifests, Notice, Polled, Source, Trigger, read_manifest};
+pub use source::{
+    About, ApiObject, ListEnd, ListError, ListReader, ManifestError, Manifests, Notice, Polled,
+    Refusal, Source, Trigger, WatchEvent, WatchReader, read_manifest,
+};
 #[cfg(feature = "kube")]
 pub use source::{Access, Cluster, ClusterError, Nodes};
 pub use step_error::StepError;
