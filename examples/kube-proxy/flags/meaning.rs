@@ -55,6 +55,7 @@ impl Flags {
         let access = Access {
             kubeconfig: given(&self.kubeconfig).map(PathBuf::from),
             master: given(&self.master),
+            program: Some(concat!("kube-proxy-ipvs/", env!("CARGO_PKG_VERSION")).to_owned()),
         };
         let nodes = if self.watch_all_nodes || self.never_bind_nodes {
             Nodes::All

@@ -3,16 +3,18 @@
 use std::error::Error;
 use std::path::PathBuf;
 
-use kube::Config;
-use kube::config::{KubeConfigOptions, Kubeconfig};
-
-/// How to reach the API server.
+/// How to reach the API server. Connections are direct: a proxy of the environment is not asked.
+///
+/// The kubeconfig and every file that it names are read again when they change, and after a 401; a plugin (`exec`) runs again
+/// before what it gave expires. What cannot be read then leaves the last good one in force.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Access {
     /// A kubeconfig file: certificates, tokens and exec plugins.
     pub kubeconfig: Option<PathBuf>,
     /// The server's URL, instead of the kubeconfig's. Without either, the service account of the pod is used.
     pub master: Option<String>,
+    /// As what the client introduces itself, as `name/version`; `ipvs-proxier` and its version otherwise.
+    pub program: Option<String>,
 }
 
 impl Access {
@@ -22,6 +24,22 @@ impl Access {
             (Some(path), _) => path.display().to_string(),
             (None, Some(url)) => server(url),
             (None, None) => "service account".to_owned(),
+        }
+    }
+
+    /// As `kube-proxy-ipvs/0.1.0 (linux/amd64) ipvs-proxier/0.1.0`.
+    pub(super) fn user_agent(&self) -> String {
+        let library = concat!("ipvs-proxier/", env!("CARGO_PKG_VERSION"));
+        // Kubernetes has Go's names.
+        let architecture = match std::env::consts::ARCH {
+            "x86_64" => "amd64",
+            "aarch64" => "arm64",
+            "x86" => "386",
+            other => other,
+        };
+        match &self.program {
+            Some(program) => format!("{program} (linux/{architecture}) {library}"),
+            None => format!("{library} (linux/{architecture})"),
         }
     }
 }
@@ -41,31 +59,6 @@ pub enum ClusterError {
     /// No thread for the client.
     #[error("cannot start the client: {0}")]
     Start(#[from] std::io::Error),
-}
-
-pub(super) async fn configuration(access: &Access) -> Result<Config, ClusterError> {
-    let mut config = match (&access.kubeconfig, &access.master) {
-        (Some(path), _) => {
-            let file =
-                Kubeconfig::read_from(path).map_err(|error| unusable(access.name(), &error))?;
-            let options = KubeConfigOptions::default();
-            let config = Config::from_custom_kubeconfig(file, &options).await;
-            config.map_err(|error| unusable(access.name(), &error))?
-        }
-        (None, Some(_)) => Config::new(Default::default()),
-        (None, None) => Config::incluster().map_err(|error| unusable(access.name(), &error))?,
-    };
-    if let Some(master) = &access.master {
-        config.cluster_url = match master.parse() {
-            Ok(url) => url,
-            Err(error) => return Err(unusable(server(master), &error)),
-        };
-    }
-    if config.cluster_url.scheme_str() == Some("http") {
-        // Otherwise the client reads all that the system trusts, which is hundreds of files.
-        config.root_cert.get_or_insert_default();
-    }
-    Ok(config)
 }
 
 fn server(url: &str) -> String {

@@ -1,17 +1,23 @@
 //! The Kubernetes API as a source of changes. The client runs on a thread of its own; what it learns waits in a channel.
 
 use std::collections::BTreeSet;
+use std::future::{Future, poll_fn};
 use std::mem::ManuallyDrop;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
+use std::task::Poll;
 
-use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc;
 
-use super::access::{Access, ClusterError, configuration, unusable};
+use super::access::{Access, ClusterError};
+use super::api_request::{Nodes, Selection};
+use super::events::publish;
+use super::follow::Follower;
 use super::polled::{Notice, Polled, Source};
 use super::reporter::{Reporter, Said};
-use super::watch::{Nodes, client, watch};
+use super::session::Session;
 use crate::thread::LastingThread;
 
 /// The Services, EndpointSlices and Nodes of a cluster, as kube-proxy selects them.
@@ -19,6 +25,9 @@ use crate::thread::LastingThread;
 /// Objects are listed, then watched; a lost watch is resumed. After a new list, what is missing in it is gone: nothing is
 /// deleted in between, and nothing while the server is away. `managedFields` and everything else that does not concern a
 /// node is dropped as it arrives. Should the client's thread end, [`Polled::ended`] says so.
+///
+/// Every request has an end, and a connection that is dead is noticed after 19 s. What the server refuses is retried with
+/// back-off, 0.8 s at first, 10 s at most.
 ///
 /// ```no_run
 /// use ipvs_proxier::{Access, Cluster, Nodes, Source as _};
@@ -37,12 +46,14 @@ pub struct Cluster {
     said: Receiver<Said>,
     listed: BTreeSet<&'static str>,
     connected: Arc<AtomicBool>,
-    notices: UnboundedSender<Notice>,
+    notices: mpsc::Sender<Notice>,
     client: LastingThread,
 }
 
 /// The kinds of objects that are watched.
 const KINDS: usize = 3;
+/// Notices that wait while the server is away; later ones are dropped.
+const NOTICES: usize = 256;
 
 impl Cluster {
     /// Reads the access, and starts to list and watch. `wake` is called whenever there is something to poll.
@@ -63,17 +74,14 @@ impl Cluster {
         let reporter = Reporter {
             sender,
             wake: Arc::clone(&wake),
-            connected: Arc::clone(&connected),
         };
-        let client = runtime.block_on(async {
-            let config = configuration(access).await?;
-            client(config, &reporter).map_err(|error| unusable(access.name(), &error))
-        })?;
-        let (notices, published) = unbounded_channel();
+        let session = Session::open(access.clone(), Arc::clone(&connected));
+        let session = runtime.block_on(session)?;
+        let (notices, published) = mpsc::channel(NOTICES);
         let work = move || {
             // To drop it is to wait for names that are being resolved, which a panic must not do.
             let runtime = ManuallyDrop::new(runtime);
-            let why = runtime.block_on(watch(client, nodes, reporter, published));
+            let why = runtime.block_on(work(&session, nodes, &reporter, published));
             ManuallyDrop::into_inner(runtime).shutdown_background();
             why
         };
@@ -123,7 +131,37 @@ impl Source for Cluster {
 
     /// As an Event, if the server takes it.
     fn tell(&mut self, notice: Notice) {
-        // A client that has ended is reported by `poll`.
-        let _ = self.notices.send(notice);
+        // A client that has ended is reported by `poll`, and what is told is in the log of who tells it.
+        let _ = self.notices.try_send(notice);
     }
+}
+
+/// Follows every kind, and publishes. Says why it has ended all the same: with one kind of objects less, nothing is right.
+async fn work(
+    session: &Session,
+    nodes: Nodes,
+    reporter: &Reporter,
+    notices: mpsc::Receiver<Notice>,
+) -> String {
+    let follow = |selection| Box::pin(Follower::new(session, selection, reporter).run());
+    let publish = async {
+        publish(session, notices).await;
+        "nobody follows it any more".to_owned()
+    };
+    first([
+        follow(Selection::services()),
+        follow(Selection::slices()),
+        follow(Selection::nodes(nodes)),
+        Box::pin(publish),
+    ])
+    .await
+}
+
+/// The result of the one that ends first.
+async fn first(mut all: [Pin<Box<dyn Future<Output = String> + '_>>; 4]) -> String {
+    poll_fn(|context| {
+        let mut polled = all.iter_mut().map(|one| one.as_mut().poll(context));
+        polled.find(Poll::is_ready).unwrap_or(Poll::Pending)
+    })
+    .await
 }

@@ -1,46 +1,129 @@
 //! Notices as Events of the cluster.
 
-use k8s_openapi::api::core::v1::ObjectReference;
-use kube::Client;
-use kube::runtime::events::{Event, EventType, Recorder, Reporter};
-use tokio::sync::mpsc::UnboundedReceiver;
-use tracing::debug;
+use std::time::Duration;
 
+use hyper::body::Bytes;
+use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use k8s_openapi::jiff::Timestamp;
+use tokio::sync::mpsc::Receiver;
+use tokio::time::{Instant, sleep};
+use tracing::warn;
+
+use super::api::{Api, ApiError, Call};
+use super::back_off::BackOff;
 use super::polled::{About, Notice};
 
+/// How often one event is tried, as client-go does.
+const TRIES: u32 = 12;
+/// The same is not published again for so long.
+const ONCE_IN: Duration = Duration::from_secs(360);
+/// So many are remembered for that.
+const REMEMBERED: usize = 256;
+/// As kube-proxy: who looks for its events finds ours.
+const CONTROLLER: &str = "kube-proxy";
+/// The longest note that the API takes, in bytes.
+const NOTE: usize = 1024;
+
 /// Sends each notice as it comes. One that the server does not take is gone: it is in the log of who told it.
-pub(super) async fn publish(client: &Client, mut notices: UnboundedReceiver<Notice>) {
-    let reporter = Reporter {
-        controller: "kube-proxy".to_owned(),
-        instance: None,
-    };
-    let recorder = Recorder::new(client.clone(), reporter);
+pub(super) async fn publish(api: &impl Api, mut notices: Receiver<Notice>) {
+    let mut published: Vec<(Notice, Instant)> = Vec::new();
     while let Some(notice) = notices.recv().await {
-        let event = Event {
-            type_: if notice.is_warning {
-                EventType::Warning
-            } else {
-                EventType::Normal
-            },
-            reason: notice.reason.to_owned(),
-            note: Some(notice.note).filter(|note| !note.is_empty()),
-            action: notice.action.to_owned(),
-            secondary: None,
-        };
-        let about = reference(notice.about);
-        if let Err(error) = recorder.publish(&event, &about).await {
-            debug!("event {}: {error}", event.reason);
+        published.retain(|(_, at)| at.elapsed() < ONCE_IN);
+        if published.iter().any(|(other, _)| *other == notice) {
+            continue;
         }
+        if let Err(error) = send(api, &notice).await {
+            warn!("event {}: {error}; it is dropped", notice.reason);
+        }
+        published.truncate(REMEMBERED.saturating_sub(1));
+        published.insert(0, (notice, Instant::now()));
     }
 }
 
-fn reference(about: About) -> ObjectReference {
+/// Tries again where that may help.
+async fn send(api: &impl Api, notice: &Notice) -> Result<(), ApiError> {
+    let mut back_off = BackOff::default();
+    let call = call(notice, Timestamp::now())?;
+    let mut tries: u32 = 1;
+    loop {
+        let error = match api.send(call.clone()).await {
+            Ok(mut answer) => {
+                // To its end, so that the connection serves again.
+                while let Ok(Some(_)) = answer.next_in_time().await {}
+                return Ok(());
+            }
+            // It came, but the answer got lost.
+            Err(error) if tries > 1 && error.code() == Some(409) => return Ok(()),
+            Err(error) => error,
+        };
+        let may_pass = match &error {
+            ApiError::Refused(refusal) => matches!(refusal.code, 401 | 429 | 500..),
+            _ => true,
+        };
+        if !may_pass || tries >= TRIES {
+            return Err(error);
+        }
+        tries = tries.saturating_add(1);
+        sleep(back_off.wait(&error, fastrand::f64())).await;
+    }
+}
+
+fn call(notice: &Notice, now: Timestamp) -> Result<Call, ApiError> {
+    let about = reference(&notice.about);
+    let namespace = about.namespace.clone();
+    let namespace = namespace.unwrap_or_else(|| "default".to_owned());
+    let name = about.name.as_deref().unwrap_or(CONTROLLER);
+    let host = rustix::system::uname();
+    let host = host.nodename().to_string_lossy();
+    let event = Event {
+        metadata: ObjectMeta {
+            // Unique, as client-go makes them: the API has no other use for it.
+            name: Some(format!("{name}.{:x}", now.as_nanosecond())),
+            namespace: Some(namespace.clone()),
+            ..ObjectMeta::default()
+        },
+        event_time: Some(MicroTime(now)),
+        reporting_controller: Some(CONTROLLER.to_owned()),
+        reporting_instance: Some(format!("{CONTROLLER}-{host}")),
+        type_: Some(
+            if notice.is_warning {
+                "Warning"
+            } else {
+                "Normal"
+            }
+            .to_owned(),
+        ),
+        reason: Some(notice.reason.to_owned()),
+        action: Some(notice.action.to_owned()),
+        note: Some(shortened(&notice.note)).filter(|note| !note.is_empty()),
+        regarding: Some(about),
+        ..Event::default()
+    };
+    let body = serde_json::to_vec(&event);
+    let body = body.map_err(|error| ApiError::Unreadable(error.to_string()))?;
+    Ok(Call {
+        path: format!("/apis/events.k8s.io/v1/namespaces/{namespace}/events"),
+        body: Some(Bytes::from(body)),
+    })
+}
+
+fn shortened(note: &str) -> String {
+    let mut end = note.len().min(NOTE);
+    while !note.is_char_boundary(end) {
+        end = end.saturating_sub(1);
+    }
+    note.get(..end).unwrap_or_default().to_owned()
+}
+
+fn reference(about: &About) -> ObjectReference {
     match about {
         // kube-proxy takes the name for the UID of its node, and so do those who look for its events.
         About::Node(name) => ObjectReference {
             kind: Some("Node".to_owned()),
             uid: Some(name.clone()),
-            name: Some(name),
+            name: Some(name.clone()),
             ..ObjectReference::default()
         },
         About::Service(name) => ObjectReference {

@@ -3,11 +3,27 @@
 #[cfg(feature = "kube")]
 mod access;
 #[cfg(feature = "kube")]
-mod cluster;
+mod api;
 mod api_object;
+#[cfg(feature = "kube")]
+mod api_request;
+#[cfg(feature = "kube")]
+mod back_off;
+#[cfg(feature = "kube")]
+mod cluster;
+#[cfg(feature = "kube")]
+mod connection;
+#[cfg(feature = "kube")]
+mod credential_files;
+#[cfg(feature = "kube")]
+mod credentials;
 mod document;
 #[cfg(feature = "kube")]
 mod events;
+#[cfg(feature = "kube")]
+mod exec_plugin;
+#[cfg(feature = "kube")]
+mod follow;
 mod list_reader;
 mod manifests;
 #[cfg(feature = "kube")]
@@ -17,19 +33,19 @@ mod refusal;
 #[cfg(feature = "kube")]
 mod reporter;
 #[cfg(feature = "kube")]
-mod watch;
+mod session;
 mod watch_reader;
 
 #[cfg(feature = "kube")]
 pub use access::{Access, ClusterError};
+pub use api_object::ApiObject;
+#[cfg(feature = "kube")]
+pub use api_request::Nodes;
 #[cfg(feature = "kube")]
 pub use cluster::Cluster;
-pub use api_object::ApiObject;
 pub use document::{ManifestError, read_manifest};
 pub use list_reader::{ListEnd, ListError, ListReader};
 pub use manifests::Manifests;
 pub use polled::{About, Notice, Polled, Source, Trigger};
 pub use refusal::Refusal;
 pub use watch_reader::{WatchEvent, WatchReader};
-#[cfg(feature = "kube")]
-pub use watch::Nodes;

@@ -1,7 +1,6 @@
 //! What the client's thread says, and to whom.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::Sender;
 
 use ipvs_model::input::Change;
@@ -17,16 +16,15 @@ pub(super) enum Said {
     Problem(String),
 }
 
-/// Where the watches tell what they learn.
+/// Where those who follow tell what they learn.
 #[derive(Clone)]
 pub(super) struct Reporter {
     pub(super) sender: Sender<Said>,
     pub(super) wake: Arc<dyn Fn() + Send + Sync>,
-    pub(super) connected: Arc<AtomicBool>,
 }
 
 impl Reporter {
-    /// Nobody listens any more once the source is dropped: the watches end with the process.
+    /// Nobody listens any more once the source is dropped: the client ends with the process.
     pub(super) fn say(&self, said: Said) {
         if self.sender.send(said).is_ok() {
             (self.wake)();

@@ -1,0 +1,64 @@
+//! How the API server is connected to, so that a connection that is dead is never waited for.
+
+use std::error::Error;
+use std::time::Duration;
+
+use http_body_util::Full;
+use hyper::Uri;
+use hyper::body::Bytes;
+use hyper_rustls::{FixedServerNameResolver, HttpsConnectorBuilder, MaybeHttpsStream};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use kube::Config;
+use kube::client::ConfigExt as _;
+use tokio::net::TcpStream;
+use tower::BoxError;
+use tower::timeout::Timeout;
+use tower::util::BoxCloneSyncService;
+
+type Stream = MaybeHttpsStream<TokioIo<TcpStream>>;
+pub(super) type Connection = Client<BoxCloneSyncService<Uri, Stream, BoxError>, Full<Bytes>>;
+
+/// A connection that brought nothing for so long is asked whether it lives: by a ping of HTTP/2, which the server itself
+/// answers, also behind a relay, and by a probe of TCP, which the next hop answers.
+const SILENT: Duration = Duration::from_secs(7);
+/// What a ping, or bytes that were sent, may take to be answered. Together: a dead connection is noticed after 19 s.
+const UNANSWERED: Duration = Duration::from_secs(12);
+/// Between probes of TCP; the last one is late enough for [`UNANSWERED`].
+const PROBES: (Duration, u32) = (Duration::from_secs(4), 3);
+/// For all addresses that a name has, with the handshake of TLS.
+const CONNECT: Duration = Duration::from_secs(15);
+/// A name can have several servers: one that does not answer leaves time for the others.
+const CONNECT_TCP: Duration = Duration::from_secs(9);
+
+/// Connects when there is something to send, and again when a connection is gone. One connection of HTTP/2 does for
+/// everything.
+pub(super) fn connection(config: &Config) -> Result<Connection, Box<dyn Error + Send + Sync>> {
+    let mut tcp = HttpConnector::new();
+    tcp.enforce_http(false);
+    tcp.set_nodelay(true);
+    tcp.set_connect_timeout(Some(CONNECT_TCP));
+    tcp.set_keepalive(Some(SILENT));
+    tcp.set_keepalive_interval(Some(PROBES.0));
+    tcp.set_keepalive_retries(Some(PROBES.1));
+    tcp.set_tcp_user_timeout(Some(UNANSWERED));
+    let mut tls = HttpsConnectorBuilder::new()
+        .with_tls_config(config.rustls_client_config()?)
+        .https_or_http();
+    if let Some(name) = &config.tls_server_name {
+        let name = name.clone().try_into()?;
+        tls = tls.with_server_name_resolver(FixedServerNameResolver::new(name));
+    }
+    let connector = tls.enable_all_versions().wrap_connector(tcp);
+    let mut builder = Client::builder(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .pool_timer(TokioTimer::new())
+        // A connection of HTTP/2 looks idle to the pool while watches are open on it.
+        .pool_idle_timeout(None)
+        .pool_max_idle_per_host(1)
+        .http2_keep_alive_interval(SILENT)
+        .http2_keep_alive_timeout(UNANSWERED);
+    Ok(builder.build(BoxCloneSyncService::new(Timeout::new(connector, CONNECT))))
+}

@@ -1,0 +1,58 @@
+//! The files of credentials, which are written again while they are used.
+
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+use tracing::warn;
+
+use super::credentials::{FileRead, LONGEST, digest};
+use crate::files::{FileState, FollowedFiles, FollowedPath};
+
+/// Follows what credentials were read from.
+#[derive(Debug)]
+pub(super) struct CredentialFiles {
+    read: Vec<FileRead>,
+    followed: FollowedFiles,
+}
+
+impl CredentialFiles {
+    /// Follows files that were read. Who waits for `changed` is woken when one of them may be another one.
+    ///
+    /// # Errors
+    /// When there is no thread or no file descriptor left for it.
+    pub(super) fn follow(read: &[FileRead], changed: &Arc<Notify>) -> std::io::Result<Self> {
+        let path = |file: &FileRead| FollowedPath::file(file.path.clone(), LONGEST);
+        let changed = Arc::clone(changed);
+        Ok(Self {
+            read: read.to_vec(),
+            followed: FollowedFiles::start(read.iter().map(path).collect(), move || {
+                changed.notify_waiters();
+            })?,
+        })
+    }
+
+    /// Whether they are these, with these contents.
+    pub(super) fn are(&self, read: &[FileRead]) -> bool {
+        self.read == read
+    }
+
+    /// Whether one of them has other contents now than those that were read, since this was last asked.
+    pub(super) fn have_changed(&self) -> bool {
+        let mut have_changed = false;
+        for news in self.followed.poll() {
+            match news.state {
+                FileState::Contents(text) => {
+                    let mut read = self.read.iter();
+                    let read = read.find(|file| file.path == news.path);
+                    have_changed |= read.is_none_or(|file| file.digest != digest(&text));
+                }
+                FileState::Unusable(problem) => {
+                    let path = news.path.display();
+                    warn!("credentials: {path}: {problem}; the last good ones stay in force");
+                }
+                FileState::AsBefore | FileState::Unsettled | FileState::Gone => {}
+            }
+        }
+        have_changed
+    }
+}

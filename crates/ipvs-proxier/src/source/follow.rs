@@ -1,0 +1,258 @@
+//! Follows the objects of one kind: lists them, watches them, and lists them again where a watch cannot go on.
+
+use std::time::Duration;
+
+use futures_util::future::{Either, select};
+use tokio::time::{Instant, sleep, timeout_at};
+use tracing::{info, warn};
+
+use super::api::{Answer, Api, ApiError};
+use super::api_request::{Age, Selection};
+use super::back_off::BackOff;
+use super::list_reader::ListReader;
+use super::objects::Objects;
+use super::reporter::{Reporter, Said};
+use super::watch_reader::{WatchEvent, WatchReader};
+
+/// A watch that has lived so long is a good one: the next one begins at once.
+const GOOD: Duration = Duration::from_secs(10);
+/// How long a watch is asked for, as client-go does: by chance up to twice that, so that not all end together.
+const WATCH_SECONDS: u64 = 300;
+/// A server that does not end its watch then has forgotten it.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// One kind of objects.
+pub(super) struct Follower<'a, A> {
+    api: &'a A,
+    reporter: &'a Reporter,
+    selection: Selection,
+    objects: Objects,
+    back_off: BackOff,
+    /// Up to which everything is known, since the first list.
+    version: Option<String>,
+    /// What the next list is to be, if one is due.
+    list: Option<Age>,
+    /// What was wrong last, so that it is logged once.
+    last: Option<ApiError>,
+}
+
+impl<'a, A: Api> Follower<'a, A> {
+    pub(super) fn new(api: &'a A, selection: Selection, reporter: &'a Reporter) -> Self {
+        Self {
+            api,
+            reporter,
+            objects: Objects::new(selection.kind),
+            selection,
+            back_off: BackOff::default(),
+            version: None,
+            list: Some(Age::Newest),
+            last: None,
+        }
+    }
+
+    /// Follows for ever.
+    pub(super) async fn run(mut self) -> String {
+        loop {
+            let (doing, result) = match (self.list.clone(), self.version.clone()) {
+                (None, Some(version)) => ("watch", self.watch(version).await),
+                (age, _) => {
+                    let age = age.unwrap_or(Age::Newest);
+                    let result = self.list(&age).await;
+                    if let Err(error) = &result
+                        && self.asks_for_more(error)
+                    {
+                        continue;
+                    }
+                    self.list = result.as_ref().err().map(|error| next_age(age, error));
+                    ("list", result)
+                }
+            };
+            if let Err(error) = result {
+                self.wait(doing, error).await;
+            }
+        }
+    }
+
+    async fn list(&mut self, age: &Age) -> Result<(), ApiError> {
+        self.objects.begin_list();
+        let mut next = None;
+        let version = loop {
+            let call = self.selection.list(age, next.as_deref());
+            let mut answer = self.api.send(call).await?;
+            let mut reader = ListReader::new(self.selection.kind);
+            while let Some(bytes) = answer.next_in_time().await? {
+                for object in reader.push(&bytes)? {
+                    self.objects.list(object, self.reporter);
+                }
+            }
+            let end = reader.finish()?;
+            for object in end.objects {
+                self.objects.list(object, self.reporter);
+            }
+            match (end.next, end.version) {
+                (Some(page), _) if next.as_ref() == Some(&page) => {
+                    return Err(ApiError::Unreadable(
+                        "a page of the list leads to itself".to_owned(),
+                    ));
+                }
+                (Some(page), _) => next = Some(page),
+                (None, Some(version)) => break version,
+                (None, None) => {
+                    return Err(ApiError::Unreadable("the list has no version".to_owned()));
+                }
+            }
+        };
+        self.objects.end_list(self.reporter);
+        self.version = Some(version);
+        Ok(())
+    }
+
+    /// Whether the server is too old to select what is needed, and can be asked for more.
+    fn asks_for_more(&mut self, error: &ApiError) -> bool {
+        let more = self.selection.more().filter(|_| error.code() == Some(400));
+        let Some(more) = more else {
+            return false;
+        };
+        info!(
+            "{}s: {error}; asking for more of them",
+            self.selection.kind.name()
+        );
+        self.selection = more;
+        true
+    }
+
+    /// Takes what happens until the watch ends. An end after a good time is none that has to be waited for.
+    async fn watch(&mut self, version: String) -> Result<(), ApiError> {
+        let chance = Duration::from_secs(fastrand::u64(0..WATCH_SECONDS));
+        let time = Duration::from_secs(WATCH_SECONDS).saturating_add(chance);
+        let begin = Instant::now();
+        let answer = self.api.send(self.selection.watch(&version, time)).await;
+        let mut heard = Heard::default();
+        let result = match answer {
+            Ok(answer) => self.hear(answer, begin + time + GRACE, &mut heard).await,
+            Err(error) => Err(error),
+        };
+        let is_good = begin.elapsed() >= GOOD;
+        if is_good || heard.events {
+            self.back_off.reset();
+            self.last = None;
+        }
+        match result {
+            Err(error) if error.is_expired() => {
+                // A cache that has forgotten the version is newer.
+                self.list = Some(self.not_older());
+                Err(error)
+            }
+            Ok(()) if heard.is_list_due => {
+                self.list = Some(self.not_older());
+                Ok(())
+            }
+            Ok(()) if is_good => Ok(()),
+            Ok(()) => Err(ApiError::Short),
+            error => error,
+        }
+    }
+
+    fn not_older(&self) -> Age {
+        self.version.clone().map_or(Age::Newest, Age::NotOlderThan)
+    }
+
+    async fn hear(
+        &mut self,
+        mut answer: Answer,
+        end: Instant,
+        heard: &mut Heard,
+    ) -> Result<(), ApiError> {
+        let mut reader = WatchReader::new(self.selection.kind);
+        let mut until = end;
+        loop {
+            let bytes = match timeout_at(until, answer.next()).await {
+                Ok(Ok(Some(bytes))) => bytes,
+                Ok(Ok(None)) => break,
+                Ok(Err(error)) => return Err(error),
+                Err(_) => return Ok(()),
+            };
+            for event in reader.push(&bytes) {
+                self.take(event, heard)?;
+            }
+            if heard.is_list_due && until == end {
+                // The others go on meanwhile.
+                until = end.min(Instant::now() + self.back_off.next(fastrand::f64()));
+            }
+        }
+        match reader.finish() {
+            Some(event) => self.take(event, heard),
+            None => Ok(()),
+        }
+    }
+
+    fn take(&mut self, event: WatchEvent, heard: &mut Heard) -> Result<(), ApiError> {
+        match event {
+            WatchEvent::Put(object) => {
+                heard.events = true;
+                self.version = object.version.clone().or(self.version.take());
+                self.objects.put(object, self.reporter);
+            }
+            WatchEvent::Gone { name, version } => {
+                heard.events = true;
+                self.version = version.or(self.version.take());
+                self.objects.remove(name, self.reporter);
+            }
+            WatchEvent::Bookmark(version) => self.version = Some(version),
+            WatchEvent::Refused(refusal) => return Err(ApiError::Refused(refusal)),
+            WatchEvent::Unreadable(problem) => {
+                // Nobody knows what it should have told. Once for each watch: one that tells nothing else could fill the log.
+                if !heard.is_list_due {
+                    let problem = format!("{problem}; listing them anew");
+                    self.reporter.say(Said::Problem(problem));
+                }
+                heard.is_list_due = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// Logs an error once, and waits until it is worth while to try again.
+    async fn wait(&mut self, doing: &str, error: ApiError) {
+        let wait = self.back_off.wait(&error, fastrand::f64());
+        let kind = self.selection.kind.name();
+        if self.last.as_ref() != Some(&error) {
+            if error.is_expired() {
+                info!("{kind}s: {doing}: {error}; listing them anew");
+            } else {
+                warn!("{kind}s: {doing}: {error}; retry with back-off");
+            }
+        }
+        let is_unknown = matches!(error, ApiError::Access(_)) || error.code() == Some(401);
+        self.last = Some(error);
+        let pause = Box::pin(sleep(wait));
+        if is_unknown {
+            let change = Box::pin(self.api.changed_credentials());
+            match select(pause, change).await {
+                Either::Left(_) | Either::Right(_) => {}
+            }
+        } else {
+            pause.await;
+        }
+    }
+}
+
+/// What is to be listed after a list that failed.
+fn next_age(age: Age, error: &ApiError) -> Age {
+    match (age, error) {
+        // It is not the list that is wrong.
+        (age, ApiError::Io(_) | ApiError::Access(_)) => age,
+        (age, ApiError::Refused(refusal)) if matches!(refusal.code, 401 | 403 | 429) => age,
+        (Age::Newest, error) if error.is_expired() => Age::NewestAtOnce,
+        // A server that is behind its own database, or too slow for all at once.
+        _ => Age::Newest,
+    }
+}
+
+/// What a watch has told.
+#[derive(Debug, Default)]
+struct Heard {
+    events: bool,
+    /// Whether it told something that cannot be read.
+    is_list_due: bool,
+}

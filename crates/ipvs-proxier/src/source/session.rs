@@ -1,0 +1,210 @@
+//! Requests to the API server with credentials that may change while they are used.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
+
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Bytes;
+use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderValue, USER_AGENT};
+use hyper::{Method, Request, Uri};
+use tokio::sync::{Mutex, Notify};
+use tokio::time::timeout;
+use tracing::{info, warn};
+
+use super::access::{Access, ClusterError, unusable, with_causes};
+use super::api::{ANSWER, Answer, Api, ApiError, Call};
+use super::connection::{Connection, connection};
+use super::credential_files::CredentialFiles;
+use super::credentials::Credentials;
+use super::exec_plugin;
+
+/// Before what a plugin gave expires.
+const EARLIER: Duration = Duration::from_secs(60);
+
+/// Sends requests, and keeps what they are sent with.
+#[derive(Debug)]
+pub(super) struct Session {
+    access: Access,
+    agent: HeaderValue,
+    held: Mutex<Held>,
+    /// Whether files that belong to the credentials have changed.
+    changed: Arc<Notify>,
+    /// Whether the server answered last.
+    connected: Arc<AtomicBool>,
+}
+
+#[derive(Debug)]
+struct Held {
+    link: Arc<Link>,
+    files: CredentialFiles,
+    /// What is wrong with the credentials, so that it is logged once.
+    problem: Option<String>,
+}
+
+/// One state of the credentials, and a connection by them.
+#[derive(Debug)]
+struct Link {
+    connection: Connection,
+    credentials: Credentials,
+    expires: Option<SystemTime>,
+    /// Whether a request found that it will not do: refused, or never answered.
+    is_spent: AtomicBool,
+}
+
+impl Link {
+    fn is_spent(&self) -> bool {
+        let now = SystemTime::now().checked_add(EARLIER);
+        let expires = |at: SystemTime| now.is_none_or(|now| now >= at);
+        self.is_spent.load(Ordering::Relaxed) || self.expires.is_some_and(expires)
+    }
+}
+
+impl Session {
+    /// Reads the credentials, and runs their plugin. Nothing is connected to yet.
+    ///
+    /// # Errors
+    /// [`ClusterError::Access`] when they cannot be used: better to end than to wait for what never comes.
+    pub(super) async fn open(
+        access: Access,
+        connected: Arc<AtomicBool>,
+    ) -> Result<Self, ClusterError> {
+        let agent = HeaderValue::try_from(access.user_agent())
+            .map_err(|error| unusable(access.name(), &error))?;
+        let link = open(&access, None).await?;
+        let changed = Arc::new(Notify::new());
+        let files = CredentialFiles::follow(&link.credentials.files, &changed)?;
+        Ok(Self {
+            access,
+            agent,
+            held: Mutex::new(Held {
+                link: Arc::new(link),
+                files,
+                problem: None,
+            }),
+            changed,
+            connected,
+        })
+    }
+
+    /// The credentials as they are now. Those that cannot be read leave the last ones in force.
+    async fn link(&self) -> Arc<Link> {
+        let mut held = self.held.lock().await;
+        let has_changed = held.files.have_changed();
+        if has_changed || held.problem.is_some() || held.link.is_spent() {
+            if let Err(error) = self.renew(&mut held).await {
+                let problem = error.to_string();
+                if held.problem.as_ref() != Some(&problem) {
+                    warn!("credentials: {problem}; the last good ones stay in force");
+                    held.problem = Some(problem);
+                }
+            } else {
+                held.problem = None;
+                if has_changed {
+                    info!("credentials: read again, as their files have changed");
+                }
+            }
+        }
+        Arc::clone(&held.link)
+    }
+
+    async fn renew(&self, held: &mut Held) -> Result<(), ClusterError> {
+        let link = open(&self.access, Some(&held.link)).await?;
+        if !held.files.are(&link.credentials.files) {
+            held.files = CredentialFiles::follow(&link.credentials.files, &self.changed)?;
+        }
+        held.link = Arc::new(link);
+        Ok(())
+    }
+
+    fn request(&self, link: &Link, call: Call) -> Result<Request<Full<Bytes>>, ApiError> {
+        let base = &link.credentials.config.cluster_url;
+        let wrong = |error: hyper::http::Error| ApiError::Access(format!("{base}: {error}"));
+        let prefix = base.path().trim_end_matches('/');
+        let uri = Uri::builder()
+            .scheme(base.scheme_str().unwrap_or("https"))
+            .authority(base.authority().map_or("", |authority| authority.as_str()))
+            .path_and_query(format!("{prefix}{}", call.path))
+            .build()
+            .map_err(wrong)?;
+        let mut request = Request::new(Full::new(call.body.clone().unwrap_or_default()));
+        *request.uri_mut() = uri;
+        let headers = request.headers_mut();
+        headers.clone_from(&link.credentials.headers);
+        headers.insert(USER_AGENT, self.agent.clone());
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        if call.body.is_some() {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            *request.method_mut() = Method::POST;
+        }
+        Ok(request)
+    }
+
+    async fn exchange(&self, link: &Link, call: Call) -> Result<Answer, ApiError> {
+        let request = self.request(link, call)?;
+        let response = timeout(ANSWER, link.connection.request(request))
+            .await
+            .map_err(|_| ApiError::Silent(ANSWER))?
+            .map_err(|error| ApiError::Io(with_causes(&error)))?;
+        if !self.connected.swap(true, Ordering::Relaxed) {
+            info!("the Kubernetes API answers");
+        }
+        Answer::of(response.map(|body| body.map_err(Into::into).boxed_unsync())).await
+    }
+}
+
+impl Api for Session {
+    async fn send(&self, call: Call) -> Result<Answer, ApiError> {
+        let link = self.link().await;
+        let answer = self.exchange(&link, call).await;
+        if let Err(error) = &answer {
+            // Who is not known asks with what is in the files then, and who gets no answer perhaps another server.
+            if error.code() == Some(401) || matches!(error, ApiError::Silent(_)) {
+                link.is_spent.store(true, Ordering::Relaxed);
+            }
+            if !error.is_answer() {
+                self.connected.store(false, Ordering::Relaxed);
+            }
+        }
+        answer
+    }
+
+    async fn changed_credentials(&self) {
+        self.changed.notified().await;
+    }
+}
+
+/// Reads the credentials. The connection stays where it is the same one, and did answer.
+async fn open(access: &Access, last: Option<&Link>) -> Result<Link, ClusterError> {
+    let wrong = |reason: String| ClusterError::Access {
+        what: access.name(),
+        reason,
+    };
+    let mut credentials = Credentials::read(access)?;
+    let mut expires = None;
+    if let Some(plugin) = &credentials.plugin {
+        let given = exec_plugin::run(plugin).await;
+        let given = given.map_err(|error| wrong(error.to_string()))?;
+        if let Some((certificate, key)) = &given.identity {
+            credentials.set_identity(certificate, key);
+        }
+        if let Some(token) = &given.token {
+            credentials.set_token(token.trim()).map_err(wrong)?;
+        }
+        expires = given.expires;
+    }
+    let kept =
+        last.filter(|link| !link.is_spent() && credentials.is_same_connection(&link.credentials));
+    let connection = match kept {
+        Some(link) => link.connection.clone(),
+        None => {
+            connection(&credentials.config).map_err(|error| unusable(access.name(), &*error))?
+        }
+    };
+    Ok(Link {
+        connection,
+        credentials,
+        expires,
+        is_spent: AtomicBool::new(false),
+    })
+}
