@@ -256,3 +256,6 @@ struct Heard {
     /// Whether it told something that cannot be read.
     is_list_due: bool,
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,446 @@
+//! A server that does what it is told, and a clock that goes on when everybody waits.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+
+use futures_util::stream::unfold;
+use http_body_util::{BodyExt as _, StreamBody};
+use hyper::body::{Bytes, Frame};
+use hyper::{Response, StatusCode};
+use ipvs_model::input::Change;
+use tokio::sync::Notify;
+use tokio::time::timeout;
+
+use super::super::api::Call;
+use super::super::api_request::Nodes;
+use super::*;
+
+/// What the server does next with an answer.
+#[derive(Clone)]
+enum Part {
+    Bytes(String),
+    After(f64),
+    Never,
+    Broken,
+}
+
+#[derive(Clone)]
+struct Reply {
+    status: u16,
+    content: &'static str,
+    parts: Vec<Part>,
+}
+
+fn json(text: &str) -> Reply {
+    Reply {
+        status: 200,
+        content: "application/json",
+        parts: vec![Part::Bytes(text.to_owned())],
+    }
+}
+
+fn refused(status: u16, more: &str) -> Reply {
+    let text =
+        format!(r#"{{"kind": "Status", "code": {status}, "reason": "R", "message": "no"{more}}}"#);
+    Reply {
+        status,
+        ..json(&text)
+    }
+}
+
+/// A watch that tells this, and goes on.
+fn watch(lines: &[&str]) -> Reply {
+    let mut reply = json(&lines.concat());
+    reply.parts.push(Part::Never);
+    reply
+}
+
+fn list(names: &[&str], version: u32) -> Reply {
+    let items: Vec<String> = names
+        .iter()
+        .map(|name| format!(r#"{{"metadata": {{"name": "{name}"}}}}"#))
+        .collect();
+    json(&format!(
+        r#"{{"kind": "NodeList", "metadata": {{"resourceVersion": "{version}"}}, "items": [{}]}}"#,
+        items.join(",")
+    ))
+}
+
+fn event(what: &str, name: &str, version: u32) -> String {
+    format!(
+        "{{\"type\": \"{what}\", \"object\": {{\"kind\": \"Node\", \"metadata\": {{\"name\": \"{name}\", \"resourceVersion\": \"{version}\"}}}}}}\n"
+    )
+}
+
+struct Server<F> {
+    reply: F,
+    start: Instant,
+    calls: RefCell<Vec<(f64, String)>>,
+    changed: Notify,
+}
+
+impl<F: Fn(usize, &str) -> Reply> Api for Server<F> {
+    async fn send(&self, call: Call) -> Result<Answer, ApiError> {
+        let number = self.calls.borrow().len();
+        let at = self.start.elapsed().as_secs_f64();
+        self.calls.borrow_mut().push((at, call.path.clone()));
+        let reply = (self.reply)(number, &call.path);
+        let body = unfold(reply.parts.into_iter(), |mut parts| async {
+            loop {
+                match parts.next()? {
+                    Part::Bytes(text) => {
+                        return Some((Ok(Frame::data(Bytes::from(text))), parts));
+                    }
+                    Part::After(seconds) => sleep(Duration::from_secs_f64(seconds)).await,
+                    Part::Never => std::future::pending().await,
+                    Part::Broken => return Some((Err("connection reset".into()), parts)),
+                }
+            }
+        });
+        let response = Response::builder()
+            .status(StatusCode::from_u16(reply.status).unwrap())
+            .header("content-type", reply.content)
+            .body(StreamBody::new(body).boxed_unsync());
+        Answer::of(response.unwrap()).await
+    }
+
+    async fn changed_credentials(&self) {
+        self.changed.notified().await;
+    }
+}
+
+/// What became of it.
+struct Seen {
+    /// Seconds, and what was asked for.
+    calls: Vec<(f64, String)>,
+    said: Receiver<Said>,
+}
+
+impl Seen {
+    fn told(&self) -> Vec<String> {
+        let tell = |said| match said {
+            Said::Change(change, _) => match *change {
+                Change::Node(node) => format!("+{}", node.name),
+                Change::NodeGone(name) => format!("-{name}"),
+                other => format!("{other:?}"),
+            },
+            Said::Listed(_) => "listed".to_owned(),
+            Said::Problem(problem) => problem,
+        };
+        self.said.try_iter().map(tell).collect()
+    }
+
+    /// Seconds between one call and the next.
+    fn gaps(&self) -> Vec<f64> {
+        let pairs = self.calls.windows(2);
+        pairs.map(|pair| pair[1].0 - pair[0].0).collect()
+    }
+
+    fn lists(&self) -> Vec<&str> {
+        let paths = self.calls.iter().map(|(_, path)| path.as_str());
+        paths.filter(|path| !path.contains("watch=true")).collect()
+    }
+}
+
+/// Follows for some seconds of a clock that nobody waits for.
+fn follow(seconds: f64, reply: impl Fn(usize, &str) -> Reply) -> Seen {
+    follow_and(seconds, reply, |_| {})
+}
+
+fn follow_and<F: Fn(usize, &str) -> Reply>(
+    seconds: f64,
+    reply: F,
+    act: impl Fn(&Server<F>),
+) -> Seen {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_time().start_paused(true).build().unwrap();
+    let (sender, said) = channel();
+    let calls = runtime.block_on(async {
+        let wake = Arc::new(|| {});
+        let reporter = Reporter { sender, wake };
+        let server = Server {
+            reply,
+            start: Instant::now(),
+            calls: RefCell::default(),
+            changed: Notify::new(),
+        };
+        let follower = Follower::new(&server, Selection::nodes(Nodes::All), &reporter);
+        let end = Duration::from_secs_f64(seconds);
+        let acting = async {
+            loop {
+                sleep(Duration::from_millis(100)).await;
+                act(&server);
+            }
+        };
+        let both = select(Box::pin(follower.run()), Box::pin(acting));
+        assert!(timeout(end, both).await.is_err(), "it goes on for ever");
+        server.calls.into_inner()
+    });
+    Seen { calls, said }
+}
+
+#[test]
+fn an_answer_that_stops_in_its_middle_is_given_up() {
+    let whole = list(&["a"], 7);
+    let Part::Bytes(text) = &whole.parts[0] else {
+        unreachable!()
+    };
+    let half = Reply {
+        parts: vec![Part::Bytes(text[..40].to_owned()), Part::Never],
+        ..whole.clone()
+    };
+    let seen = follow(60.0, |number, path| match number {
+        0 => half.clone(),
+        _ if path.contains("watch=true") => watch(&[]),
+        _ => whole.clone(),
+    });
+    assert!((30.8..=31.6).contains(&seen.gaps()[0]), "{:?}", seen.calls);
+    assert_eq!(seen.told(), ["+a", "listed"]);
+}
+
+#[test]
+fn an_answer_that_comes_drop_by_drop_has_an_end() {
+    let drops = (0..100).flat_map(|_| [Part::Bytes(" ".to_owned()), Part::After(20.0)]);
+    let slow = Reply {
+        parts: drops.collect(),
+        ..json("")
+    };
+    let seen = follow(400.0, |_, _| slow.clone());
+    assert!(
+        (300.8..=301.6).contains(&seen.gaps()[0]),
+        "{:?}",
+        seen.calls
+    );
+}
+
+/// 500 of them a second, once.
+#[test]
+fn watches_that_end_at_once_are_asked_for_less_and_less_often() {
+    let bookmark =
+        "{\"type\": \"BOOKMARK\", \"object\": {\"metadata\": {\"resourceVersion\": \"8\"}}}\n";
+    for what in [json(""), json(bookmark), json("\n")] {
+        let seen = follow(600.0, |number, _| match number {
+            0 => list(&["a"], 7),
+            _ => what.clone(),
+        });
+        let gaps = seen.gaps();
+        for (gap, least) in gaps[1..].iter().zip([0.8, 1.6, 3.2, 5.0, 5.0]) {
+            assert!((least..=2.0 * least).contains(gap), "{gaps:?}");
+        }
+        assert!(seen.calls.len() < 125, "{} calls", seen.calls.len());
+        assert_eq!(seen.lists().len(), 1);
+    }
+    let seen = follow(600.0, |number, _| match number {
+        0 => list(&["a"], 7),
+        number => json(&event("MODIFIED", "a", 7 + u32::try_from(number).unwrap())),
+    });
+    assert!(
+        seen.gaps()[1..].iter().all(|gap| *gap >= 0.8),
+        "with news too"
+    );
+}
+
+#[test]
+fn a_watch_that_has_had_its_time_goes_on_at_once_and_one_that_was_forgotten_is_ended() {
+    let mut ended = json("");
+    ended.parts.push(Part::After(301.0));
+    let seen = follow(3000.0, |number, _| match number {
+        0 => list(&["a"], 7),
+        1 => ended.clone(),
+        _ => watch(&[]),
+    });
+    let gaps = seen.gaps();
+    assert!((301.0..301.1).contains(&gaps[1]), "{gaps:?}");
+    assert!(
+        gaps[2..].iter().all(|gap| (330.0..=631.0).contains(gap)),
+        "{gaps:?}"
+    );
+}
+
+#[test]
+fn nothing_is_asked_for_while_nothing_is_due() {
+    let seen = follow(299.0, |number, _| match number {
+        0 => list(&["a", "b"], 7),
+        _ => watch(&[]),
+    });
+    assert_eq!(seen.calls.len(), 2, "{:?}", seen.calls);
+    let watch = &seen.calls[1].1;
+    assert!(watch.contains("&resourceVersion=7&"), "{watch}");
+}
+
+#[test]
+fn an_event_that_cannot_be_used_neither_stops_nor_delays_the_others() {
+    let bad = "{\"type\": \"MODIFIED\", \"object\": {\"metadata\": {\"name\": \"b\", \"resourceVersion\": \"9\"}, \"spec\": {\"podCIDRs\": 4}}}\n";
+    let seen = follow(200.0, |number, _| match number {
+        0 => list(&["a", "b"], 7),
+        _ => watch(&[&event("ADDED", "c", 8), bad, &event("DELETED", "a", 10)]),
+    });
+    let told = seen.told();
+    assert_eq!(told[..4], ["+a", "+b", "listed", "+c"]);
+    assert!(
+        told[4].starts_with("Node default/b: spec.podCIDRs: 4: invalid type"),
+        "{told:?}"
+    );
+    assert_eq!(told[5..], ["-a"]);
+    assert_eq!(seen.calls.len(), 2);
+}
+
+#[test]
+fn after_bytes_that_are_no_event_the_watch_goes_on_until_everything_is_listed_anew() {
+    let mut garbled = watch(&[&event("ADDED", "b", 8), "{\"type\": \n", "x\n"]);
+    garbled.parts.insert(1, Part::After(0.5));
+    garbled.parts.insert(2, Part::Bytes(event("ADDED", "c", 9)));
+    let seen = follow(100.0, |number, _| match number {
+        0 => list(&["a"], 7),
+        1 => garbled.clone(),
+        2 => list(&["a", "b", "c", "d"], 10),
+        _ => watch(&[]),
+    });
+    let told = seen.told();
+    assert_eq!(told[..3], ["+a", "listed", "+b"]);
+    assert!(
+        told[3].contains("no event") && told[3].contains("listing them anew"),
+        "{told:?}"
+    );
+    assert_eq!(told[4..], ["+c", "+a", "+b", "+c", "+d", "listed"]);
+    assert!((0.8..=1.6).contains(&seen.gaps()[1]), "{:?}", seen.calls);
+}
+
+#[test]
+fn an_answer_of_another_kind_changes_nothing() {
+    let pods = json(
+        r#"{"kind": "PodList", "metadata": {"resourceVersion": "9"}, "items": [{"metadata": {"name": "x"}}]}"#,
+    );
+    let html = Reply {
+        content: "text/html",
+        ..json("<html>sign in</html>")
+    };
+    let empty = json("{}");
+    let unknown = json("<html>");
+    for wrong in [pods, html, empty, unknown] {
+        let seen = follow(20.0, |number, _| match number {
+            0 => list(&["a"], 7),
+            1 => refused(410, ""),
+            2 => wrong.clone(),
+            3 => list(&["a"], 11),
+            _ => watch(&[]),
+        });
+        assert_eq!(seen.told(), ["+a", "listed", "+a", "listed"]);
+    }
+}
+
+#[test]
+fn half_a_list_takes_nothing_away() {
+    let mut half = list(&["a"], 9);
+    half.parts = vec![
+        Part::Bytes(
+            r#"{"kind": "NodeList", "metadata": {}, "items": [{"metadata": {"name": "a"}},"#
+                .to_owned(),
+        ),
+        Part::Broken,
+    ];
+    let seen = follow(20.0, |number, _| match number {
+        0 => list(&["a", "b"], 7),
+        1 => refused(410, ""),
+        2 => half.clone(),
+        3 => list(&["a"], 11),
+        _ => watch(&[]),
+    });
+    assert_eq!(
+        seen.told(),
+        ["+a", "+b", "listed", "+a", "+a", "-b", "listed"]
+    );
+}
+
+#[test]
+fn after_410_the_cache_is_asked_and_the_newest_where_that_will_not_do() {
+    let too_large = r#", "details": {"causes": [{"reason": "ResourceVersionTooLarge"}], "retryAfterSeconds": 3}"#;
+    let expired = "{\"type\": \"ERROR\", \"object\": {\"kind\": \"Status\", \"code\": 410, \"reason\": \"Expired\"}}\n";
+    let seen = follow(60.0, |number, _| match number {
+        0 => list(&["a"], 7),
+        1 => watch(&[&event("ADDED", "b", 8), expired]),
+        2 => refused(504, too_large),
+        3 => list(&["b"], 9),
+        _ => watch(&[]),
+    });
+    let lists = seen.lists();
+    assert!(lists[0].ends_with("limit=250"), "{lists:?}");
+    let cached = "resourceVersion=8&resourceVersionMatch=NotOlderThan";
+    assert!(lists[1].ends_with(cached), "{lists:?}");
+    assert_eq!(lists[2], lists[0]);
+    assert!(
+        seen.gaps()[2] >= 3.0,
+        "as the server asks: {:?}",
+        seen.calls
+    );
+    assert_eq!(seen.told(), ["+a", "listed", "+b", "+b", "-a", "listed"]);
+}
+
+#[test]
+fn pages_that_expire_are_read_at_once() {
+    let page = |next: &str, name: &str| {
+        json(&format!(
+            r#"{{"kind": "NodeList", "metadata": {{"resourceVersion": "7", "continue": "{next}"}}, "items": [{{"metadata": {{"name": "{name}"}}}}]}}"#
+        ))
+    };
+    let seen = follow(30.0, |number, _| match number {
+        0 => page("x", "a"),
+        1 => refused(410, ""),
+        2 => page("", "b"),
+        _ => watch(&[]),
+    });
+    let lists = seen.lists();
+    assert!(lists[1].ends_with("limit=250&continue=x"), "{lists:?}");
+    assert_eq!(lists[2], "/api/v1/nodes?");
+    assert_eq!(seen.told(), ["+a", "+b", "-a", "listed"]);
+    let seen = follow(30.0, |number, _| {
+        if number == 0 {
+            page("x", "a")
+        } else {
+            page("x", "b")
+        }
+    });
+    assert!(
+        seen.calls.len() < 30,
+        "a page that leads to itself: {:?}",
+        seen.calls
+    );
+}
+
+#[test]
+fn who_is_not_known_asks_again_as_soon_as_the_credentials_change() {
+    let act = |server: &Server<_>| {
+        if server.calls.borrow().len() == 5 {
+            server.changed.notify_waiters();
+        }
+    };
+    let seen = follow_and(
+        60.0,
+        |number, path| match number {
+            0..5 => refused(401, ""),
+            _ if path.contains("watch=true") => watch(&[]),
+            _ => list(&["a"], 7),
+        },
+        act,
+    );
+    let gaps = seen.gaps();
+    assert!(gaps[3] >= 5.0 && gaps[4] < 0.2, "{:?}", seen.calls);
+    assert_eq!(seen.told(), ["+a", "listed"]);
+}
+
+#[test]
+fn a_connection_that_breaks_is_made_again_soon_however_often_others_broke_before() {
+    let mut broken = json(&event("MODIFIED", "a", 8));
+    broken.parts.extend([Part::After(100.0), Part::Broken]);
+    let seen = follow(3000.0, |number, _| match number {
+        0 => list(&["a"], 7),
+        _ => broken.clone(),
+    });
+    let gaps = seen.gaps();
+    assert!(
+        gaps[1..].iter().all(|gap| (100.8..=101.7).contains(gap)),
+        "{gaps:?}"
+    );
+    assert_eq!(seen.lists().len(), 1, "it is resumed");
+}
