@@ -1,4 +1,4 @@
-//! An API server that is in trouble: what is served stays as it was, and all is right soon after.
+//! An API server with a fault: what is served stays as it was, and all is right soon after.
 #![cfg(feature = "kube")]
 
 mod follower;
@@ -8,18 +8,25 @@ use std::time::{Duration, Instant};
 
 use follower::{A, B, Follower, NODE, service, slice, slice_of};
 use ipvs_proxier::Source as _;
-use ipvs_test_support::{ApiServer, Trouble};
+use ipvs_test_support::{ApiServer, Fault};
 
-const TROUBLES: [Trouble; 9] = [
-    Trouble::Refused(500),
-    Trouble::Refused(429),
-    Trouble::Cut(0),
-    Trouble::Cut(60),
-    Trouble::Cut(700),
-    Trouble::Slow(Duration::from_millis(300)),
-    Trouble::Garbled,
-    Trouble::Expired,
-    Trouble::Stale,
+const FAULTS: [Fault; 16] = [
+    Fault::Refused(500),
+    Fault::Refused(429),
+    Fault::Cut(0),
+    Fault::Cut(60),
+    Fault::Cut(700),
+    Fault::Slow(Duration::from_millis(300)),
+    Fault::Garbled,
+    Fault::Expired,
+    Fault::Stale,
+    Fault::Swallowed,
+    Fault::Stuck(60),
+    Fault::Stuck(700),
+    Fault::OtherKind,
+    Fault::Html,
+    Fault::EndsAtOnce,
+    Fault::Behind,
 ];
 const TIME: Duration = Duration::from_millis(1500);
 const KEPT: &str = "10.96.0.20";
@@ -28,10 +35,10 @@ const OLD: &str = "10.96.0.11";
 const NEW: &str = "10.96.0.12";
 
 /// Whether a list can come to its end meanwhile.
-fn is_of_watches(trouble: Trouble) -> bool {
+fn is_of_watches(fault: Fault) -> bool {
     matches!(
-        trouble,
-        Trouble::Slow(_) | Trouble::Expired | Trouble::Stale
+        fault,
+        Fault::Slow(_) | Fault::Expired | Fault::Stale | Fault::EndsAtOnce | Fault::Behind
     )
 }
 
@@ -44,27 +51,27 @@ fn during(follower: &mut Follower, mut so: impl FnMut(&mut Follower)) {
     }
 }
 
-fn in_trouble(trouble: Trouble) {
+fn in_fault(fault: Fault) {
     let server = ApiServer::start().unwrap();
     for (name, ip) in [("kept", KEPT), ("web", WEB), ("old", OLD)] {
         server.put(&service(name, ip)).unwrap();
         server.put(&slice_of(name, A)).unwrap();
     }
     server.put(NODE).unwrap();
-    server.set_trouble(Some(trouble));
+    server.set_fault(Some(fault));
     let mut follower = Follower::of(server);
     during(&mut follower, |follower| {
         let complete = follower.cluster.is_complete();
-        assert!(!complete || is_of_watches(trouble), "complete");
+        assert!(!complete || is_of_watches(fault), "complete");
         let all = [KEPT, WEB, OLD].map(|ip| follower.serves(ip));
         assert!(all == [complete; 3], "{all:?} of a list that is {complete}");
     });
-    follower.server.set_trouble(None);
+    follower.server.set_fault(None);
     follower.until("the beginning", |follower| {
         follower.serves(OLD) && follower.cluster.is_connected()
     });
 
-    follower.server.set_trouble(Some(trouble));
+    follower.server.set_fault(Some(fault));
     let mut changes = [
         slice_of("web", &format!("{A}, {B}")),
         slice_of("web", B),
@@ -84,7 +91,7 @@ fn in_trouble(trouble: Trouble) {
         assert_eq!(follower.real_servers(KEPT).unwrap(), ["10.244.0.1:8080"]);
         assert!(!follower.real_servers(WEB).unwrap().is_empty());
     });
-    follower.server.set_trouble(None);
+    follower.server.set_fault(None);
     follower.until("the end", |follower| {
         assert_eq!(follower.real_servers(KEPT).unwrap(), ["10.244.0.1:8080"]);
         follower.real_servers(WEB).unwrap() == ["10.244.0.2:8080"]
@@ -97,11 +104,9 @@ fn in_trouble(trouble: Trouble) {
 #[test]
 fn whatever_the_api_does_what_is_served_stays_and_all_is_right_soon_after() {
     thread::scope(|scope| {
-        for trouble in TROUBLES {
-            let named = thread::Builder::new().name(format!("{trouble:?}"));
-            named
-                .spawn_scoped(scope, move || in_trouble(trouble))
-                .unwrap();
+        for fault in FAULTS {
+            let named = thread::Builder::new().name(format!("{fault:?}"));
+            named.spawn_scoped(scope, move || in_fault(fault)).unwrap();
         }
     });
 }
@@ -112,7 +117,7 @@ fn a_list_after_the_first_does_not_go_back_in_time() {
     let objects = [service("web", WEB), slice(A), NODE.into()];
     let mut follower = Follower::new(&objects);
     follower.until("listed", |follower| follower.serves(WEB));
-    follower.server.set_trouble(Some(Trouble::Stale));
+    follower.server.set_fault(Some(Fault::Stale));
     follower.server.put(&slice(B)).unwrap();
     let is_b = |follower: &mut Follower| follower.real_servers(WEB).unwrap() == ["10.244.0.2:8080"];
     follower.until("watched", is_b);

@@ -5,9 +5,9 @@ mod follower;
 
 use std::time::{Duration, Instant};
 
-use follower::{A, B, Follower, NODE, PATIENCE, service, slice};
+use follower::{A, B, Follower, NODE, PATIENCE, kubeconfig, service, slice};
 use ipvs_proxier::{About, Access, Cluster, ClusterError, Nodes, Notice, Source as _, Trigger};
-use ipvs_test_support::{ApiServer, Trouble};
+use ipvs_test_support::{ApiServer, Fault};
 
 #[test]
 fn row_149_objects_are_listed_completely_and_then_followed() {
@@ -42,11 +42,31 @@ fn row_149_objects_are_listed_completely_and_then_followed() {
     }
 }
 
+#[test]
+fn the_client_says_what_it_is() {
+    let server = ApiServer::start().unwrap();
+    server.put(NODE).unwrap();
+    let access = Access {
+        master: Some(server.url()),
+        program: Some("kube-proxy-ipvs/1.2.3".to_owned()),
+        ..Access::default()
+    };
+    let mut follower = Follower::by(server, &access);
+    follower.until("listed", |follower| follower.cluster.is_complete());
+    for agent in follower.server.agents() {
+        assert!(
+            agent.starts_with("kube-proxy-ipvs/1.2.3 (linux/"),
+            "{agent}"
+        );
+        assert!(agent.contains(") ipvs-proxier/"), "{agent}");
+    }
+}
+
 /// The selector by cluster IP is younger than the objects.
 #[test]
 fn an_old_server_is_asked_for_headless_services_too() {
     let server = ApiServer::start().unwrap();
-    server.set_trouble(Some(Trouble::Old));
+    server.set_fault(Some(Fault::Old));
     for object in [
         service("none", "None"),
         service("web", "10.96.0.10"),
@@ -137,9 +157,10 @@ fn access_that_cannot_be_used_says_why() {
         "{text}"
     );
     // What is no certificate would never connect: better to end than to wait for it.
-    let server = ApiServer::start().unwrap();
+    let folder = tempfile::tempdir().unwrap();
     let user = "{client-certificate-data: bm9uZQ==, client-key-data: bm9uZQ==}";
-    let text = connect(kubeconfig(&server, user).path().to_str().unwrap()).to_string();
+    let access = kubeconfig(folder.path(), "{server: 'https://127.0.0.1'}", user);
+    let text = connect(access.kubeconfig.unwrap().to_str().unwrap()).to_string();
     assert!(text.contains("key"), "{text}");
 }
 
@@ -160,6 +181,10 @@ fn row_026_notices_become_events() {
     assert_eq!(event["regarding"]["kind"], "Node");
     assert_eq!(event["regarding"]["name"], "n1");
     assert_eq!(event["reportingController"], "kube-proxy");
+    let instance = event["reportingInstance"].as_str().unwrap();
+    assert!(instance.starts_with("kube-proxy-"), "{instance}");
+    let asked = follower.server.requests();
+    assert!(asked.contains(&"/apis/events.k8s.io/v1/namespaces/default/events".to_owned()));
 }
 
 #[test]
@@ -195,18 +220,6 @@ fn row_148_a_trigger_counts_once_however_often_its_slice_comes() {
     assert_eq!(follower.triggers[1], trigger(later));
 }
 
-/// A kubeconfig for a server, with a user.
-fn kubeconfig(server: &ApiServer, user: &str) -> tempfile::NamedTempFile {
-    let file = tempfile::NamedTempFile::new().unwrap();
-    let text = format!(
-        "apiVersion: v1\nkind: Config\ncurrent-context: lab\nclusters:\n- name: lab\n  cluster: {{server: '{}'}}\n\
-         contexts:\n- name: lab\n  context: {{cluster: lab, user: me}}\nusers:\n- name: me\n  user: {user}\n",
-        server.url()
-    );
-    std::fs::write(file.path(), text).unwrap();
-    file
-}
-
 #[test]
 fn a_kubeconfig_is_read_with_its_token_or_its_plugin() {
     let server = ApiServer::start().unwrap();
@@ -219,11 +232,12 @@ fn a_kubeconfig_is_read_with_its_token_or_its_plugin() {
          interactiveMode: Never}}}}"
     );
     for (user, token) in [("{token: abc}", "abc"), (plugin.as_str(), "def")] {
-        let file = kubeconfig(&server, user);
-        let access = Access {
-            kubeconfig: Some(file.path().to_owned()),
-            ..Access::default()
-        };
+        let folder = tempfile::tempdir().unwrap();
+        let access = kubeconfig(
+            folder.path(),
+            &format!("{{server: '{}'}}", server.url()),
+            user,
+        );
         let mut cluster = Cluster::connect(&access, Nodes::All, || {}).unwrap();
         let start = Instant::now();
         let mut changes = 0;

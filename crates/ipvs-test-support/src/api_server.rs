@@ -10,7 +10,9 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
-use self::http::{number_in, read_request, write_answer, write_event};
+use self::http::{
+    Request, number_in, read_request, write_answer, write_end, write_event, write_page,
+};
 
 /// An API server that holds objects in memory, lists and watches them, and fails when it is told to. It takes
 /// Events, and knows no selectors, no other writing and no users.
@@ -22,7 +24,7 @@ pub struct ApiServer {
 
 /// What goes wrong, until it is set back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Trouble {
+pub enum Fault {
     /// Requests are refused with this status, 429 or 500 for example.
     Refused(u16),
     /// Answers end after so many bytes, and their connections with them.
@@ -37,6 +39,18 @@ pub enum Trouble {
     Stale,
     /// It is so old that it cannot select Services by `spec.clusterIP`.
     Old,
+    /// Requests are taken and never answered.
+    Swallowed,
+    /// Lists stop after so many bytes, and their connections stay.
+    Stuck(usize),
+    /// Lists are of pods.
+    OtherKind,
+    /// Answers are a page for people.
+    Html,
+    /// Watches end at once, without an event.
+    EndsAtOnce,
+    /// Who asks for a list of a known version is told that it is not known yet (504).
+    Behind,
 }
 
 /// By kind and name.
@@ -47,7 +61,7 @@ struct State {
     objects: Objects,
     /// Those that went, and those who watched were told.
     deleted: Objects,
-    trouble: Option<Trouble>,
+    fault: Option<Fault>,
     /// As everything was when lists became stale.
     cache: Objects,
     version: u64,
@@ -56,7 +70,10 @@ struct State {
     watches: Vec<(String, TcpStream)>,
     away: bool,
     requests: Vec<String>,
+    agents: BTreeSet<String>,
     tokens: BTreeSet<String>,
+    /// Who is let in; everybody, if none.
+    known: Option<BTreeSet<String>>,
     events: Vec<Value>,
 }
 
@@ -101,6 +118,12 @@ impl ApiServer {
         format!("http://{}", self.address)
     }
 
+    /// Where it listens.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// The paths and queries that were asked for.
     #[must_use]
     pub fn requests(&self) -> Vec<String> {
@@ -111,6 +134,23 @@ impl ApiServer {
     #[must_use]
     pub fn tokens(&self) -> BTreeSet<String> {
         self.state().tokens.clone()
+    }
+
+    /// As what those who asked introduced themselves.
+    #[must_use]
+    pub fn agents(&self) -> BTreeSet<String> {
+        self.state().agents.clone()
+    }
+
+    /// Lets in who has one of these tokens, and refuses everybody else from now on (401). Watches go on.
+    pub fn know_only(&self, tokens: &[&str]) {
+        let known = tokens.iter().map(|token| (*token).to_owned());
+        self.state().known = Some(known.collect());
+    }
+
+    /// Ends every watch.
+    pub fn end_watches(&self) {
+        self.state().hang_up();
     }
 
     /// The Events that were written.
@@ -173,13 +213,13 @@ impl ApiServer {
     }
 
     /// Something goes wrong from now on, or nothing any more. Every watch is closed.
-    pub fn set_trouble(&self, trouble: Option<Trouble>) {
+    pub fn set_fault(&self, fault: Option<Fault>) {
         let mut state = self.state();
-        state.cache = match trouble {
-            Some(Trouble::Stale) => state.objects.clone(),
+        state.cache = match fault {
+            Some(Fault::Stale) => state.objects.clone(),
             _ => Objects::new(),
         };
-        state.trouble = trouble;
+        state.fault = fault;
         state.hang_up();
     }
 
@@ -195,43 +235,66 @@ impl ApiServer {
         let Ok(copy) = stream.try_clone() else { return };
         let mut reader = BufReader::new(copy);
         while let Some(request) = read_request(&mut reader) {
-            self.state().tokens.extend(request.token);
-            if !self.answer(&stream, &request.target, &request.body) {
+            if !self.answer(&stream, request) {
                 return;
             }
         }
     }
 
     /// Whether the connection goes on.
-    fn answer(&self, mut stream: &TcpStream, target: &str, body: &[u8]) -> bool {
+    fn answer(&self, mut stream: &TcpStream, request: Request) -> bool {
+        let target = request.target.as_str();
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let kind = match path.rsplit('/').next() {
             Some("services") => "Service",
             Some("endpointslices") => "EndpointSlice",
             _ => "Node",
         };
-        let trouble = self.state().trouble;
-        if let Some(Trouble::Slow(time)) = trouble {
+        let fault = self.state().fault;
+        if let Some(Fault::Slow(time)) = fault {
             thread::sleep(time);
         }
         let mut state = self.state();
         state.requests.push(target.to_owned());
+        state.agents.extend(request.agent);
+        let is_known = state.knows(request.token.as_ref());
+        state.tokens.extend(request.token);
         if state.away {
             return false;
         }
-        match trouble {
-            Some(Trouble::Refused(status)) => {
+        if !is_known {
+            let refusal = status_of(401, "Unauthorized").to_string();
+            return write_answer(stream, "401 Unauthorized", &[&refusal]);
+        }
+        match fault {
+            Some(Fault::Refused(status)) => {
                 let refusal = status_of(status, "InternalError").to_string();
                 return write_answer(stream, &format!("{status} Refused"), &[&refusal]);
             }
-            Some(Trouble::Old) if query.contains("fieldSelector=spec.") => {
+            Some(Fault::Old) if query.contains("fieldSelector=spec.") => {
                 let refusal = status_of(400, "BadRequest").to_string();
                 return write_answer(stream, "400 Bad Request", &[&refusal]);
             }
-            Some(Trouble::Garbled) => {
+            Some(Fault::Garbled) => {
                 return write_answer(stream, "200 OK", &[r#"{"kind": "#]);
             }
-            Some(Trouble::Cut(bytes)) => {
+            Some(Fault::Swallowed) => return true,
+            Some(Fault::Html) => return write_page(stream),
+            Some(Fault::EndsAtOnce) if query.contains("watch=true") => {
+                return write_end(stream);
+            }
+            Some(Fault::Behind) if query.contains("NotOlderThan") => {
+                let mut refusal = status_of(504, "Timeout");
+                refusal["details"] = json!({"causes": [{"reason": "ResourceVersionTooLarge"}]});
+                return write_answer(stream, "504 Gateway Timeout", &[&refusal.to_string()]);
+            }
+            Some(Fault::Stuck(bytes)) if !query.contains("watch=true") => {
+                let mut whole = Vec::new();
+                state.write_list(&mut whole, kind, query);
+                whole.truncate(bytes);
+                return stream.write_all(&whole).is_ok();
+            }
+            Some(Fault::Cut(bytes)) => {
                 let mut whole = Vec::new();
                 if query.contains("watch=true") {
                     state.write_watch(&mut whole, kind, query);
@@ -246,7 +309,7 @@ impl ApiServer {
             _ => {}
         }
         if path.ends_with("/events") {
-            let event: Value = serde_json::from_slice(body).unwrap_or_default();
+            let event: Value = serde_json::from_slice(&request.body).unwrap_or_default();
             let answer = event.to_string();
             state.events.push(event);
             return write_answer(stream, "201 Created", &[&answer]);
@@ -263,6 +326,11 @@ impl ApiServer {
 }
 
 impl State {
+    fn knows(&self, token: Option<&String>) -> bool {
+        let known = self.known.as_ref();
+        known.is_none_or(|known| token.is_some_and(|token| known.contains(token)))
+    }
+
     fn tell(&mut self, kind: &str, event: &str) {
         self.watches
             .retain(|(of, stream)| of != kind || write_event(stream, event));
@@ -279,14 +347,14 @@ impl State {
     fn write_list(&self, to: impl Write, kind: &str, query: &str) -> bool {
         let any_version =
             query.contains("resourceVersion=0&") || query.ends_with("resourceVersion=0");
-        let objects = match self.trouble {
-            Some(Trouble::Stale) if any_version => &self.cache,
+        let objects = match self.fault {
+            Some(Fault::Stale) if any_version => &self.cache,
             _ => &self.objects,
         };
         let of_kind = objects.iter().filter(|((of, _), _)| of == kind);
         let newest = of_kind.clone().map(|(_, object)| object.version).max();
-        let version = match self.trouble {
-            Some(Trouble::Stale) if any_version => newest.unwrap_or(0),
+        let version = match self.fault {
+            Some(Fault::Stale) if any_version => newest.unwrap_or(0),
             _ => self.version,
         };
         let number = |name| usize::try_from(number_in(query, name)?).ok();
@@ -298,6 +366,10 @@ impl State {
         if rest.next().is_some() {
             metadata["continue"] = json!((from + most).to_string());
         }
+        let kind = match self.fault {
+            Some(Fault::OtherKind) => "Pod",
+            _ => kind,
+        };
         let head =
             format!(r#"{{"kind":"{kind}List","apiVersion":"v1","metadata":{metadata},"items":["#);
         // Through a buffer that stays: one for the whole list would be megabytes of new memory.
@@ -317,7 +389,7 @@ impl State {
             return false;
         }
         let since = number_in(query, "resourceVersion=").unwrap_or(0);
-        if since < self.oldest || self.trouble == Some(Trouble::Expired) {
+        if since < self.oldest || self.fault == Some(Fault::Expired) {
             write_event(to, &expired());
             return false;
         }

@@ -11,8 +11,11 @@ mod netns;
 mod pod;
 mod proxier;
 mod rack;
+mod relay;
+#[cfg(feature = "tls")]
+mod tls_server;
 
-pub use api_server::{ApiServer, Trouble};
+pub use api_server::{ApiServer, Fault};
 pub use chance::seed;
 pub use cluster::{Cluster, Pod, TCP_PORTS, UDP_PORT};
 pub use lab::{Need, find_program, iptables_is_legacy, is_skipped_without, lab_has};
@@ -22,3 +25,6 @@ pub use proxier::{
     RunningProxier, command, eventually, example, kube_proxy, run_kube_proxy, workspace,
 };
 pub use rack::{POD_PORT, Rack, RackNode};
+pub use relay::Relay;
+#[cfg(feature = "tls")]
+pub use tls_server::{Authority, Identity, TlsServer};

@@ -86,6 +86,12 @@ impl ApiError {
     }
 }
 
+/// At the end of time it is now.
+pub(super) fn in_future(time: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(time).unwrap_or(now)
+}
+
 pub(super) type Body = UnsyncBoxBody<Bytes, Box<dyn Error + Send + Sync>>;
 
 /// The rest of an answer that does not refuse.
@@ -101,7 +107,7 @@ impl Answer {
         let (head, body) = response.into_parts();
         let mut answer = Self {
             body,
-            whole: Instant::now() + WHOLE,
+            whole: in_future(WHOLE),
         };
         let header = |name| head.headers.get(name)?.to_str().ok();
         if !head.status.is_success() {
@@ -127,7 +133,7 @@ impl Answer {
 
     /// Its next bytes; none at its end. For what has an end of its own.
     pub(super) async fn next_in_time(&mut self) -> Result<Option<Bytes>, ApiError> {
-        let until = self.whole.min(Instant::now() + ANSWER);
+        let until = self.whole.min(in_future(ANSWER));
         match timeout_at(until, self.next()).await {
             Ok(next) => next,
             Err(_) if until == self.whole => Err(ApiError::Silent(WHOLE)),

@@ -26,7 +26,7 @@ use crate::thread::LastingThread;
 /// deleted in between, and nothing while the server is away. `managedFields` and everything else that does not concern a
 /// node is dropped as it arrives. Should the client's thread end, [`Polled::ended`] says so.
 ///
-/// Every request has an end, and a connection that is dead is noticed after 19 s. What the server refuses is retried with
+/// Every request has an end, and a connection that is dead is noticed after 17 s. What the server refuses is retried with
 /// back-off, 0.8 s at first, 10 s at most.
 ///
 /// ```no_run

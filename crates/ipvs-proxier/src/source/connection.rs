@@ -22,11 +22,11 @@ pub(super) type Connection = Client<BoxCloneSyncService<Uri, Stream, BoxError>, 
 
 /// A connection that brought nothing for so long is asked whether it lives: by a ping of HTTP/2, which the server itself
 /// answers, also behind a relay, and by a probe of TCP, which the next hop answers.
-const SILENT: Duration = Duration::from_secs(7);
-/// What a ping, or bytes that were sent, may take to be answered. Together: a dead connection is noticed after 19 s.
-const UNANSWERED: Duration = Duration::from_secs(12);
-/// Between probes of TCP; the last one is late enough for [`UNANSWERED`].
-const PROBES: (Duration, u32) = (Duration::from_secs(4), 3);
+const SILENT: Duration = Duration::from_secs(6);
+/// What a ping, or bytes that were sent, may take to be answered. Together: a dead connection is noticed after 17 s.
+const UNANSWERED: Duration = Duration::from_secs(11);
+/// Between probes of TCP, and how many.
+const PROBES: (Duration, u32) = (Duration::from_secs(3), 3);
 /// For all addresses that a name has, with the handshake of TLS.
 const CONNECT: Duration = Duration::from_secs(15);
 /// A name can have several servers: one that does not answer leaves time for the others.

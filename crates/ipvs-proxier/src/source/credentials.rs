@@ -259,7 +259,7 @@ fn user_files(user: &mut AuthInfo, files: &mut Vec<FileRead>) -> Result<(), Stri
     }
     if let (None, Some(path)) = (&user.token, user.token_file.take()) {
         let text = read_file(&path, files)?;
-        let text = String::from_utf8(text).map_err(|_| format!("{path}: no text"))?;
+        let text = String::from_utf8(text).map_err(|_secret| format!("{path}: no text"))?;
         let token = text.trim();
         bearer(token).map_err(|reason| format!("{path}: {reason}"))?;
         user.token = Some(SecretString::from(token));
@@ -329,7 +329,7 @@ fn bearer(token: &str) -> Result<HeaderValue, String> {
 /// Nothing of it is told.
 fn secret(text: &str) -> Result<HeaderValue, String> {
     let mut value = HeaderValue::try_from(text)
-        .map_err(|_| "a token has no line ends and no control characters in it".to_owned())?;
+        .map_err(|_secret| "a token has no line ends and no control characters in it".to_owned())?;
     value.set_sensitive(true);
     Ok(value)
 }

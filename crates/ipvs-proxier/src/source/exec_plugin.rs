@@ -89,10 +89,14 @@ pub(super) async fn run(config: &ExecConfig) -> Result<PluginCredential, PluginE
 }
 
 async fn started(name: &str, config: &ExecConfig) -> std::io::Result<Output> {
-    let mut spec = json!({"interactive": false});
-    if let (true, Some(cluster)) = (config.provide_cluster_info, &config.cluster) {
-        spec["cluster"] = serde_json::to_value(cluster)?;
-    }
+    let cluster = config
+        .cluster
+        .as_ref()
+        .filter(|_| config.provide_cluster_info);
+    let spec = match cluster {
+        Some(cluster) => json!({"interactive": false, "cluster": cluster}),
+        None => json!({"interactive": false}),
+    };
     let info = json!({"kind": "ExecCredential", "apiVersion": config.api_version, "spec": spec});
     let mut command = Command::new(name);
     command
@@ -113,7 +117,7 @@ fn read(output: &[u8]) -> Result<PluginCredential, String> {
     let text = std::str::from_utf8(output).map_err(|error| error.to_string())?;
     // Its errors would show what is in it.
     let credential: ExecCredential =
-        serde_saphyr::from_str(text).map_err(|_| "it cannot be read as such".to_owned())?;
+        serde_saphyr::from_str(text).map_err(|_secret| "it cannot be read as such".to_owned())?;
     let status = credential.status.ok_or("it has no status")?;
     let identity = match (status.client_certificate_data, status.client_key_data) {
         (Some(certificate), Some(key)) => Some((certificate, key)),

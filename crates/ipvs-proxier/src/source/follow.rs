@@ -6,7 +6,7 @@ use futures_util::future::{Either, select};
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{info, warn};
 
-use super::api::{Answer, Api, ApiError};
+use super::api::{Answer, Api, ApiError, in_future};
 use super::api_request::{Age, Selection};
 use super::back_off::BackOff;
 use super::list_reader::ListReader;
@@ -129,7 +129,10 @@ impl<'a, A: Api> Follower<'a, A> {
         let answer = self.api.send(self.selection.watch(&version, time)).await;
         let mut heard = Heard::default();
         let result = match answer {
-            Ok(answer) => self.hear(answer, begin + time + GRACE, &mut heard).await,
+            Ok(answer) => {
+                self.hear(answer, in_future(time.saturating_add(GRACE)), &mut heard)
+                    .await
+            }
             Err(error) => Err(error),
         };
         let is_good = begin.elapsed() >= GOOD;
@@ -177,7 +180,7 @@ impl<'a, A: Api> Follower<'a, A> {
             }
             if heard.is_list_due && until == end {
                 // The others go on meanwhile.
-                until = end.min(Instant::now() + self.back_off.next(fastrand::f64()));
+                until = end.min(in_future(self.back_off.next(fastrand::f64())));
             }
         }
         match reader.finish() {
@@ -190,12 +193,12 @@ impl<'a, A: Api> Follower<'a, A> {
         match event {
             WatchEvent::Put(object) => {
                 heard.events = true;
-                self.version = object.version.clone().or(self.version.take());
-                self.objects.put(object, self.reporter);
+                self.version = object.version.clone().or_else(|| self.version.take());
+                self.objects.put(*object, self.reporter);
             }
             WatchEvent::Gone { name, version } => {
                 heard.events = true;
-                self.version = version.or(self.version.take());
+                self.version = version.or_else(|| self.version.take());
                 self.objects.remove(name, self.reporter);
             }
             WatchEvent::Bookmark(version) => self.version = Some(version),

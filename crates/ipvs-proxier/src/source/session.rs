@@ -50,6 +50,9 @@ struct Link {
     expires: Option<SystemTime>,
     /// Whether a request found that it will not do: refused, or never answered.
     is_spent: AtomicBool,
+    /// Whether the connection has been used. Until then one request goes before the others, which share it if they can.
+    is_open: AtomicBool,
+    first: Mutex<()>,
 }
 
 impl Link {
@@ -144,7 +147,7 @@ impl Session {
         let request = self.request(link, call)?;
         let response = timeout(ANSWER, link.connection.request(request))
             .await
-            .map_err(|_| ApiError::Silent(ANSWER))?
+            .map_err(|_elapsed| ApiError::Silent(ANSWER))?
             .map_err(|error| ApiError::Io(with_causes(&error)))?;
         if !self.connected.swap(true, Ordering::Relaxed) {
             info!("the Kubernetes API answers");
@@ -155,16 +158,27 @@ impl Session {
 
 impl Api for Session {
     async fn send(&self, call: Call) -> Result<Answer, ApiError> {
-        let link = self.link().await;
+        let mut link = self.link().await;
+        let opened = Arc::clone(&link);
+        let mut first = None;
+        if !link.is_open.load(Ordering::Relaxed) {
+            first = Some(opened.first.lock().await);
+            // Who was first may have found that it will not do.
+            link = self.link().await;
+        }
         let answer = self.exchange(&link, call).await;
-        if let Err(error) = &answer {
+        drop(first);
+        let error = answer.as_ref().err();
+        let is_answer = error.is_none_or(ApiError::is_answer);
+        link.is_open.store(is_answer, Ordering::Relaxed);
+        if let Some(error) = error {
             // Who is not known asks with what is in the files then, and who gets no answer perhaps another server.
             if error.code() == Some(401) || matches!(error, ApiError::Silent(_)) {
                 link.is_spent.store(true, Ordering::Relaxed);
             }
-            if !error.is_answer() {
-                self.connected.store(false, Ordering::Relaxed);
-            }
+        }
+        if !is_answer {
+            self.connected.store(false, Ordering::Relaxed);
         }
         answer
     }
@@ -206,5 +220,7 @@ async fn open(access: &Access, last: Option<&Link>) -> Result<Link, ClusterError
         credentials,
         expires,
         is_spent: AtomicBool::new(false),
+        is_open: AtomicBool::new(false),
+        first: Mutex::default(),
     })
 }

@@ -15,7 +15,7 @@ use super::refusal::Refusal;
 #[non_exhaustive]
 pub enum WatchEvent {
     /// An object is there, or is another one.
-    Put(ApiObject),
+    Put(Box<ApiObject>),
     /// An object is gone.
     Gone {
         /// Its name.
@@ -125,9 +125,10 @@ impl WatchReader {
         };
         let start = || start_of(object.get());
         match what.as_ref() {
-            "ADDED" | "MODIFIED" => {
-                WatchEvent::Put(ApiObject::read(self.kind, object.get().as_bytes()))
-            }
+            "ADDED" | "MODIFIED" => WatchEvent::Put(Box::new(ApiObject::read(
+                self.kind,
+                object.get().as_bytes(),
+            ))),
             "DELETED" => match gone(object.get()) {
                 Some((name, version)) => WatchEvent::Gone { name, version },
                 None => self.unreadable(&format!("what is deleted has no name: {}", start())),

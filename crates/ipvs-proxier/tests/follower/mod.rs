@@ -4,6 +4,7 @@
 #[path = "../node/mod.rs"]
 mod node;
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use ipvs_codec::{Protocol, ServiceKey};
@@ -38,6 +39,20 @@ pub(crate) fn slice_of(service: &str, endpoints: &str) -> String {
     )
 }
 
+/// A kubeconfig in a folder, for a cluster and a user.
+pub(crate) fn kubeconfig(folder: &Path, cluster: &str, user: &str) -> Access {
+    let text = format!(
+        "apiVersion: v1\nkind: Config\ncurrent-context: lab\nclusters:\n- name: lab\n  cluster: {cluster}\n\
+         contexts:\n- name: lab\n  context: {{cluster: lab, user: me}}\nusers:\n- name: me\n  user: {user}\n"
+    );
+    let path = folder.join("kubeconfig");
+    std::fs::write(&path, text).unwrap();
+    Access {
+        kubeconfig: Some(path),
+        ..Access::default()
+    }
+}
+
 /// A node on the simulated kernel that follows a server.
 pub(crate) struct Follower {
     pub(crate) server: ApiServer,
@@ -61,9 +76,14 @@ impl Follower {
             master: Some(server.url()),
             ..Access::default()
         };
+        Self::by(server, &access)
+    }
+
+    /// One that reaches the server in a way of its own.
+    pub(crate) fn by(server: ApiServer, access: &Access) -> Self {
         let this = std::thread::current();
         let wake = move || this.unpark();
-        let cluster = Cluster::connect(&access, Nodes::Only("n1".into()), wake).unwrap();
+        let cluster = Cluster::connect(access, Nodes::Only("n1".into()), wake).unwrap();
         let node = Node::new(Model::new(Config::default()), Simulated::default());
         Self {
             server,
