@@ -14,9 +14,12 @@ use ipvs_codec::{
 use ipvs_netfilter::conntrack::Flow;
 use ipvs_netfilter::ipset::{Listing, parse_protocol, parse_revision};
 use ipvs_netfilter::iptables::SavedRules;
-use ipvs_model::input::{Change, Manifest};
+use ipvs_model::input::{Change, Manifest, ObjectKind};
 use ipvs_model::{Config, LocalTraffic, Model, Plan};
-use ipvs_proxier::{Activity, Controller, Moment, Pace, Simulated, Step, read_manifest};
+use ipvs_proxier::{
+    Activity, ApiObject, Controller, ListEnd, ListError, ListReader, Moment, Pace, Simulated, Step, WatchEvent, WatchReader,
+    read_manifest,
+};
 use netlink_packet_core::Emitable as _;
 
 /// What parses is emitted and parses to the same again; the typed readers never panic.
@@ -120,6 +123,61 @@ pub fn events(bytes: &[u8]) {
         }
     }
     plan(all);
+}
+
+/// Which objects are asked for, and in parts of how many bytes the answer comes: the first byte says so.
+fn answer(bytes: &[u8]) -> Option<(ObjectKind, usize, &[u8])> {
+    let (how, text) = bytes.split_first()?;
+    let kind = [ObjectKind::Service, ObjectKind::EndpointSlice, ObjectKind::Node][usize::from(how % 3)];
+    Some((kind, usize::from(how / 3) + 1, text))
+}
+
+/// What the API answers to a list: however it comes, the same objects are read.
+pub fn api_list(bytes: &[u8]) {
+    let Some((kind, part, text)) = answer(bytes) else { return };
+    let read = |part: usize| -> Result<(Vec<ApiObject>, ListEnd), ListError> {
+        let mut reader = ListReader::new(kind);
+        let mut objects = Vec::new();
+        for bytes in text.chunks(part) {
+            objects.extend(reader.push(bytes)?);
+        }
+        let mut end = reader.finish()?;
+        objects.append(&mut end.objects);
+        Ok((objects, end))
+    };
+    let whole = read(usize::MAX).ok();
+    assert_eq!(read(part).ok(), whole);
+    let Some((objects, _)) = whole else { return };
+    for object in &objects {
+        assert!(object.name.is_some() || object.change.is_err(), "who is it? {object:?}");
+    }
+    plan(objects.into_iter().filter_map(|object| object.change.ok()).collect());
+}
+
+/// What the API answers to a watch: however it comes, the same events are read.
+pub fn api_watch(bytes: &[u8]) {
+    let Some((kind, part, text)) = answer(bytes) else { return };
+    let read = |part: usize| {
+        let mut reader = WatchReader::new(kind);
+        let mut events = Vec::new();
+        for bytes in text.chunks(part) {
+            events.extend(reader.push(bytes));
+        }
+        events.extend(reader.finish());
+        events
+    };
+    let whole = read(usize::MAX);
+    assert_eq!(read(part), whole);
+    let change = |event| match event {
+        WatchEvent::Put(object) => object.change.ok(),
+        WatchEvent::Gone { name, .. } => Some(match kind {
+            ObjectKind::Service => Change::ServiceGone(name),
+            ObjectKind::EndpointSlice => Change::EndpointSliceGone(name),
+            ObjectKind::Node => Change::NodeGone(name.name.as_ref().to_owned()),
+        }),
+        _ => None,
+    };
+    plan(whole.into_iter().filter_map(change).collect());
 }
 
 fn gone(change: &Change) -> Option<Change> {
@@ -238,6 +296,16 @@ mod tests {
     #[test]
     fn events() {
         each("events", super::events);
+    }
+
+    #[test]
+    fn api_list() {
+        each("api_list", super::api_list);
+    }
+
+    #[test]
+    fn api_watch() {
+        each("api_watch", super::api_watch);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use follower::{A, B, Follower, NODE, service, slice, slice_of};
 use ipvs_proxier::Source as _;
 use ipvs_test_support::{ApiServer, Fault};
 
-const FAULTS: [Fault; 16] = [
+const FAULTS: [Fault; 15] = [
     Fault::Refused(500),
     Fault::Refused(429),
     Fault::Cut(0),
@@ -21,7 +21,6 @@ const FAULTS: [Fault; 16] = [
     Fault::Expired,
     Fault::Stale,
     Fault::Swallowed,
-    Fault::Stuck(60),
     Fault::Stuck(700),
     Fault::OtherKind,
     Fault::Html,

@@ -210,33 +210,32 @@ impl ListReader {
 
     /// What is left after what belongs to the envelope.
     fn take_envelope<'a>(&mut self, bytes: &'a [u8]) -> Result<&'a [u8], ListError> {
-        for (index, &byte) in bytes.iter().enumerate() {
+        let mut begins = bytes.iter().enumerate().map(|(index, &byte)| {
             let is_structure = self.nesting.step(byte);
-            if is_structure && byte == b'[' && self.nesting.depth == 2 {
-                let (taken, rest) = bytes.split_at(index.saturating_add(1));
-                let text_end = self.envelope.len().saturating_add(index);
-                self.envelope.extend_from_slice(taken);
-                if self.envelope.get(..text_end).is_some_and(ends_with_items) {
-                    self.place = Place::Objects;
-                    self.learn_kind()?;
-                }
-                return Ok(rest);
-            }
-        }
-        self.envelope.extend_from_slice(bytes);
+            (
+                index,
+                is_structure && byte == b'[' && self.nesting.depth == 2,
+            )
+        });
+        let begin = begins.find_map(|(index, begins)| begins.then_some(index));
+        let length = begin.map_or(bytes.len(), |index| index.saturating_add(1));
+        let (taken, rest) = bytes.split_at(length);
+        let before = self.envelope.len().saturating_add(length).saturating_sub(1);
+        self.envelope.extend_from_slice(taken);
         if self.envelope.len() > LONGEST_ENVELOPE {
             return Err(ListError::TooLong {
                 bound: LONGEST_ENVELOPE,
             });
         }
-        let first = self
-            .envelope
-            .iter()
-            .find(|byte| !byte.is_ascii_whitespace());
-        match first {
-            Some(b'{') | None => Ok(&[]),
-            Some(_) => Err(self.no_list(&"no object")),
+        if let Some(b'{') | None = self.envelope.trim_ascii_start().first() {
+            let before = self.envelope.get(..before).unwrap_or_default();
+            if begin.is_some() && ends_with_items(before) {
+                self.place = Place::Objects;
+                self.learn_kind()?;
+            }
+            return Ok(rest);
         }
+        Err(self.no_list(&"no object"))
     }
 
     /// What is left after the next end of an object, or of all.

@@ -63,7 +63,7 @@ fn traffic_follows_the_api_and_goes_on_while_it_is_away() {
     server.set_away(true);
     eventually(PATIENCE, || {
         let text = std::fs::read_to_string(&log)?;
-        anyhow::ensure!(text.contains("trying again"), "{text}");
+        anyhow::ensure!(text.contains("retry with back-off"), "{text}");
         Ok(())
     })
     .unwrap();

@@ -1,6 +1,7 @@
 //! Tests on a real IPVS kernel. `cargo xtask test` runs them in the lab; each makes its own network namespaces.
 
 mod a_fresh_kernel;
+mod api_connection;
 mod capabilities;
 mod changes;
 mod clean_up;
