@@ -17,7 +17,7 @@ use super::api::{ANSWER, Answer, Api, ApiError, Call};
 use super::connection::{Connection, connection};
 use super::credential_files::CredentialFiles;
 use super::credentials::Credentials;
-use super::exec_plugin;
+use super::exec_plugin::{self, PluginCredential};
 
 /// Before what a plugin gave expires.
 const EARLIER: Duration = Duration::from_secs(60);
@@ -47,19 +47,30 @@ struct Held {
 struct Link {
     connection: Connection,
     credentials: Credentials,
-    expires: Option<SystemTime>,
-    /// Whether a request found that it will not do: refused, or never answered.
-    is_spent: AtomicBool,
+    /// What the plugin gave.
+    given: Option<Arc<PluginCredential>>,
+    /// Whether the server does not know who asks.
+    is_refused: AtomicBool,
+    /// Whether a request was never answered: the next connection may lead to another server.
+    is_silent: AtomicBool,
     /// Whether the connection has been used. Until then one request goes before the others, which share it if they can.
     is_open: AtomicBool,
     first: Mutex<()>,
 }
 
 impl Link {
+    /// Whether something of it has to be another one for the next request.
     fn is_spent(&self) -> bool {
+        self.is_silent.load(Ordering::Relaxed) || !self.is_known()
+    }
+
+    /// Whether the server let it in when it was asked last, and what the plugin gave is good for a while.
+    fn is_known(&self) -> bool {
         let now = SystemTime::now().checked_add(EARLIER);
-        let expires = |at: SystemTime| now.is_none_or(|now| now >= at);
-        self.is_spent.load(Ordering::Relaxed) || self.expires.is_some_and(expires)
+        let is_good = |at: SystemTime| now.is_some_and(|now| now < at);
+        let given = self.given.as_ref();
+        let expires = given.and_then(|given| given.expires);
+        !self.is_refused.load(Ordering::Relaxed) && expires.is_none_or(is_good)
     }
 }
 
@@ -173,8 +184,10 @@ impl Api for Session {
         link.is_open.store(is_answer, Ordering::Relaxed);
         if let Some(error) = error {
             // Who is not known asks with what is in the files then, and who gets no answer perhaps another server.
-            if error.code() == Some(401) || matches!(error, ApiError::Silent(_)) {
-                link.is_spent.store(true, Ordering::Relaxed);
+            if error.code() == Some(401) {
+                link.is_refused.store(true, Ordering::Relaxed);
+            } else if matches!(error, ApiError::Silent(_)) {
+                link.is_silent.store(true, Ordering::Relaxed);
             }
         }
         if !is_answer {
@@ -195,17 +208,23 @@ async fn open(access: &Access, last: Option<&Link>) -> Result<Link, ClusterError
         reason,
     };
     let mut credentials = Credentials::read(access)?;
-    let mut expires = None;
-    if let Some(plugin) = &credentials.plugin {
-        let given = exec_plugin::run(plugin).await;
-        let given = given.map_err(|error| wrong(error.to_string()))?;
+    // The same plugin would give the same again.
+    let known = last.filter(|last| last.is_known() && last.credentials.files == credentials.files);
+    let given = match (&credentials.plugin, known) {
+        (None, _) => None,
+        (Some(_), Some(last)) => last.given.clone(),
+        (Some(plugin), None) => {
+            let given = exec_plugin::run(plugin).await;
+            Some(Arc::new(given.map_err(|error| wrong(error.to_string()))?))
+        }
+    };
+    if let Some(given) = &given {
         if let Some((certificate, key)) = &given.identity {
             credentials.set_identity(certificate, key);
         }
         if let Some(token) = &given.token {
             credentials.set_token(token.trim()).map_err(wrong)?;
         }
-        expires = given.expires;
     }
     let kept =
         last.filter(|link| !link.is_spent() && credentials.is_same_connection(&link.credentials));
@@ -218,8 +237,9 @@ async fn open(access: &Access, last: Option<&Link>) -> Result<Link, ClusterError
     Ok(Link {
         connection,
         credentials,
-        expires,
-        is_spent: AtomicBool::new(false),
+        given,
+        is_refused: AtomicBool::new(false),
+        is_silent: AtomicBool::new(false),
         is_open: AtomicBool::new(false),
         first: Mutex::default(),
     })

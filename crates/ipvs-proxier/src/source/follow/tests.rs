@@ -134,7 +134,8 @@ impl Seen {
     /// Seconds between one call and the next.
     fn gaps(&self) -> Vec<f64> {
         let pairs = self.calls.windows(2);
-        pairs.map(|pair| pair[1].0 - pair[0].0).collect()
+        let milliseconds = |pair: &[(f64, String)]| ((pair[1].0 - pair[0].0) * 1e3).round();
+        pairs.map(|pair| milliseconds(pair) / 1e3).collect()
     }
 
     fn lists(&self) -> Vec<&str> {
