@@ -14,13 +14,13 @@ use crate::restarting::Restarting;
 
 /// Syncs until somebody stops it, and leaves the kernel's state in place.
 pub(crate) fn follow(flags: &Flags, config: Config, linux: Linux, control: &Control) -> Result<()> {
-    let source = flags.source(control)?;
-    let mut source = Restarting::new(source, flags, std::env::args_os().collect(), control)?;
     let mut metrics =
         Metrics::new(&config.families, SystemTime::now()).with_program(flags.program());
     if flags.service_metrics > 0 {
         metrics = metrics.with_traffic(Ipvs::open()?, flags.service_metrics);
     }
+    let source = flags.source(control, metrics.clone())?;
+    let mut source = Restarting::new(source, flags, std::env::args_os().collect(), control)?;
     let server = flags.serve(config.families.clone(), metrics.clone())?;
     let node = config.node_name.clone();
     for notice in starting(&node) {

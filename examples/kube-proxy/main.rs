@@ -114,7 +114,7 @@ fn start(flags: &Flags, control: &Control) -> Result<()> {
         ..config
     };
     if flags.once {
-        let mut source = flags.source(control)?;
+        let mut source = flags.source(control, ())?;
         let mut controller = Controller::new(Model::new(config), flags.pace()?);
         run_once(&mut controller, &mut *source, &mut linux, control)?;
         return Ok(());
@@ -125,7 +125,7 @@ fn start(flags: &Flags, control: &Control) -> Result<()> {
 /// Prints what a node that has nothing would be made to do, or why something of it is there.
 fn plan(flags: &Flags, config: Config, control: &Control) -> Result<()> {
     let mut model = Model::new(config);
-    for change in load(&mut *flags.source(control)?, control)? {
+    for change in load(&mut *flags.source(control, ())?, control)? {
         model.change(change);
     }
     // The addresses of this machine's links say nothing about the node that is planned for.

@@ -3,10 +3,15 @@
 
 mod follower;
 
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use follower::{A, B, Follower, NODE, PATIENCE, kubeconfig, service, slice};
-use ipvs_proxier::{About, Access, Cluster, ClusterError, Nodes, Notice, Source as _, Trigger};
+use ipvs_proxier::{
+    About, Access, ApiObserver, ApiRequest, Cluster, ClusterError, Nodes, Notice, Source as _,
+    Trigger,
+};
 use ipvs_test_support::{ApiServer, Fault};
 
 #[test]
@@ -60,6 +65,55 @@ fn the_client_says_what_it_is() {
         );
         assert!(agent.contains(") ipvs-proxier/"), "{agent}");
     }
+}
+
+#[derive(Debug, Clone, Default)]
+struct Observer(Arc<Mutex<BTreeSet<(String, String, Option<u16>)>>>);
+
+impl ApiObserver for Observer {
+    fn requested(&self, request: &ApiRequest<'_>) {
+        let ApiRequest {
+            method, host, code, ..
+        } = *request;
+        let seen = (method.to_owned(), host.to_owned(), code);
+        self.0.lock().unwrap().insert(seen);
+    }
+}
+
+#[test]
+fn every_request_is_observed() {
+    let server = ApiServer::start().unwrap();
+    server.set_away(true);
+    let access = Access {
+        master: Some(server.url()),
+        ..Access::default()
+    };
+    let observer = Observer::default();
+    let mut cluster =
+        Cluster::connect_observed(&access, Nodes::All, observer.clone(), || {}).unwrap();
+    let host = server.address().to_string();
+    let until = |method: &str, code: Option<u16>| {
+        let wanted = (method.to_owned(), host.clone(), code);
+        let start = Instant::now();
+        while !observer.0.lock().unwrap().contains(&wanted) {
+            assert!(start.elapsed() < PATIENCE, "no {wanted:?}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    };
+    until("GET", None);
+    server.set_away(false);
+    until("GET", Some(200));
+    cluster.tell(Notice {
+        about: About::Node("n1".into()),
+        is_warning: false,
+        reason: "Starting",
+        action: "StartKubeProxy",
+        note: String::new(),
+    });
+    until("POST", Some(201));
+    server.know_only(&[]);
+    server.end_watches();
+    until("GET", Some(401));
 }
 
 /// The selector by cluster IP is younger than the objects.

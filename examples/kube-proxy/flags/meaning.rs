@@ -12,8 +12,8 @@ use ipvs_model::{
     SkippedLoadBalancers, VipBinding,
 };
 use ipvs_proxier::{
-    Access, Cluster, Control, Health, HealthServer, IptablesBackend, Manifests, Metrics, Nodes,
-    Pace, Program, Serve, Source,
+    Access, ApiObserver, Cluster, Control, Health, HealthServer, IptablesBackend, Manifests,
+    Metrics, Nodes, Pace, Program, Serve, Source,
 };
 use tracing::error;
 
@@ -42,11 +42,16 @@ impl Flags {
         prints || self.once || self.init_only || self.cleanup
     }
 
-    /// Where objects come from: the manifests if some are named, else the Kubernetes API, which wakes whoever waits.
+    /// Where objects come from: the manifests if some are named, else the Kubernetes API, which wakes whoever waits, and
+    /// the observer of its requests.
     ///
     /// # Errors
     /// When the API cannot be used.
-    pub(crate) fn source(&self, control: &Control) -> Result<Box<dyn Source>> {
+    pub(crate) fn source(
+        &self,
+        control: &Control,
+        observer: impl ApiObserver + 'static,
+    ) -> Result<Box<dyn Source>> {
         if !self.manifests.is_empty() {
             let manifests = Manifests::follow(self.manifests.clone(), control.waker());
             return Ok(Box::new(manifests.context("--manifests")?));
@@ -64,7 +69,7 @@ impl Flags {
         };
         let hint = "no objects: give --kubeconfig, --master or --manifests";
         Ok(Box::new(
-            Cluster::connect(&access, nodes, control.waker()).context(hint)?,
+            Cluster::connect_observed(&access, nodes, observer, control.waker()).context(hint)?,
         ))
     }
 

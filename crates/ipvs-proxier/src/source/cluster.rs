@@ -12,12 +12,13 @@ use std::task::Poll;
 use tokio::sync::mpsc;
 
 use super::access::{Access, ClusterError};
-use super::api_request::{Nodes, Selection};
 use super::events::publish;
 use super::follow::Follower;
 use super::polled::{Notice, Polled, Source};
 use super::reporter::{Reporter, Said};
+use super::selection::{Nodes, Selection};
 use super::session::Session;
+use crate::api_request::ApiObserver;
 use crate::thread::LastingThread;
 
 /// The Services, EndpointSlices and Nodes of a cluster, as kube-proxy selects them.
@@ -65,6 +66,19 @@ impl Cluster {
         nodes: Nodes,
         wake: impl Fn() + Send + Sync + 'static,
     ) -> Result<Self, ClusterError> {
+        Self::connect_observed(access, nodes, (), wake)
+    }
+
+    /// The same, with somebody who learns of every request.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
+    pub fn connect_observed(
+        access: &Access,
+        nodes: Nodes,
+        observer: impl ApiObserver + 'static,
+        wake: impl Fn() + Send + Sync + 'static,
+    ) -> Result<Self, ClusterError> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
@@ -75,7 +89,7 @@ impl Cluster {
             sender,
             wake: Arc::clone(&wake),
         };
-        let session = Session::open(access.clone(), Arc::clone(&connected));
+        let session = Session::open(access.clone(), Arc::new(observer), Arc::clone(&connected));
         let session = runtime.block_on(session)?;
         let (notices, published) = mpsc::channel(NOTICES);
         let work = move || {

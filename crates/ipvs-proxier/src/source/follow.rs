@@ -7,11 +7,11 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{info, warn};
 
 use super::api::{Answer, Api, ApiError, in_future};
-use super::api_request::{Age, Selection};
 use super::back_off::BackOff;
 use super::list_reader::ListReader;
 use super::objects::Objects;
 use super::reporter::{Reporter, Said};
+use super::selection::{Age, Selection};
 use super::watch_reader::{WatchEvent, WatchReader};
 
 /// A watch that has lived so long is a good one: the next one begins at once.

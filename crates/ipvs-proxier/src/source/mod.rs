@@ -6,8 +6,6 @@ mod access;
 mod api;
 mod api_object;
 #[cfg(feature = "kube")]
-mod api_request;
-#[cfg(feature = "kube")]
 mod back_off;
 #[cfg(feature = "kube")]
 mod cluster;
@@ -33,6 +31,8 @@ mod refusal;
 #[cfg(feature = "kube")]
 mod reporter;
 #[cfg(feature = "kube")]
+mod selection;
+#[cfg(feature = "kube")]
 mod session;
 mod watch_reader;
 
@@ -40,12 +40,12 @@ mod watch_reader;
 pub use access::{Access, ClusterError};
 pub use api_object::ApiObject;
 #[cfg(feature = "kube")]
-pub use api_request::Nodes;
-#[cfg(feature = "kube")]
 pub use cluster::Cluster;
 pub use document::{ManifestError, read_manifest};
 pub use list_reader::{ListEnd, ListError, ListReader};
 pub use manifests::Manifests;
 pub use polled::{About, Notice, Polled, Source, Trigger};
 pub use refusal::Refusal;
+#[cfg(feature = "kube")]
+pub use selection::Nodes;
 pub use watch_reader::{WatchEvent, WatchReader};

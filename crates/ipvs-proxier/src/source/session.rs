@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Bytes;
@@ -18,14 +18,15 @@ use super::connection::{Connection, connection};
 use super::credential_files::CredentialFiles;
 use super::credentials::Credentials;
 use super::exec_plugin::{self, PluginCredential};
+use crate::api_request::{ApiObserver, ApiRequest};
 
 /// Before what a plugin gave expires.
 const EARLIER: Duration = Duration::from_secs(60);
 
 /// Sends requests, and keeps what they are sent with.
-#[derive(Debug)]
 pub(super) struct Session {
     access: Access,
+    observer: Arc<dyn ApiObserver>,
     agent: HeaderValue,
     held: Mutex<Held>,
     /// Whether files that belong to the credentials have changed.
@@ -81,6 +82,7 @@ impl Session {
     /// [`ClusterError::Access`] when they cannot be used: better to end than to wait for what never comes.
     pub(super) async fn open(
         access: Access,
+        observer: Arc<dyn ApiObserver>,
         connected: Arc<AtomicBool>,
     ) -> Result<Self, ClusterError> {
         let agent = HeaderValue::try_from(access.user_agent())
@@ -90,6 +92,7 @@ impl Session {
         let files = CredentialFiles::follow(&link.credentials.files, &changed)?;
         Ok(Self {
             access,
+            observer,
             agent,
             held: Mutex::new(Held {
                 link: Arc::new(link),
@@ -156,8 +159,22 @@ impl Session {
 
     async fn exchange(&self, link: &Link, call: Call) -> Result<Answer, ApiError> {
         let request = self.request(link, call)?;
-        let response = timeout(ANSWER, link.connection.request(request))
-            .await
+        let method = request.method().clone();
+        let authority = request.uri().authority().cloned();
+        let begin = Instant::now();
+        let response = timeout(ANSWER, link.connection.request(request)).await;
+        self.observer.requested(&ApiRequest {
+            method: method.as_str(),
+            host: authority
+                .as_ref()
+                .map_or("", |authority| authority.as_str()),
+            code: match &response {
+                Ok(Ok(response)) => Some(response.status().as_u16()),
+                _ => None,
+            },
+            took: begin.elapsed(),
+        });
+        let response = response
             .map_err(|_elapsed| ApiError::Silent(ANSWER))?
             .map_err(|error| ApiError::Io(with_causes(&error)))?;
         if !self.connected.swap(true, Ordering::Relaxed) {

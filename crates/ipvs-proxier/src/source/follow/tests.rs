@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::super::api::Call;
-use super::super::api_request::Nodes;
+use super::super::selection::Nodes;
 use super::*;
 
 /// What the server does next with an answer.
