@@ -11,7 +11,6 @@ use follower::{A, B, Follower, NODE, kubeconfig, service, slice};
 use ipvs_test_support::{ApiServer, Authority, Identity, Relay, TlsServer};
 
 const WEB: &str = "10.96.0.10";
-const OLD: &str = "10.96.0.11";
 
 fn api() -> ApiServer {
     let api = ApiServer::start().unwrap();
@@ -189,9 +188,19 @@ fn certificates_of_client_and_authority_are_rotated_too() {
     }
     // Another authority, while the connection lives; then that dies.
     let new = Authority::new().unwrap();
+    let comes = |follower: &mut Follower, last: u8| {
+        let ip = format!("10.96.0.{last}");
+        follower
+            .server
+            .put(&service(&format!("s{last}"), &ip))
+            .unwrap();
+        follower.until("it lives", |follower| follower.serves(&ip));
+    };
+    // By a list perhaps, then by a watch.
+    comes(&mut follower, 11);
+    comes(&mut follower, 12);
     write(folder.path(), "ca.crt", &new.pem());
-    follower.server.put(&service("old", OLD)).unwrap();
-    follower.until("it lives", |follower| follower.serves(OLD));
+    comes(&mut follower, 13);
     server.show(&new.issue("127.0.0.1").unwrap(), &old).unwrap();
     relay.lose(Some(server.address()));
     comes_through(&mut follower, B, "another authority");

@@ -74,10 +74,7 @@ impl Lab {
         for side in ["--dport", "--sport"] {
             let rule = ["INPUT", "-p", "tcp", side, &port, "-j", "DROP"];
             let arguments = [&["-w", what][..], &rule].concat();
-            self.cluster
-                .node
-                .output("iptables-legacy", &arguments)
-                .unwrap();
+            self.cluster.node.output("iptables", &arguments).unwrap();
         }
     }
 
@@ -120,7 +117,7 @@ fn wait_for(what: &str, is_so: impl Fn() -> bool) {
 
 #[test]
 fn packets_that_vanish_are_noticed_at_a_watch() {
-    let lab = Lab::new("dead-watch", None);
+    let lab = Lab::new("lost-w", None);
     lab.serves(10);
     wait_for("no watch", || {
         lab.asked("services?") && lab.asked("watch=true")
@@ -133,7 +130,7 @@ fn packets_that_vanish_are_noticed_at_a_watch() {
 
 #[test]
 fn packets_that_vanish_are_noticed_at_a_list() {
-    let lab = Lab::new("dead-list", Some(Fault::Swallowed));
+    let lab = Lab::new("lost-l", Some(Fault::Swallowed));
     wait_for("no list", || lab.asked("services?"));
     lab.set_dropping("-I");
     lab.notices("list: ");
@@ -142,7 +139,7 @@ fn packets_that_vanish_are_noticed_at_a_list() {
 
 #[test]
 fn packets_that_vanish_are_noticed_after_410() {
-    let lab = Lab::new("dead-410", None);
+    let lab = Lab::new("lost-g", None);
     lab.serves(10);
     wait_for("no watch", || {
         lab.asked("services?") && lab.asked("watch=true")
