@@ -18,7 +18,7 @@ use super::polled::{Notice, Polled, Source};
 use super::reporter::{Reporter, Said};
 use super::selection::{Nodes, Selection};
 use super::session::Session;
-use crate::api_request::ApiObserver;
+use crate::api_observer::ApiObserver;
 use crate::thread::LastingThread;
 
 /// The Services, EndpointSlices and Nodes of a cluster, as kube-proxy selects them.

@@ -18,7 +18,7 @@ use super::connection::{Connection, connection};
 use super::credential_files::CredentialFiles;
 use super::credentials::Credentials;
 use super::exec_plugin::{self, PluginCredential};
-use crate::api_request::{ApiObserver, ApiRequest};
+use crate::api_observer::{ApiObserver, ApiRequest};
 
 /// Before what a plugin gave expires.
 const EARLIER: Duration = Duration::from_secs(60);
