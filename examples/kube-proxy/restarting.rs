@@ -185,8 +185,8 @@ mod tests {
         until(&says(
             "config.conf: apiVersion: , kind: : no KubeProxyConfiguration",
         ));
-        replace(&path, &format!("{GOOD}ipvs: {{scheduler: nope}}\n"));
-        until(&says("config.conf: --ipvs-scheduler"));
+        replace(&path, &format!("{GOOD}clusterCIDR: nowhere\n"));
+        until(&says("nowhere"));
         std::fs::remove_file(&path).unwrap();
         until(&says(
             "config.conf: cannot find it: No such file or directory",
