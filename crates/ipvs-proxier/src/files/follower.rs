@@ -155,7 +155,11 @@ impl<D: Disk> Follower<D> {
             if let Some((file, _)) = self.files.get_mut(&path) {
                 file.touched(touch);
             }
-            if touch == Touch::Named || !self.files.contains_key(&path) {
+            let is_new = !self.files.contains_key(&path);
+            if is_new && !self.may_be_followed(&path) {
+                continue;
+            }
+            if is_new || touch == Touch::Named {
                 listings.extend(path.parent().map(Path::to_owned));
             }
             listings.insert(path.clone());
@@ -172,7 +176,9 @@ impl<D: Disk> Follower<D> {
         for path in looks {
             self.look_at(&path, now, &mut news);
         }
-        self.is_complete |= !self.files.values().any(|(file, _)| file.is_new());
+        if !self.is_complete {
+            self.is_complete = !self.files.values().any(|(file, _)| file.is_new());
+        }
         self.is_first &= !self.is_complete;
         Step {
             news,
@@ -187,6 +193,16 @@ impl<D: Disk> Follower<D> {
         let due: BTreeSet<PathBuf> = due.collect();
         self.due.retain(|path, _| !due.contains(path));
         due
+    }
+
+    /// Whether a path was given, or is a file of a folder that was. What else is in a folder may change all the time.
+    fn may_be_followed(&self, path: &Path) -> bool {
+        self.roots.iter().any(|Root { followed, .. }| {
+            let is_inside = path.parent() == Some(&followed.path);
+            let name = path.file_name().map(Path::new);
+            path == followed.path
+                || is_inside && name.is_some_and(|name| followed.is_followed(name))
+        })
     }
 
     /// Finds out which files a root has, and adds those that are to be looked at.

@@ -467,6 +467,13 @@ fn at_rest_5000_files_cost_nothing() {
     world.replace("/m/7.yaml", "b");
     assert_eq!(world.within(PERIOD), [contents("/m/7.yaml", "b")]);
     assert_eq!(world.disk().asked, 2, "a look and a read");
+    world.disk().asked = 0;
+    for name in ["/m/log", "/m/7.yaml~", "/m/.7.yaml", "/m/..data"] {
+        world.touch(name, Touch::Named);
+        world.touch(name, Touch::Written);
+    }
+    assert_eq!(world.within(PERIOD), []);
+    assert_eq!(world.disk().asked, 0, "of what is not followed");
     world.disk().is_watched = false;
     world.touched.everything = true;
     assert_eq!(world.look(), []);

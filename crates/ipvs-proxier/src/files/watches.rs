@@ -9,6 +9,8 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
+use rustix::io::Errno;
+use tracing::warn;
 
 use super::file::Touch;
 use super::follower::Touched;
@@ -65,6 +67,8 @@ pub(super) struct Watches {
     inotify: Option<OwnedFd>,
     /// The mounts of this process, which tells when one comes or goes.
     mounts: Option<fs::File>,
+    /// Whether the log has it that watches have run out.
+    is_full: bool,
     interests: HashMap<i32, Interest>,
     watches_of: HashMap<PathBuf, Vec<i32>>,
 }
@@ -75,10 +79,17 @@ impl Watches {
     pub(super) fn new() -> Self {
         let mounts = fs::File::open("/proc/self/mountinfo").ok();
         let flags = CreateFlags::NONBLOCK | CreateFlags::CLOEXEC;
-        let inotify = mounts.as_ref().and_then(|_| inotify::init(flags).ok());
+        let inotify = match inotify::init(flags) {
+            Ok(inotify) => mounts.is_some().then_some(inotify),
+            Err(error) => {
+                warn!(%error, "no inotify: files are looked at every second");
+                None
+            }
+        };
         Self {
             inotify,
             mounts,
+            is_full: false,
             interests: HashMap::new(),
             watches_of: HashMap::new(),
         }
@@ -140,15 +151,21 @@ impl Watches {
         self.remove_unused(before);
     }
 
-    fn watch(&self, path: &Path, flags: WatchFlags) -> Option<i32> {
+    fn watch(&mut self, path: &Path, flags: WatchFlags) -> Option<i32> {
         let inotify = self.inotify.as_ref()?;
         // Of 32 bits, in a type that is another one on each machine.
         let kind = rustix::fs::statfs(path).ok()?.f_type.to_le_bytes();
         let is_it = |local: &u32| kind.starts_with(&local.to_le_bytes());
         let is_local = LOCAL.iter().any(is_it);
-        is_local
-            .then(|| inotify::add_watch(inotify, path, flags).ok())
-            .flatten()
+        if !is_local {
+            return None;
+        }
+        let watch = inotify::add_watch(inotify, path, flags);
+        if watch == Err(Errno::NOSPC) && !std::mem::replace(&mut self.is_full, true) {
+            let path = path.display();
+            warn!(%path, "no watch of inotify is left (fs.inotify.max_user_watches): files are looked at every second");
+        }
+        watch.ok()
     }
 
     fn forget_interest(&mut self, path: &Path) {
