@@ -67,8 +67,11 @@ fn the_client_says_what_it_is() {
     }
 }
 
+/// Method, host and status of a request.
+type Seen = (String, String, Option<u16>);
+
 #[derive(Debug, Clone, Default)]
-struct Observer(Arc<Mutex<BTreeSet<(String, String, Option<u16>)>>>);
+struct Observer(Arc<Mutex<BTreeSet<Seen>>>);
 
 impl ApiObserver for Observer {
     fn requested(&self, request: &ApiRequest<'_>) {
