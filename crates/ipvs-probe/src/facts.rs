@@ -1,7 +1,12 @@
 use std::collections::BTreeMap;
 
+use crate::bridges::bridges;
+use crate::ipvs_tables::ipvs_tables;
 use crate::programs::find;
-use crate::{Evidence, KernelRelease, Module, Modules, Program, Programs, Root, Sysctls, parse};
+use crate::{
+    Bridge, Evidence, IpvsTables, KernelRelease, Module, Modules, Program, Programs, Root,
+    RuleTrial, Sysctls, parse,
+};
 
 /// What is known of a node, each with where it was found. [`Facts::gather`] reads it; nothing is changed.
 #[derive(Debug, Clone)]
@@ -12,13 +17,15 @@ pub struct Facts {
     pub kernel: String,
     /// `PRETTY_NAME` of `/etc/os-release`.
     pub distribution: Option<String>,
+    /// `ID` and `ID_LIKE` of the same file, as `["rocky", "rhel", "centos", "fedora"]`.
+    pub distribution_ids: Vec<String>,
     /// CPUs of `/proc/cpuinfo`.
     pub cpus: usize,
     /// Every sysctl that a rule names, and those of IPVS and conntrack; `None` where the kernel has none of the name.
     pub sysctls: BTreeMap<&'static str, Option<String>>,
     /// Whether `/proc/sys` is mounted read-only.
     pub read_only_sysctls: bool,
-    /// Every module that a rule names, and all schedulers.
+    /// Every module that a rule names, and all schedulers: those of Linux, and those that this kernel has beside them.
     pub modules: BTreeMap<String, Module>,
     /// SELinux as it runs.
     pub selinux: Selinux,
@@ -40,8 +47,14 @@ pub struct Facts {
     pub programs: Vec<Program>,
     /// Virtual and real servers that are in the kernel now.
     pub servers: (usize, usize),
+    /// The tables that packets look these up in.
+    pub tables: IpvsTables,
+    /// The bridges that pods are on.
+    pub bridges: Vec<Bridge>,
     /// What came of trying IPVS.
     pub ipvs: Attempt,
+    /// What came of writing rules: [`try_rules`](crate::try_rules) tries. Empty where nobody tried.
+    pub rules: Vec<RuleTrial>,
 }
 
 /// How SELinux runs.
@@ -131,13 +144,21 @@ impl Facts {
         let keys = |file: &str, key: &str| {
             content(file).and_then(|text| parse::assignments(&text).remove(key))
         };
+        let of_distribution =
+            |key: &str| keys("/etc/os-release", key).or_else(|| keys("/usr/lib/os-release", key));
+        let ids = ["ID", "ID_LIKE"].map(|key| of_distribution(key).unwrap_or_default());
+        let ip_vs = content("/proc/net/ip_vs").unwrap_or_default();
         let policies = root
             .is_host()
-            .then(|| programs.run("iptables", &["-w", "5", "-S"]).ok())
+            .then(|| programs.run("iptables", &["-w", "5", "-S"], "").ok())
             .flatten();
         Self {
-            distribution: keys("/etc/os-release", "PRETTY_NAME")
-                .or_else(|| keys("/usr/lib/os-release", "PRETTY_NAME")),
+            distribution: of_distribution("PRETTY_NAME"),
+            distribution_ids: ids
+                .iter()
+                .flat_map(|names| names.split_whitespace())
+                .map(str::to_owned)
+                .collect(),
             cpus: content("/proc/cpuinfo").map_or(1, |text| {
                 let processors = text.lines().filter(|line| line.starts_with("processor"));
                 processors.count().max(1)
@@ -151,6 +172,7 @@ impl Facts {
             modules: crate::rules::module_names()
                 .map(str::to_owned)
                 .chain(SCHEDULERS.map(|scheduler| format!("ip_vs_{scheduler}")))
+                .chain(modules.beginning_with("ip_vs_"))
                 .map(|name| (name.clone(), modules.module(&name)))
                 .collect(),
             selinux: match line("/sys/fs/selinux/enforce").as_deref() {
@@ -173,8 +195,11 @@ impl Facts {
                 .into_iter()
                 .map(|name| find(root, programs, name))
                 .collect(),
-            servers: parse::proc_ip_vs(&content("/proc/net/ip_vs").unwrap_or_default()),
+            servers: parse::proc_ip_vs(&ip_vs),
+            tables: ipvs_tables(root, &ip_vs),
+            bridges: bridges(root),
             ipvs: Attempt::NotTried,
+            rules: Vec::new(),
             kernel,
         }
     }

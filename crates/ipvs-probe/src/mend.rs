@@ -9,7 +9,7 @@ use crate::{
     Facts, ModuleState, Modules, Need, Needs, Profile, Programs, Remedy, Report, Root, SysctlError,
     Sysctls,
     modules_of_1_8::modules_of_1_8,
-    rules::{RULES, set_at_start},
+    rules::{RULES, find_rule, set_at_start},
 };
 
 /// One step of a mending.
@@ -62,28 +62,28 @@ impl fmt::Display for Step {
     }
 }
 
-/// A step that failed.
+/// A step that failed. Its text has the cause: it is no source besides, which would be said twice.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MendError {
     /// A module could not be loaded.
-    #[error("cannot load module {name}: {source}")]
+    #[error("cannot load module {name}: {cause}")]
     Load {
         /// Its name.
         name: String,
         /// Why.
-        source: io::Error,
+        cause: io::Error,
     },
     /// A sysctl could not be set.
     #[error(transparent)]
     Sysctl(#[from] SysctlError),
     /// A file could not be written.
-    #[error("cannot write {path}: {source}")]
+    #[error("cannot write {path}: {cause}")]
     Write {
         /// Where on the system.
         path: String,
         /// Why.
-        source: io::Error,
+        cause: io::Error,
     },
 }
 
@@ -110,11 +110,12 @@ pub fn steps(root: &Root, facts: &Facts, needs: &Needs, report: &Report) -> Vec<
     let sysctls = wanted_sysctls(facts, needs);
     for (name, to) in &sysctls {
         let found = facts.sysctl(name);
-        let comes_with_module = found.is_none() && name.starts_with("net.ipv4.vs.");
+        let comes_with_module = found.is_none()
+            && module_of(name).is_some_and(|module| steps.contains(&Step::Load(module.to_owned())));
         let is_missed = report.findings.iter().any(
             |finding| matches!(&finding.remedy, Remedy::Sysctl { name: missed, .. } if missed == name),
         );
-        if is_missed || (comes_with_module && !facts.has_module("ip_vs")) {
+        if is_missed || comes_with_module {
             steps.push(Step::Set {
                 name,
                 from: found.map(str::to_owned),
@@ -124,6 +125,13 @@ pub fn steps(root: &Root, facts: &Facts, needs: &Needs, report: &Report) -> Vec<
     }
     steps.extend(files(root, facts, needs, &sysctls));
     steps
+}
+
+/// The module that brings a sysctl.
+fn module_of(sysctl: &str) -> Option<&'static str> {
+    [("net.ipv4.vs.", "ip_vs"), ("net.bridge.", "br_netfilter")]
+        .into_iter()
+        .find_map(|(start, module)| sysctl.starts_with(start).then_some(module))
 }
 
 /// What kube-proxy's ipvs mode does at its start, in its order: the sysctls that differ, each with the reason.
@@ -162,7 +170,8 @@ fn wanted_sysctls(facts: &Facts, needs: &Needs) -> Vec<(&'static str, &'static s
     let wanted = applying.filter_map(|rule| match rule.need {
         Need::Sysctl { name, value } => Some((name, value)),
         Need::SysctlNot { name, bad, value } => {
-            (facts.sysctl(name) == Some(bad)).then_some((name, value))
+            let is_of_profile = needs.profile == Profile::Kube18 && name.starts_with("net.bridge.");
+            (is_of_profile || facts.sysctl(name) == Some(bad)).then_some((name, value))
         }
         _ => None,
     });
@@ -175,6 +184,9 @@ fn files(root: &Root, facts: &Facts, needs: &Needs, sysctls: &[(&str, &str)]) ->
         modules.extend(modules_of_1_8(facts).map(str::to_owned));
     }
     modules.push("nf_conntrack".to_owned());
+    if find_rule("br_netfilter").is_some_and(|rule| rule.when.applies(facts, needs)) {
+        modules.push("br_netfilter".to_owned());
+    }
     let mut seen = std::collections::BTreeSet::new();
     modules.retain(|name| {
         let state = facts.modules.get(name).map(|module| module.state);
@@ -221,9 +233,9 @@ fn files(root: &Root, facts: &Facts, needs: &Needs, sysctls: &[(&str, &str)]) ->
 /// [`MendError`] names the module, sysctl or file; what was mended before stays.
 pub fn mend(root: &Root, programs: &mut dyn Programs, step: &Step) -> Result<(), MendError> {
     match step {
-        Step::Load(name) => load(root, programs, name).map_err(|source| MendError::Load {
+        Step::Load(name) => load(root, programs, name).map_err(|cause| MendError::Load {
             name: name.clone(),
-            source,
+            cause,
         }),
         Step::Set { name, to, .. } => {
             Sysctls::below(root.path("/proc/sys")).ensure(name, to)?;
@@ -233,9 +245,9 @@ pub fn mend(root: &Root, programs: &mut dyn Programs, step: &Step) -> Result<(),
             path,
             content,
             mode,
-        } => write(root, path, content, *mode).map_err(|source| MendError::Write {
+        } => write(root, path, content, *mode).map_err(|cause| MendError::Write {
             path: path.clone(),
-            source,
+            cause,
         }),
     }
 }
@@ -243,7 +255,7 @@ pub fn mend(root: &Root, programs: &mut dyn Programs, step: &Step) -> Result<(),
 /// By `modprobe` where there is one and it is this machine's, else by the list of files.
 fn load(root: &Root, programs: &mut dyn Programs, name: &str) -> io::Result<()> {
     if root.is_host() {
-        match programs.run("modprobe", &["--", name]) {
+        match programs.run("modprobe", &["--", name], "") {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             done => return done.map(drop),
         }

@@ -143,6 +143,19 @@ impl Modules {
         }
     }
 
+    /// Those that are loaded or can be, whose names begin like this.
+    pub(crate) fn beginning_with(&self, start: &str) -> Vec<String> {
+        let loadable = self.loadable.iter().flat_map(BTreeMap::keys);
+        let names = self.loaded.iter().chain(&self.built_in).chain(loadable);
+        let mut names: Vec<String> = names
+            .filter(|name| name.starts_with(start))
+            .cloned()
+            .collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
     /// The files to load for a module, those that it needs first, without those that are loaded. Empty where none is
     /// known.
     #[must_use]

@@ -1,3 +1,5 @@
+use crate::Filter;
+
 /// What a proxy is to do on the node: decides which rules apply.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
@@ -8,6 +10,8 @@ pub struct Needs {
     pub profile: Profile,
     /// No node answers ARP for addresses that are bound here.
     pub strict_arp: bool,
+    /// What writes the rules beside IPVS.
+    pub filter: Filter,
     /// Services with IPv6 addresses.
     pub ipv6: bool,
     /// VIPs stand on a dummy interface, as kube-proxy binds them.
@@ -25,6 +29,7 @@ impl Default for Needs {
             scheduler: "rr".to_owned(),
             profile: Profile::Current,
             strict_arp: false,
+            filter: Filter::Iptables,
             ipv6: false,
             dummy_link: true,
             masquerade_all: false,
@@ -45,6 +50,7 @@ pub enum Profile {
     #[default]
     Current,
     /// The list of kube-proxy 1.8: `ip_vs`, `ip_vs_rr`, `ip_vs_wrr`, `ip_vs_sh` and `nf_conntrack_ipv4` (`nf_conntrack`
-    /// on kernels that have it merged), all of them loaded.
+    /// on kernels that have it merged), all of them loaded; and the sysctls of its time, which let the traffic of pods on a bridge
+    /// pass the rules of both families.
     Kube18,
 }

@@ -194,6 +194,87 @@ pub fn proc_ip_vs(text: &str) -> (usize, usize) {
     (starts(&["TCP ", "UDP ", "SCTP ", "FWM "]), reals)
 }
 
+/// Connections of `/proc/net/ip_vs`: the active and inactive ones of every real server.
+///
+/// ```
+/// let table = "TCP  0A60000A:0050 rr\n  -> 0AF40105:1F90      Masq    1      2          30\n";
+/// assert_eq!(ipvs_probe::parse::proc_ip_vs_connections(table), 32);
+/// ```
+#[must_use]
+pub fn proc_ip_vs_connections(text: &str) -> usize {
+    let connections = |line: &str| {
+        let mut words = line.trim_start().strip_prefix("-> ")?.split_whitespace();
+        let inactive: usize = words.next_back()?.parse().ok()?;
+        Some(inactive.saturating_add(words.next_back()?.parse().ok()?))
+    };
+    let each = text.lines().filter_map(connections);
+    each.fold(0, usize::saturating_add)
+}
+
+/// Chains of the table of connections, of the first line of `/proc/net/ip_vs`. Linux 7.1 and later say 0 while there is no
+/// virtual server.
+///
+/// ```
+/// let text = "IP Virtual Server version 1.2.1 (size=4096)\n";
+/// assert_eq!(ipvs_probe::parse::proc_ip_vs_size(text), Some(4096));
+/// ```
+#[must_use]
+pub fn proc_ip_vs_size(text: &str) -> Option<usize> {
+    let (_, rest) = text.lines().next()?.split_once("(size=")?;
+    rest.trim_end().strip_suffix(')')?.parse().ok()
+}
+
+/// `/proc/net/ip_vs_status`, since Linux 7.1: the first number of each line, by what stands before the colon.
+///
+/// ```
+/// let text = "Conns:\t7\nConn buckets:\t256 (8 bits, lfactor -4)\n";
+/// assert_eq!(ipvs_probe::parse::ip_vs_status(text)["Conn buckets"], 256);
+/// ```
+#[must_use]
+pub fn ip_vs_status(text: &str) -> BTreeMap<String, usize> {
+    let pair = |line: &str| {
+        let (key, value) = line.split_once(':')?;
+        let number = value.split_whitespace().next()?.parse().ok()?;
+        Some((key.trim().to_owned(), number))
+    };
+    text.lines().filter_map(pair).collect()
+}
+
+/// What iptables says where it cannot write rules, in one line: the extensions that the kernel lacks once, then the rest without
+/// what is said of every error.
+///
+/// ```
+/// let said = "Warning: Extension mark revision 0 not supported, missing kernel module?\n\
+///             line 4: RULE_APPEND failed (No such file or directory): rule in chain X\n";
+/// assert_eq!(
+///     ipvs_probe::parse::refused_rules(said),
+///     "the kernel lacks mark; line 4: RULE_APPEND failed (No such file or directory): rule in chain X"
+/// );
+/// ```
+#[must_use]
+pub fn refused_rules(said: &str) -> String {
+    let mut lacks: Vec<&str> = Vec::new();
+    let mut rest: Vec<&str> = Vec::new();
+    for line in said.lines().map(str::trim) {
+        let of_every_error = ["Try `", "Error occurred at line"];
+        match line.split_once("Warning: Extension ") {
+            Some((before, after)) => {
+                let name = after.split_whitespace().next();
+                lacks.extend(name.filter(|name| !lacks.contains(name)));
+                rest.extend(
+                    Some(before.trim_end_matches([' ', ':'])).filter(|before| !before.is_empty()),
+                );
+            }
+            None if line.is_empty()
+                || of_every_error.iter().any(|start| line.starts_with(start)) => {}
+            None => rest.push(line),
+        }
+    }
+    let lacks = (!lacks.is_empty()).then(|| format!("the kernel lacks {}", lacks.join(" ")));
+    let parts: Vec<&str> = lacks.as_deref().into_iter().chain(rest).collect();
+    parts.join("; ")
+}
+
 /// The policies of `iptables -S`: `-P INPUT DROP`.
 ///
 /// ```

@@ -1,4 +1,4 @@
-use std::io;
+use std::io::{self, Write as _};
 use std::process::{Command, Stdio};
 
 use crate::{Evidence, Root};
@@ -17,11 +17,11 @@ pub struct Program {
 
 /// Runs programs. [`HostPrograms`] runs those of this machine; a test can answer itself.
 pub trait Programs {
-    /// The output of a program, both streams, if it succeeded.
+    /// The output of a program that is given some text, both streams, if it succeeded.
     ///
     /// # Errors
     /// Whatever kept it from running; [`io::ErrorKind::Other`] with its output when it failed.
-    fn run(&mut self, program: &str, arguments: &[&str]) -> io::Result<String>;
+    fn run(&mut self, program: &str, arguments: &[&str], input: &str) -> io::Result<String>;
 }
 
 /// The programs of this machine.
@@ -29,11 +29,23 @@ pub trait Programs {
 pub struct HostPrograms;
 
 impl Programs for HostPrograms {
-    fn run(&mut self, program: &str, arguments: &[&str]) -> io::Result<String> {
-        let output = Command::new(program)
+    fn run(&mut self, program: &str, arguments: &[&str], input: &str) -> io::Result<String> {
+        let mut child = Command::new(program)
             .args(arguments)
-            .stdin(Stdio::null())
-            .output()?;
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        // A few lines, which a pipe holds. One that does not read them says itself why.
+        let written = child
+            .stdin
+            .take()
+            .map(|mut pipe| pipe.write_all(input.as_bytes()));
+        let output = child.wait_with_output()?;
+        match written {
+            Some(Err(error)) if error.kind() != io::ErrorKind::BrokenPipe => return Err(error),
+            _ => {}
+        }
         let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
         text.push_str(&String::from_utf8_lossy(&output.stderr));
         if output.status.success() {
@@ -49,7 +61,7 @@ impl Programs for HostPrograms {
 pub struct NoPrograms;
 
 impl Programs for NoPrograms {
-    fn run(&mut self, _: &str, _: &[&str]) -> io::Result<String> {
+    fn run(&mut self, _: &str, _: &[&str], _: &str) -> io::Result<String> {
         Err(io::ErrorKind::NotFound.into())
     }
 }
@@ -77,7 +89,7 @@ pub(crate) fn find(root: &Root, programs: &mut dyn Programs, name: &'static str)
     let version = path.as_ref().and_then(|path| {
         let text = root
             .is_host()
-            .then(|| programs.run(path, &["--version"]).ok())??;
+            .then(|| programs.run(path, &["--version"], "").ok())??;
         Some(text.lines().next()?.trim().to_owned())
     });
     Program {

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::{Evidence, Rule, Severity};
@@ -27,6 +28,13 @@ pub enum Remedy {
         /// Its value.
         value: &'static str,
     },
+    /// Install the package that has modules for this kernel, or boot a kernel that has them.
+    InstallModules {
+        /// The command, where the distribution is known; else in words.
+        how: String,
+        /// All that are missing.
+        modules: BTreeSet<String>,
+    },
     /// A command, or what to do in words: never done by a program.
     ByHand(String),
 }
@@ -37,6 +45,14 @@ impl fmt::Display for Remedy {
             Self::LoadModule(names) if names.contains(' ') => write!(f, "modprobe -a {names}"),
             Self::LoadModule(name) => write!(f, "modprobe {name}"),
             Self::Sysctl { name, value } => write!(f, "sysctl -w {name}={value}"),
+            Self::InstallModules { how, modules } => {
+                let modules: Vec<&str> = modules.iter().map(String::as_str).collect();
+                let modules = modules.join(" ");
+                write!(
+                    f,
+                    "{how} (brings {modules}), or boot a kernel that has them"
+                )
+            }
             Self::ByHand(what) => f.write_str(what),
         }
     }

@@ -1,6 +1,6 @@
 use std::fmt;
 
-use crate::KernelRelease;
+use crate::{Family, KernelRelease};
 
 /// How bad it is when a rule is not kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -64,6 +64,16 @@ pub enum When {
     Alone,
     /// With [`Profile::Kube18`](crate::Profile::Kube18).
     Kube18,
+    /// Where iptables writes the rules: [`Needs::filter`](crate::Needs::filter).
+    Iptables,
+    /// Where pods are on a bridge: [`Facts::bridges`](crate::Facts::bridges).
+    PodsOnBridge,
+    /// Where no pod is on a bridge yet, and [`Needs::profile`](crate::Needs::profile) expects none.
+    PodsOnBridgeLater,
+    /// Where one of these holds.
+    Any(&'static [Self]),
+    /// Where all of these hold.
+    All(&'static [Self]),
 }
 
 /// What a rule needs.
@@ -78,6 +88,18 @@ pub enum Need {
         /// Loaded already.
         now: bool,
     },
+    /// One of these modules, which rules of a family use; they are names of the same thing on different kernels. Rules that were
+    /// [written](crate::Facts::rules) say more than a list of modules.
+    RuleModule {
+        /// Whose rules.
+        family: Family,
+        /// Names, the newest first.
+        names: &'static [&'static str],
+    },
+    /// The modules of one of the back ends of [`Needs::filter`](crate::Needs::filter), for a family.
+    Backend(Family),
+    /// Rules of a family can be written, where that was [tried](crate::Facts::rules).
+    Rules(Family),
     /// The module of [`Needs::scheduler`](crate::Needs::scheduler).
     Scheduler,
     /// The modules of kube-proxy 1.8, loaded.
@@ -98,6 +120,10 @@ pub enum Need {
         /// The value to set.
         value: &'static str,
     },
+    /// Frames of bridges pass the rules: `br_netfilter`, loaded.
+    BridgeFrames,
+    /// Hairpin mode on every port of a bridge that leads to a pod.
+    Hairpin,
     /// A program in one of the usual folders.
     Program(&'static str),
     /// A capability of this process, by number.
@@ -116,6 +142,10 @@ pub enum Need {
     NoUfw,
     /// Fewer counters than one timer of the kernel reads in time.
     FewEstimators,
+    /// Few connections for each chain of their table.
+    ShortConnectionChains,
+    /// Few virtual servers for each chain of their table.
+    ShortServiceChains,
     /// Connections that are kept as long as the shortest of their timers suggests.
     LongTimeouts,
     /// Fewer virtual servers than fit a set.
@@ -138,8 +168,21 @@ impl fmt::Display for When {
             Self::MasqueradeAll => f.write_str("when everything is masqueraded"),
             Self::Alone => f.write_str("where the proxy is the only one of the node"),
             Self::Kube18 => f.write_str("with the profile of kube-proxy 1.8"),
+            Self::Iptables => f.write_str("where iptables writes the rules"),
+            Self::PodsOnBridge => f.write_str("where pods are on a bridge"),
+            Self::PodsOnBridgeLater => f.write_str("where no pod is on a bridge yet"),
+            Self::Any(these) => joined(f, these, ", or "),
+            Self::All(these) => joined(f, these, ", and "),
         }
     }
+}
+
+fn joined(f: &mut fmt::Formatter<'_>, these: &[When], between: &str) -> fmt::Result {
+    for (index, when) in these.iter().enumerate() {
+        f.write_str(if index == 0 { "" } else { between })?;
+        write!(f, "{when}")?;
+    }
+    Ok(())
 }
 
 impl fmt::Display for Need {
@@ -149,6 +192,15 @@ impl fmt::Display for Need {
                 write!(f, "module {}", names.join(" or "))?;
                 f.write_str(if *now { ", loaded" } else { "" })
             }
+            Self::RuleModule { family, names } => {
+                write!(f, "module {} for {family} rules", names.join(" or "))
+            }
+            Self::Backend(family) => {
+                write!(f, "the modules of a back end of iptables, for {family}")
+            }
+            Self::Rules(family) => {
+                write!(f, "{family} rules of each kind that every proxier writes")
+            }
             Self::Scheduler => f.write_str("the scheduler's module"),
             Self::Kube18Modules => f.write_str(
                 "ip_vs, ip_vs_rr, ip_vs_wrr, ip_vs_sh and nf_conntrack (nf_conntrack_ipv4 where the kernel has it), loaded",
@@ -157,6 +209,8 @@ impl fmt::Display for Need {
             Self::SysctlNot { name, bad, value } => {
                 write!(f, "sysctl {name} not {bad}, better {value}")
             }
+            Self::BridgeFrames => f.write_str("module br_netfilter, loaded"),
+            Self::Hairpin => f.write_str("hairpin mode on the bridge port of every pod"),
             Self::Program(name) => write!(f, "program {name}"),
             Self::Capability(_, name) => f.write_str(name),
             Self::InitialUserNamespace => f.write_str("the initial user namespace"),
@@ -166,6 +220,12 @@ impl fmt::Display for Need {
             Self::NoProcess(name) => write!(f, "no {name} beside"),
             Self::NoUfw => f.write_str("no ufw"),
             Self::FewEstimators => f.write_str("fewer than 100,000 counters, servers times CPUs"),
+            Self::ShortConnectionChains => {
+                f.write_str("a table of connections with at most 8 for each chain")
+            }
+            Self::ShortServiceChains => {
+                f.write_str("a table of virtual servers with at most 16 for each chain")
+            }
             Self::LongTimeouts => f.write_str("keep-alives before the first timer is over"),
             Self::RoomInSets => f.write_str("at most 65536 virtual servers"),
             Self::Reminder => f.write_str("nothing"),

@@ -1,16 +1,33 @@
 //! The rules, as data.
 
 use crate::Need::{
-    Capability, FewEstimators, InitialUserNamespace, Ipvs, Kube18Modules, LongTimeouts, Module,
-    NoProcess, NoSelinux, NoUfw, OpenChain, Program, Reminder, RoomInSets, Scheduler, Sysctl,
+    Backend, BridgeFrames, Capability, FewEstimators, Hairpin, InitialUserNamespace, Ipvs,
+    Kube18Modules, LongTimeouts, Module, NoProcess, NoSelinux, NoUfw, OpenChain, Program, Reminder,
+    RoomInSets, RuleModule, Rules, Scheduler, ShortConnectionChains, ShortServiceChains, Sysctl,
     SysctlNot,
 };
 use crate::Severity::{Advice, Blocks, Degrades};
-use crate::When::{Alone, Always, DummyLink, HasSysctl, Ipv6, Kube18, MasqueradeAll, StrictArp};
-use crate::{KernelRelease, Need, Rule};
+use crate::When::{
+    Alone, Always, Any, DummyLink, HasSysctl, Iptables, Ipv6, Kube18, MasqueradeAll, PodsOnBridge,
+    PodsOnBridgeLater, StrictArp,
+};
+use crate::bridges::BR_NETFILTER;
+use crate::filter::backend_modules;
+use crate::{Family, KernelRelease, Need, Rule, When};
+
+/// Where IPv6 rules are written by iptables.
+const IP6TABLES: When = When::All(&[Iptables, Ipv6]);
 
 const fn one_of(names: &'static [&'static str]) -> Need {
     Module { names, now: false }
+}
+
+/// For rules; where it serves both families, those of IPv4 tell.
+const fn for_rules(names: &'static [&'static str]) -> Need {
+    RuleModule {
+        family: Family::Ipv4,
+        names,
+    }
 }
 
 const fn sysctl(name: &'static str, value: &'static str) -> Need {
@@ -20,6 +37,11 @@ const fn sysctl(name: &'static str, value: &'static str) -> Need {
 const KUBE_PROXY: &str = "kube-proxy's ipvs mode sets it at its start";
 const RULES_USE: &str = "the iptables rules of kube-proxy's ipvs mode use it";
 const SETS_USE: &str = "the sets of kube-proxy's ipvs mode are of this type";
+const EXTRA: &str =
+    "RHEL 10 has nft_compat in kernel-modules-extra and no legacy tables: kops #18724";
+const TRIED: &str = "rules of these kinds were written in a network namespace of their own, or by the proxier at its start";
+const BRIDGES: &str = "seen on Linux 6.12: pod to VIP to pod on one bridge";
+const TABLES: &str = "Linux, Documentation/networking/ipvs-sysctl.rst: conn_lfactor and svc_lfactor (7.1); ip_vs, conn_tab_bits";
 const SEED: &str = "how-to of kube-proxy 1.8 with ipvs, which this project began with";
 
 macro_rules! rules {
@@ -55,40 +77,50 @@ rules! {
     "nf_conntrack": Always, Blocks, one_of(&["nf_conntrack", "nf_conntrack_ipv4"])
         => "without it connections are not masqueraded, and answers go past the node", RULES_USE;
     // Sets.
-    "ip_set": Always, Blocks, one_of(&["ip_set"])
+    "ip_set": Iptables, Blocks, one_of(&["ip_set"])
         => "without it no rule can name the virtual addresses", SETS_USE;
-    "ip_set_hash_ip": Always, Blocks, one_of(&["ip_set_hash_ip"])
+    "ip_set_hash_ip": Iptables, Blocks, one_of(&["ip_set_hash_ip"])
         => "without it health check ports and virtual addresses have no set", SETS_USE;
-    "ip_set_hash_ipport": Always, Blocks, one_of(&["ip_set_hash_ipport"])
+    "ip_set_hash_ipport": Iptables, Blocks, one_of(&["ip_set_hash_ipport"])
         => "without it no rule knows which ports are services", SETS_USE;
-    "ip_set_hash_ipportip": Always, Blocks, one_of(&["ip_set_hash_ipportip"])
+    "ip_set_hash_ipportip": Iptables, Blocks, one_of(&["ip_set_hash_ipportip"])
         => "without it a pod cannot reach itself through its service", SETS_USE;
-    "ip_set_hash_ipportnet": Always, Blocks, one_of(&["ip_set_hash_ipportnet"])
+    "ip_set_hash_ipportnet": Iptables, Blocks, one_of(&["ip_set_hash_ipportnet"])
         => "without it loadBalancerSourceRanges cannot be kept", SETS_USE;
-    "ip_set_bitmap_port": Always, Blocks, one_of(&["ip_set_bitmap_port"])
+    "ip_set_bitmap_port": Iptables, Blocks, one_of(&["ip_set_bitmap_port"])
         => "without it node ports have no set", SETS_USE;
     // Rules.
-    "xt_set": Always, Blocks, one_of(&["xt_set"])
+    "backend": Iptables, Blocks, Backend(Family::Ipv4)
+        => "without it iptables can write no rule: nothing is masqueraded, and no VIP is bound", EXTRA;
+    "backend-ipv6": IP6TABLES, Blocks, Backend(Family::Ipv6)
+        => "without it ip6tables can write no rule, and no IPv6 VIP is bound", EXTRA;
+    "rules": Iptables, Blocks, Rules(Family::Ipv4)
+        => "no rule can be written: nothing is masqueraded, and no VIP is bound", TRIED;
+    "rules-ipv6": IP6TABLES, Blocks, Rules(Family::Ipv6)
+        => "no IPv6 rule can be written, and no IPv6 VIP is bound", TRIED;
+    "xt_set": Iptables, Blocks, one_of(&["xt_set"])
         => "without it no rule can ask a set", RULES_USE;
-    "xt_addrtype": Always, Blocks, one_of(&["xt_addrtype"])
+    "xt_addrtype": Iptables, Blocks, for_rules(&["xt_addrtype"])
         => "without it node ports cannot be told from other traffic", RULES_USE;
-    "xt_comment": Always, Blocks, one_of(&["xt_comment"])
+    "xt_comment": Iptables, Blocks, for_rules(&["xt_comment"])
         => "without it no rule of kube-proxy can be written", RULES_USE;
-    "xt_conntrack": Always, Blocks, one_of(&["xt_conntrack"])
+    "xt_conntrack": Iptables, Blocks, for_rules(&["xt_conntrack"])
         => "without it answers of pods are not let through", RULES_USE;
-    "xt_mark": Always, Blocks, one_of(&["xt_mark"])
+    "xt_mark": Iptables, Blocks, for_rules(&["xt_mark"])
         => "without it nothing is marked to be masqueraded", RULES_USE;
-    "xt_MASQUERADE": Always, Blocks, one_of(&["xt_MASQUERADE", "ipt_MASQUERADE"])
+    "xt_MASQUERADE": Iptables, Blocks, for_rules(&["xt_MASQUERADE", "ipt_MASQUERADE"])
         => "without it answers go past the node, and clients get none", RULES_USE;
-    "REJECT": Always, Blocks, one_of(&["ipt_REJECT"])
+    "REJECT": Iptables, Blocks, for_rules(&["ipt_REJECT"])
         => "without it ports of a virtual address that are no service reach the node itself", RULES_USE;
-    "xt_physdev": Always, Degrades, one_of(&["xt_physdev"])
+    "REJECT-ipv6": IP6TABLES, Blocks, RuleModule { family: Family::Ipv6, names: &["ip6t_REJECT"] }
+        => "without it the IPv6 rules cannot be written, and IPv6 VIPs are not bound before them", RULES_USE;
+    "xt_physdev": Iptables, Degrades, one_of(&["xt_physdev"])
         => "without it external addresses from pods on a bridge are not let out", RULES_USE;
-    "xt_ipvs": Always, Blocks, one_of(&["xt_ipvs"])
+    "xt_ipvs": Iptables, Blocks, one_of(&["xt_ipvs"])
         => "without it the filter in front of virtual addresses cannot be written", RULES_USE;
-    "iptables-restore": Always, Blocks, Program("iptables-restore")
+    "iptables-restore": Iptables, Blocks, Program("iptables-restore")
         => "without it no packet is masqueraded, and virtual addresses would expose the node's own ports", RULES_USE;
-    "ip6tables-restore": Ipv6, Blocks, Program("ip6tables-restore")
+    "ip6tables-restore": IP6TABLES, Blocks, Program("ip6tables-restore")
         => "without it no IPv6 packet is masqueraded", RULES_USE;
     "ipset-program": Kube18, Blocks, Program("ipset")
         => "kube-proxy itself makes its sets with it and does not start without", SEED;
@@ -115,17 +147,27 @@ rules! {
         => "without it no IPv6 packet reaches a pod", "kube-proxy leaves it to the operator";
     "ipv6-enabled": Ipv6, Blocks, SysctlNot { name: "net.ipv6.conf.all.disable_ipv6", bad: "1", value: "0" }
         => "without IPv6 there are no IPv6 services", "kube-proxy takes such a node for IPv4 only";
+    "ipv6-default": Ipv6, Degrades, SysctlNot { name: "net.ipv6.conf.default.disable_ipv6", bad: "1", value: "0" }
+        => "interfaces that come later refuse IPv6 addresses with EACCES: those of pods, and kube-ipvs0 where the proxier may not enable it there", "Linux, Documentation/networking/ip-sysctl.rst";
     "rp_filter": Always, Degrades, SysctlNot { name: "net.ipv4.conf.all.rp_filter", bad: "1", value: "2" }
         => "strict filtering drops answers that come by another link than the client's packets", "Linux, Documentation/networking/ip-sysctl.rst";
     "bridge-nf-call-iptables": Always, Degrades, SysctlNot { name: "net.bridge.bridge-nf-call-iptables", bad: "0", value: "1" }
         => "traffic between pods on one bridge goes past the rules, and answers with it", SEED;
-    "bridge-nf-call-ip6tables": Ipv6, Degrades, SysctlNot { name: "net.bridge.bridge-nf-call-ip6tables", bad: "0", value: "1" }
+    "bridge-nf-call-ip6tables": Any(&[Ipv6, Kube18]), Degrades, SysctlNot { name: "net.bridge.bridge-nf-call-ip6tables", bad: "0", value: "1" }
         => "IPv6 traffic between pods on one bridge goes past the rules", SEED;
-    "br_netfilter": Kube18, Advice, one_of(&["br_netfilter"])
-        => "where pods are on a bridge, their traffic to each other goes past the rules without it", SEED;
+    "br_netfilter": Any(&[PodsOnBridge, Kube18]), Degrades, BridgeFrames
+        => "without it traffic between pods on one bridge goes past the rules: a pod that asks a VIP and is given a pod on its own bridge waits in vain", BRIDGES;
+    "br_netfilter-later": PodsOnBridgeLater, Advice, BridgeFrames
+        => "no pod is on a bridge yet; if they will be, a pod that asks a VIP and is given a pod on its own bridge waits in vain without it", BRIDGES;
+    "hairpin": PodsOnBridge, Degrades, Hairpin
+        => "a pod whose request to its own Service is given to itself waits in vain: the bridge does not send back by the port that it came from", BRIDGES;
     // Load and time.
     "estimators": Always, Advice, FewEstimators
         => "one timer sums up all counters, and packets wait for it: pauses of 100 ms and more every two seconds", "Linux 6.2, commit 705dd3444081";
+    "connection-table": Always, Advice, ShortConnectionChains
+        => "every packet looks through a long chain for its connection", TABLES;
+    "service-table": Always, Advice, ShortServiceChains
+        => "every new connection, and every request of a proxier, looks through a long chain for its virtual server", TABLES;
     "timeouts": Always, Advice, LongTimeouts
         => "an idle connection ends without a word when the first of its timers is over", "kubernetes #80298, kops #6889";
     "set-size": Always, Degrades, RoomInSets
@@ -218,10 +260,13 @@ pub(crate) fn sysctl_names() -> impl Iterator<Item = &'static str> {
 
 pub(crate) fn module_names() -> impl Iterator<Item = &'static str> {
     let named = RULES.iter().filter_map(|rule| match rule.need {
-        Module { names, .. } => Some(names),
+        Module { names, .. } | RuleModule { names, .. } => Some(names),
         _ => None,
     });
-    named.flatten().copied().chain(["ip_vs_ftp"])
+    let named = named.flatten().copied();
+    named
+        .chain(backend_modules())
+        .chain([BR_NETFILTER, "ip_vs_ftp"])
 }
 
 #[cfg(test)]

@@ -10,21 +10,21 @@ pub struct Sysctls {
     root: PathBuf,
 }
 
-/// A sysctl that could not be read or written.
+/// A sysctl that could not be read or written. Its text has the cause: it is no source besides, which would be said twice.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SysctlError {
     /// It is not there, or not readable.
-    #[error("cannot read sysctl {name}: {source}")]
+    #[error("cannot read sysctl {name}: {cause}")]
     Read {
         /// Its name, as `sysctl` prints it.
         name: String,
         /// Why.
-        source: io::Error,
+        cause: io::Error,
     },
     /// It has another value and cannot be written.
     #[error(
-        "sysctl {name} is {found}, needs to be {wanted}, and cannot be written ({source}): set it with `sysctl -w {name}={wanted}`"
+        "sysctl {name} is {found}, needs to be {wanted}, and cannot be written ({cause}): set it with `sysctl -w {name}={wanted}`"
     )]
     Write {
         /// Its name, as `sysctl` prints it.
@@ -34,7 +34,7 @@ pub enum SysctlError {
         /// The value that it needs.
         wanted: String,
         /// Why.
-        source: io::Error,
+        cause: io::Error,
     },
 }
 
@@ -59,9 +59,9 @@ impl Sysctls {
         match fs::read_to_string(self.path(name)) {
             Ok(value) => Ok(Some(value.trim().to_owned())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(SysctlError::Read {
+            Err(cause) => Err(SysctlError::Read {
                 name: name.to_owned(),
-                source,
+                cause,
             }),
         }
     }
@@ -86,20 +86,20 @@ impl Sysctls {
         let path = self.path(name);
         let found = fs::read_to_string(&path);
         let found = found
-            .map_err(|source| SysctlError::Read {
+            .map_err(|cause| SysctlError::Read {
                 name: name.to_owned(),
-                source,
+                cause,
             })?
             .trim()
             .to_owned();
         if found == wanted {
             return Ok(false);
         }
-        let failed = |source| SysctlError::Write {
+        let failed = |cause| SysctlError::Write {
             name: name.to_owned(),
             found,
             wanted: wanted.to_owned(),
-            source,
+            cause,
         };
         fs::write(path, wanted).map_err(failed).map(|()| true)
     }

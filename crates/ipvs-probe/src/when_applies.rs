@@ -20,6 +20,11 @@ impl When {
             Self::MasqueradeAll => needs.masquerade_all,
             Self::Alone => needs.alone,
             Self::Kube18 => needs.profile == Profile::Kube18,
+            Self::Iptables => needs.filter.is_iptables(),
+            Self::PodsOnBridge => !facts.bridges.is_empty(),
+            Self::PodsOnBridgeLater => facts.bridges.is_empty() && needs.profile != Profile::Kube18,
+            Self::Any(these) => these.iter().any(|when| when.applies(facts, needs)),
+            Self::All(these) => these.iter().all(|when| when.applies(facts, needs)),
         }
     }
 }

@@ -1,6 +1,11 @@
+mod bridges;
+mod load;
+mod modules;
+
+use self::modules::{backend, kube_1_8, module, rule_module, rules, scheduler};
 use crate::{
-    Attempt, Evidence, Facts, Finding, KernelRelease, ModuleState, Need, Needs, Remedy, Report,
-    Rule, SCHEDULERS, Selinux, modules_of_1_8::modules_of_1_8, rules::RULES,
+    Attempt, Evidence, Facts, Finding, ModuleState, Need, Needs, Remedy, Report, Rule, Selinux,
+    rules::RULES,
 };
 
 /// Compares what a node has with what is needed. Costs nothing that grows with the number of services.
@@ -26,6 +31,8 @@ pub fn check(facts: &Facts, needs: &Needs) -> Report {
             })
         })
         .collect();
+    drop_what_is_said(facts, &mut findings);
+    modules::merge(&mut findings);
     findings.sort_by_key(|finding| finding.rule.severity);
     Report {
         kernel: facts.kernel.clone(),
@@ -34,14 +41,26 @@ pub fn check(facts: &Facts, needs: &Needs) -> Report {
     }
 }
 
+/// What the kernel refused is explained already where the module is known to be missing.
+fn drop_what_is_said(facts: &Facts, findings: &mut Vec<Finding>) {
+    let reason = match facts.ipvs {
+        Attempt::NoFamily(_) => "ip_vs",
+        Attempt::NoScheduler(_) => "scheduler",
+        _ => return,
+    };
+    if findings.iter().any(|finding| finding.rule.id == reason) {
+        findings.retain(|finding| finding.rule.id != "ipvs");
+    }
+}
+
 /// What is not as the rule needs it, and what to do.
 fn missing(rule: &Rule, facts: &Facts, needs: &Needs) -> Option<(Evidence, Remedy)> {
     match rule.need {
         Need::Module { names, now } => module(facts, names, now),
-        Need::Scheduler => {
-            let name = format!("ip_vs_{}", needs.scheduler);
-            module(facts, &[name.as_str()], false)
-        }
+        Need::RuleModule { family, names } => rule_module(facts, family, names),
+        Need::Backend(family) => backend(facts, needs, family),
+        Need::Rules(family) => rules(facts, family),
+        Need::Scheduler => scheduler(facts, needs),
         Need::Kube18Modules => kube_1_8(facts),
         Need::Sysctl { name, value } => sysctl(facts, name, value, |found| found == value),
         Need::SysctlNot { name, bad, value } => sysctl(facts, name, value, |found| found != bad),
@@ -86,14 +105,13 @@ fn missing(rule: &Rule, facts: &Facts, needs: &Needs) -> Option<(Evidence, Remed
             let evidence = Evidence::new("/etc/ufw/ufw.conf", "ENABLED=yes");
             facts.ufw.then(|| (evidence, by_hand("ufw disable")))
         }
-        Need::FewEstimators => estimators(facts),
-        Need::LongTimeouts => timeouts(facts),
-        Need::RoomInSets => {
-            let (services, _) = facts.servers;
-            let evidence = Evidence::new("/proc/net/ip_vs", format!("{services} virtual servers"));
-            let remedy = by_hand("divide the services between clusters");
-            (services > SET_SIZE).then_some((evidence, remedy))
-        }
+        Need::BridgeFrames => bridges::frames(facts, needs),
+        Need::Hairpin => bridges::hairpin(facts),
+        Need::FewEstimators => load::estimators(facts),
+        Need::ShortConnectionChains => load::connection_chains(facts),
+        Need::ShortServiceChains => load::service_chains(facts),
+        Need::LongTimeouts => load::timeouts(facts),
+        Need::RoomInSets => load::set_size(facts),
         Need::Reminder => {
             let evidence = Evidence::new("--masquerade-all", "chosen");
             let remedy =
@@ -105,75 +123,6 @@ fn missing(rule: &Rule, facts: &Facts, needs: &Needs) -> Option<(Evidence, Remed
 
 fn by_hand(remedy: impl Into<String>) -> Remedy {
     Remedy::ByHand(remedy.into())
-}
-
-/// kube-proxy makes its sets with ipset's default.
-const SET_SIZE: usize = 65_536;
-
-/// The best of several names; `None` when it is as needed.
-fn module(facts: &Facts, names: &[&str], now: bool) -> Option<(Evidence, Remedy)> {
-    let known: Vec<_> = names
-        .iter()
-        .filter_map(|name| facts.modules.get(*name))
-        .collect();
-    let suffices = |state: ModuleState| state.is_present() || (!now && state.may_be_loaded());
-    if known.is_empty() {
-        let name = names.join(" ");
-        let evidence = Evidence::new(&name, "no scheduler of Linux");
-        let remedy = format!(
-            "choose one of {}, or load it if this kernel has it: modprobe {name}",
-            SCHEDULERS.join(" ")
-        );
-        return Some((evidence, by_hand(remedy)));
-    }
-    if known.iter().any(|module| suffices(module.state)) {
-        return None;
-    }
-    let loadable = known.iter().find(|module| module.state.may_be_loaded());
-    if let Some(module) = loadable {
-        // The kernel was asked, which says more than a list that is not there.
-        if module.state == ModuleState::Unknown && facts.ipvs != Attempt::NotTried {
-            return None;
-        }
-        return Some((
-            module.evidence.clone(),
-            Remedy::LoadModule(module.name.clone()),
-        ));
-    }
-    let barred = known
-        .iter()
-        .find(|module| module.state == ModuleState::Blacklisted);
-    if let Some(module) = barred {
-        let Evidence { place, content } = &module.evidence;
-        let remedy = format!("take `{content}` out of {place}, then load {}", module.name);
-        return Some((module.evidence.clone(), by_hand(remedy)));
-    }
-    let absent = known.first()?;
-    let remedy = "install the package with the missing modules for this kernel (RHEL: kernel-modules-extra, Ubuntu: linux-modules-extra-$(uname -r)), or boot a kernel that has them";
-    Some((absent.evidence.clone(), by_hand(remedy)))
-}
-
-/// With the error of kube-proxy, which people search for.
-fn kube_1_8(facts: &Facts) -> Option<(Evidence, Remedy)> {
-    let mut missing: Vec<&str> = modules_of_1_8(facts)
-        .into_iter()
-        .filter(|name| !facts.has_module(name))
-        .collect();
-    missing.sort_unstable();
-    let evidence = Evidence::new(
-        "/proc/modules",
-        format!("failed to load kernel modules: [{}]", missing.join(" ")),
-    );
-    let is_loadable = |name: &&str| {
-        let module = facts.modules.get(*name);
-        module.is_some_and(|module| module.state.may_be_loaded())
-    };
-    let remedy = if missing.iter().all(is_loadable) {
-        Remedy::LoadModule(missing.join(" "))
-    } else {
-        by_hand("install the package that has them for this kernel")
-    };
-    (!missing.is_empty()).then_some((evidence, remedy))
 }
 
 fn sysctl(
@@ -223,13 +172,12 @@ fn ipvs(facts: &Facts, needs: &Needs) -> Option<(Evidence, Remedy)> {
         }
         Attempt::NoScheduler(text) => {
             let name = format!("ip_vs_{}", needs.scheduler);
-            let module = facts.modules.get(&name);
-            let remedy = if module.is_some_and(|module| module.state != ModuleState::Absent) {
-                Remedy::LoadModule(name)
-            } else {
-                by_hand(format!(
-                    "choose a scheduler that this kernel has, or install the package with {name}"
-                ))
+            let state = facts.modules.get(&name).map(|module| module.state);
+            let remedy = match state {
+                Some(ModuleState::Absent | ModuleState::Blacklisted) | None => {
+                    by_hand("choose a scheduler that this kernel has")
+                }
+                Some(_) => Remedy::LoadModule(name),
             };
             (text, remedy)
         }
@@ -244,62 +192,9 @@ fn ipvs(facts: &Facts, needs: &Needs) -> Option<(Evidence, Remedy)> {
             by_hand("look for IPVS in the kernel's log: `dmesg | grep -i ipvs`"),
         ),
     };
-    Some((
-        Evidence::new("virtual server on 198.51.100.0", content),
-        remedy,
-    ))
-}
-
-/// Above this, one pass of the timer is felt.
-const COUNTERS: usize = 100_000;
-
-fn estimators(facts: &Facts) -> Option<(Evidence, Remedy)> {
-    // Threads of the kernel read them instead where there is a sysctl for their niceness.
-    let by_threads = if facts.shows_sysctls_of_ipvs() {
-        facts.sysctl("net.ipv4.vs.est_nice").is_some()
-    } else {
-        facts.release() >= Some(KernelRelease::new(6, 2, 0))
+    let place = match facts.ipvs {
+        Attempt::NoFamily(_) => "generic netlink",
+        _ => "virtual server on 198.51.100.0",
     };
-    if by_threads {
-        return None;
-    }
-    let (services, servers) = facts.servers;
-    let counters = services.saturating_add(servers).saturating_mul(facts.cpus);
-    if counters < COUNTERS || facts.sysctl("net.ipv4.vs.run_estimation") == Some("0") {
-        return None;
-    }
-    let evidence = Evidence::new(
-        "/proc/net/ip_vs",
-        format!(
-            "{services} virtual and {servers} real servers on {} CPUs: {counters} counters",
-            facts.cpus
-        ),
-    );
-    let remedy = match facts.sysctl("net.ipv4.vs.run_estimation") {
-        Some(_) => "sysctl -w net.ipv4.vs.run_estimation=0 (rates and counters then stand still)",
-        None => "boot Linux 6.2 or later, which spreads the work",
-    };
-    Some((evidence, by_hand(remedy)))
-}
-
-fn timeouts(facts: &Facts) -> Option<(Evidence, Remedy)> {
-    let Attempt::Works { tcp_timeout } = facts.ipvs else {
-        return None;
-    };
-    let seconds = |name: &str| facts.sysctl(name)?.parse::<u32>().ok();
-    let keepalive = seconds("net.ipv4.tcp_keepalive_time")?;
-    let conntrack = seconds("net.netfilter.nf_conntrack_tcp_timeout_established");
-    let shortest = tcp_timeout.min(conntrack.unwrap_or(u32::MAX));
-    let evidence = Evidence::new(
-        "timers of an idle TCP connection",
-        format!(
-            "IPVS {tcp_timeout} s, conntrack {}, first keep-alive after {keepalive} s",
-            conntrack.map_or_else(|| "unknown".to_owned(), |seconds| format!("{seconds} s"))
-        ),
-    );
-    let remedy = format!(
-        "sysctl -w net.ipv4.tcp_keepalive_time={} where clients and pods run, or a longer `ipvsadm --set`",
-        shortest / 2
-    );
-    (keepalive >= shortest).then_some((evidence, by_hand(remedy)))
+    Some((Evidence::new(place, content), remedy))
 }
