@@ -32,6 +32,16 @@ pub enum PlaneError {
         /// The link.
         name: &'static str,
     },
+    /// The dummy interface has IPv6 disabled, and that cannot be changed.
+    #[error("{cause}: IPv6 is disabled on {name}: {reason}")]
+    Ipv6Disabled {
+        /// The interface.
+        name: &'static str,
+        /// What the kernel answered.
+        cause: Cause,
+        /// Why it could not be enabled, and the command that does it.
+        reason: String,
+    },
     /// Others hold the lock of iptables (legacy): nothing was done, and it can be tried again.
     #[error("the xtables lock {} is held by {}", .path.display(), holder_or_others(.holder.as_ref()))]
     Locked {
@@ -84,7 +94,7 @@ impl PlaneError {
     pub const fn errno(&self) -> Option<i32> {
         match self {
             Self::Netlink(error) => error.cause().errno(),
-            Self::Refused(cause) => cause.errno(),
+            Self::Refused(cause) | Self::Ipv6Disabled { cause, .. } => cause.errno(),
             _ => None,
         }
     }

@@ -4,6 +4,8 @@ use std::io::ErrorKind;
 
 use ipvs_codec::Family;
 use ipvs_netfilter::iptables::SavedRules;
+use ipvs_probe::{Filter, sample_rules};
+use tracing::warn;
 
 use super::program::run;
 use super::saving::{Saved, Saving};
@@ -67,13 +69,17 @@ impl Programs {
         }
     }
 
-    /// Whether rules can be programmed.
+    /// Whether rules can be programmed. Without `nft_compat`, say, chains can be made and no rule can be written.
     fn is_usable(
         self,
         family: Family,
         control: &Control,
     ) -> Result<Result<(), PlaneError>, PlaneError> {
-        match self.restore(family, PROBE, control) {
+        let of_probe = match family {
+            Family::Ipv4 => ipvs_probe::Family::Ipv4,
+            Family::Ipv6 => ipvs_probe::Family::Ipv6,
+        };
+        match self.restore(family, &sample_rules(of_probe, None), control) {
             Err(error) if error.is_passing() => Err(error),
             tried => Ok(tried),
         }
@@ -98,8 +104,6 @@ pub(super) struct Iptables {
     usual: usize,
 }
 
-/// Makes and removes a chain in one transaction: leaves nothing, and shows that the kernel can do it.
-const PROBE: &str = "*nat\n:KUBE-IPVS-PROBE - [0:0]\n-X KUBE-IPVS-PROBE\nCOMMIT\n";
 /// On a node so busy the next ones do not yield: a resync is over when the last of them is.
 const USUAL_WHEN_STARVED: usize = 20;
 
@@ -136,9 +140,13 @@ impl Iptables {
                     continue;
                 }
                 let mut usable = vec![*family];
+                for family in families.iter().take(index) {
+                    left_out(*family, &tried.join("; "));
+                }
                 for other in families.iter().skip(index.saturating_add(1)) {
-                    if programs.is_usable(*other, control)?.is_ok() {
-                        usable.push(*other);
+                    match programs.is_usable(*other, control)? {
+                        Ok(()) => usable.push(*other),
+                        Err(error) => left_out(*other, &error.to_string()),
                     }
                 }
                 return Ok(Self {
@@ -202,15 +210,19 @@ impl Iptables {
     }
 }
 
-/// The programs to look at, in order. `iptables` is one of the other two where its version says which.
+/// Says of a family that the node has why it is not served.
+fn left_out(family: Family, reason: &str) {
+    warn!(%family, reason, "rules cannot be written: Services of this family are left out");
+}
+
+/// The programs to look at, in order.
 fn candidates(backend: IptablesBackend, version: &str) -> Vec<Programs> {
-    let others: &[&'static str] = match backend {
-        IptablesBackend::Auto if version.contains("(legacy)") => &["-nft"],
-        IptablesBackend::Auto if version.contains("(nf_tables)") => &["-legacy"],
-        IptablesBackend::Auto => &["-legacy", "-nft"],
-        IptablesBackend::Legacy | IptablesBackend::Nft => &[],
+    let filter = match backend {
+        IptablesBackend::Auto => Filter::Iptables,
+        IptablesBackend::Legacy => Filter::IptablesLegacy,
+        IptablesBackend::Nft => Filter::IptablesNft,
     };
-    let suffixes = std::iter::once(backend.suffix()).chain(others.iter().copied());
+    let suffixes = filter.suffixes(version).iter();
     suffixes.map(|suffix| Programs { suffix }).collect()
 }
 
@@ -241,20 +253,5 @@ mod tests {
         assert_eq!(numbers("iptables"), None);
         assert!(!takes_random_fully("iptables v1.6.1"));
         assert!(takes_random_fully("iptables v1.6.2") && takes_random_fully(""));
-    }
-
-    #[test]
-    fn no_back_end_is_looked_at_twice() {
-        let suffixes = |version| {
-            let candidates = candidates(IptablesBackend::Auto, version).into_iter();
-            candidates
-                .map(|programs| programs.suffix)
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(suffixes("iptables v1.8.9 (legacy)"), ["", "-nft"]);
-        assert_eq!(suffixes("iptables v1.8.9 (nf_tables)"), ["", "-legacy"]);
-        // Before 1.8 there was one; without any, those of a back end may be there.
-        assert_eq!(suffixes("iptables v1.6.1"), ["", "-legacy", "-nft"]);
-        assert_eq!(suffixes(""), ["", "-legacy", "-nft"]);
     }
 }

@@ -1,6 +1,7 @@
 mod busy;
 mod clean_up;
 mod iptables;
+mod ipv6;
 mod nftables;
 mod observe;
 mod patience;
@@ -190,12 +191,12 @@ impl Linux {
         let bind = matches!(operations.first(), Some(Operation::BindVip { .. }));
         for some in operations.chunks(CHUNK) {
             let bindings: Vec<Binding> = some.iter().filter_map(binding).collect();
-            let done = if bind {
-                self.links.bind(link, &bindings)
+            if bind {
+                let done = ipv6::bind(&mut self.links, LINK, link, &bindings);
+                outcomes.extend(done.into_iter().map(|outcome| outcome.map_err(Box::new)));
             } else {
-                self.links.unbind(link, &bindings)
-            };
-            take(done, outcomes);
+                take(self.links.unbind(link, &bindings), outcomes);
+            }
         }
     }
 

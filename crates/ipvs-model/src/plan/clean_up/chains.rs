@@ -8,6 +8,9 @@ use ipvs_netfilter::iptables::{Removal, Rule, SavedRules, Table};
 /// The chain that guards the ports of the host on VIPs.
 pub(super) const GUARD: &str = "KUBE-IPVS-FILTER";
 
+/// Of a proxier that was killed while it tried whether rules can be written.
+const PROBE: &str = "KUBE-IPVS-PROBE";
+
 /// `KUBE-MARK-DROP`, `KUBE-FIREWALL` and `KUBE-KUBELET-CANARY` are the kubelet's.
 const fn chains_of(table: Table) -> &'static [&'static str] {
     match table {
@@ -19,6 +22,7 @@ const fn chains_of(table: Table) -> &'static [&'static str] {
             "KUBE-MARK-MASQ",
             "KUBE-NODEPORTS",
             "KUBE-PROXY-CANARY",
+            PROBE,
         ],
         Table::Filter => &[
             "KUBE-FORWARD",
@@ -31,6 +35,7 @@ const fn chains_of(table: Table) -> &'static [&'static str] {
             "KUBE-EXTERNAL-SERVICES",
             "KUBE-NODEPORTS",
             "KUBE-PROXY-CANARY",
+            PROBE,
         ],
         Table::Mangle => &["KUBE-PROXY-CANARY"],
         Table::Raw | Table::Security => &[],
@@ -171,5 +176,10 @@ mod tests {
         assert!(is_ours(Table::Nat, "KUBE-SVC-NPX46M4PTMTKRN6Y"));
         assert!(!is_ours(Table::Filter, "KUBE-SVC-NPX46M4PTMTKRN6Y"));
         assert!(is_ours(Table::Mangle, "KUBE-PROXY-CANARY"));
+        assert!(
+            [Table::Nat, Table::Filter]
+                .iter()
+                .all(|table| is_ours(*table, PROBE))
+        );
     }
 }
