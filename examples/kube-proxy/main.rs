@@ -31,7 +31,7 @@ use ipvs_model::{Config, Known, Model};
 use ipvs_proxier::{Control, Controller, Linux, load, run_once};
 use serde::Serialize;
 use support::limits::raise_open_files;
-use support::output::{self, complain};
+use support::output::{self, complain, whole};
 use support::signals;
 
 use crate::flags::{Flags, Output};
@@ -65,17 +65,6 @@ fn main() -> ExitCode {
     }
 }
 
-/// An error and its causes, each said once: some say theirs themselves.
-fn whole(error: &anyhow::Error) -> String {
-    let mut text = error.to_string();
-    for cause in error.chain().skip(1).map(ToString::to_string) {
-        if !text.ends_with(&cause) {
-            text = format!("{text}: {cause}");
-        }
-    }
-    text
-}
-
 fn start(flags: &Flags, control: &Control) -> Result<()> {
     if flags.is_once() {
         signals::unfinished_is_failure();
@@ -92,7 +81,7 @@ fn start(flags: &Flags, control: &Control) -> Result<()> {
     if flags.dry_run || flags.explain.is_some() {
         return plan(flags, config, control);
     }
-    let needs = node::needs(&config, flags.ipvs_strict_arp);
+    let needs = node::needs(&config, flags);
     let at_most = (flags.once || flags.init_only).then_some(node::LOCK_PATIENCE);
     node::load_ipvs();
     let mut linux = match Linux::open_when_free(flags.iptables(), control, at_most) {
@@ -106,7 +95,7 @@ fn start(flags: &Flags, control: &Control) -> Result<()> {
     if flags.init_only {
         return Ok(());
     }
-    node::inspect(&needs, config.scheduler, linux.ipvs())?;
+    node::inspect(&needs, config.scheduler, &mut linux)?;
     nftables::remove_leftovers(control);
     let config = Config {
         families: linux.families().to_vec(),

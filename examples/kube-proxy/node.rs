@@ -7,14 +7,14 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context as _, Error, Result, anyhow, bail};
-use ipvs_codec::{Request, Scheduler};
+use ipvs_codec::{Family, Request, Scheduler};
 use ipvs_model::{Config, Foreign, VipBinding};
-use ipvs_netlink::Ipvs;
+use ipvs_netlink::{Cause, Ipvs};
 use ipvs_probe::{
-    Attempt, Facts, HostPrograms, ModuleState, Needs, NoPrograms, Report, Root, Severity, Step,
-    Sysctls, Verdict, check, mend, steps_at_start,
+    Facts, Filter, Finding, HostPrograms, ModuleState, Needs, NoPrograms, Remedy, Root, RuleTrial,
+    Severity, Step, Sysctls, TrialOutcome, Verdict, check, mend, parse, steps_at_start,
 };
-use ipvs_proxier::PlaneError;
+use ipvs_proxier::{IptablesBackend, Linux, PlaneError};
 use tracing::{debug, info, warn};
 
 use crate::flags::Flags;
@@ -73,10 +73,15 @@ pub(crate) fn prepare(flags: &Flags, needs: &Needs, ipvs: &mut Ipvs) -> Result<(
 }
 
 /// What this proxier needs of the node. IPv6 is left out where the node has none, as kube-proxy does.
-pub(crate) fn needs(config: &Config, strict_arp: bool) -> Needs {
+pub(crate) fn needs(config: &Config, flags: &Flags) -> Needs {
     Needs {
         scheduler: config.scheduler.to_string(),
-        strict_arp,
+        strict_arp: flags.ipvs_strict_arp,
+        filter: match flags.iptables() {
+            IptablesBackend::Auto => Filter::Iptables,
+            IptablesBackend::Legacy => Filter::IptablesLegacy,
+            IptablesBackend::Nft => Filter::IptablesNft,
+        },
         dummy_link: config.vip_binding == VipBinding::Address,
         masquerade_all: config.masquerade_all,
         alone: config.foreign == Foreign::Remove,
@@ -84,18 +89,32 @@ pub(crate) fn needs(config: &Config, strict_arp: bool) -> Needs {
     }
 }
 
-/// Refuses a node that cannot proxy, with what is missing; warns of the rest.
-pub(crate) fn inspect(needs: &Needs, scheduler: Scheduler, ipvs: &mut Ipvs) -> Result<()> {
-    let report = report(needs, attempt::attempt(ipvs, scheduler));
+/// Refuses a node that cannot proxy, with what is missing; tells the rest, advice too.
+pub(crate) fn inspect(needs: &Needs, scheduler: Scheduler, linux: &mut Linux) -> Result<()> {
+    let mut facts = facts();
+    facts.ipvs = attempt::attempt(linux.ipvs(), scheduler);
+    // It was written when the data plane was opened.
+    let written = |family: &Family| {
+        let family = match family {
+            Family::Ipv4 => ipvs_probe::Family::Ipv4,
+            Family::Ipv6 => ipvs_probe::Family::Ipv6,
+        };
+        RuleTrial::new("iptables-restore", family, TrialOutcome::Works)
+    };
+    facts.rules = linux.families().iter().map(written).collect();
+    let report = check(&facts, needs);
     if report.verdict() == Verdict::Unusable {
         bail!("this node cannot proxy by IPVS\n{}", report.page(false));
     }
-    for finding in report.of(Severity::Degrades) {
-        let (id, remedy) = (finding.rule.id, &finding.remedy);
-        warn!(
-            "{id}: {}: {}: {remedy}",
-            finding.evidence, finding.rule.reason
-        );
+    for finding in &report.findings {
+        let (id, reason) = (finding.rule.id, finding.rule.reason);
+        let Finding {
+            evidence, remedy, ..
+        } = finding;
+        match finding.rule.severity {
+            Severity::Advice => info!("{id}: {evidence}: {reason}: {remedy}"),
+            _ => warn!("{id}: {evidence}: {reason}: {remedy}"),
+        }
     }
     Ok(())
 }
@@ -107,14 +126,37 @@ pub(crate) fn explain(needs: &Needs, error: PlaneError) -> Error {
         return Error::new(error)
             .context("cannot start now, though nothing is wrong with this node");
     }
-    let report = report(needs, Attempt::Failed(error.to_string()));
+    let mut facts = facts();
+    match &error {
+        PlaneError::Netlink(error) if matches!(error.cause(), Cause::NoFamily(_)) => {
+            facts.ipvs = attempt::refused(error);
+        }
+        PlaneError::NoIptables { tried } => {
+            let said = parse::refused_rules(&tried.replace("; ", "\n"));
+            let refused = TrialOutcome::Refused(said);
+            let trial = RuleTrial::new("iptables", ipvs_probe::Family::Ipv4, refused);
+            facts.rules = vec![trial];
+        }
+        _ => {}
+    }
+    let mut report = check(&facts, needs);
+    // Nothing is wrong with what would have been set a moment later.
+    let at_start = steps_at_start(&facts, needs);
+    let is_set = |sysctl: &str| {
+        let mut steps = at_start.iter();
+        steps.any(|(step, _)| matches!(step, Step::Set { name, .. } if *name == sysctl))
+    };
+    report
+        .findings
+        .retain(|finding| !matches!(&finding.remedy, Remedy::Sysctl { name, .. } if is_set(name)));
+    if report.verdict() != Verdict::Unusable {
+        return Error::new(error).context("this node cannot proxy by IPVS");
+    }
     anyhow!("this node cannot proxy by IPVS\n{}", report.page(false))
 }
 
-fn report(needs: &Needs, attempt: Attempt) -> Report {
-    let mut facts = Facts::gather(&Root::host(), &mut NoPrograms);
-    facts.ipvs = attempt;
-    check(&facts, needs)
+fn facts() -> Facts {
+    Facts::gather(&Root::host(), &mut NoPrograms)
 }
 
 fn conntrack(flags: &Flags, sysctls: &Sysctls) {

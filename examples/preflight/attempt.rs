@@ -1,7 +1,7 @@
 //! Tries IPVS: the kernel's answer to a virtual server with the scheduler.
 
 use ipvs_codec::{Protocol, Scheduler, Service, ServiceKey};
-use ipvs_netlink::Ipvs;
+use ipvs_netlink::{Cause, Error, Ipvs};
 use ipvs_probe::Attempt;
 
 /// Makes and removes a virtual server on an address that is reserved for documentation, as kube-proxy does. Where one with
@@ -9,10 +9,7 @@ use ipvs_probe::Attempt;
 pub(crate) fn attempt(ipvs: &mut Ipvs, scheduler: Scheduler) -> Attempt {
     let services = match ipvs.services() {
         Ok(services) => services,
-        Err(error) if error.cause().is_permission() => {
-            return Attempt::NotPermitted(error.to_string());
-        }
-        Err(error) => return Attempt::Failed(error.to_string()),
+        Err(error) => return refused(&error),
     };
     let in_use = services
         .iter()
@@ -24,15 +21,12 @@ pub(crate) fn attempt(ipvs: &mut Ipvs, scheduler: Scheduler) -> Attempt {
             Err(error) if error.cause().is_not_found() => {
                 return Attempt::NoScheduler(error.to_string());
             }
-            Err(error) if error.cause().is_permission() => {
-                return Attempt::NotPermitted(error.to_string());
-            }
             Err(error) if error.cause().is_exists() => {
                 return Attempt::Failed(format!(
                     "the virtual server {key} that is tried is there already: remove it (`ipvsadm -D -t 198.51.100.0:20000`)"
                 ));
             }
-            Err(error) => return Attempt::Failed(error.to_string()),
+            Err(error) => return refused(&error),
         }
     }
     match ipvs.timeouts() {
@@ -40,5 +34,15 @@ pub(crate) fn attempt(ipvs: &mut Ipvs, scheduler: Scheduler) -> Attempt {
             tcp_timeout: timeouts.tcp,
         },
         Err(error) => Attempt::Failed(error.to_string()),
+    }
+}
+
+/// What follows from the kernel's refusal to be asked at all. Its own words advise a module that it may not have: the rules about
+/// modules know better.
+pub(crate) fn refused(error: &Error) -> Attempt {
+    match error.cause() {
+        Cause::NoFamily(name) => Attempt::NoFamily(format!("no family {name}")),
+        cause if cause.is_permission() => Attempt::NotPermitted(error.to_string()),
+        _ => Attempt::Failed(error.to_string()),
     }
 }

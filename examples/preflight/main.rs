@@ -6,7 +6,11 @@
 //! preflight --fix --dry-run
 //! ```
 //!
-//! Exit status: 0 usable, 1 not usable, 2 usable with faults, 3 for a wrong command line or a step that failed.
+//! Without `--fix` nothing of the node is changed: a virtual server is made and removed where IPVS is loaded, and rules are written
+//! in a network namespace of their own. The kernel loads the modules that rules use, as at any first use.
+//!
+//! Exit status: 0 usable, 1 not usable, 2 usable with faults, 3 for a wrong command line or a step that failed; the other steps
+//! are taken and the page is printed none the less.
 
 mod attempt;
 
@@ -14,15 +18,15 @@ use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use clap::{Parser, ValueEnum};
 use ipvs_codec::Scheduler;
-use ipvs_netlink::{Cause, Ipvs};
+use ipvs_netlink::Ipvs;
 use ipvs_probe::{
-    Attempt, Facts, HostPrograms, Needs, Profile, Report, Root, Rule, Severity, Verdict, check,
-    find_rule, mend, steps,
+    Facts, Filter, HostPrograms, Needs, Profile, Report, Root, Rule, Severity, Verdict, check,
+    find_rule, mend, steps, try_rules,
 };
-use support::output::{Unwritten, complain, exit, print, print_json};
+use support::output::{Unwritten, complain, exit, print, print_json, whole};
 
 #[derive(Parser)]
 #[command(
@@ -48,7 +52,10 @@ struct Arguments {
     /// Everything will be masqueraded
     #[arg(long)]
     masquerade_all: bool,
-    /// Look at the system below this folder; programs are not run and IPVS is not tried then
+    /// Which iptables will write the rules: the one that works, or a certain one
+    #[arg(long, value_enum, default_value = "auto")]
+    iptables_backend: Backend,
+    /// Look at the system below this folder; programs are not run, and neither IPVS nor rules are tried then
     #[arg(long, default_value = "/")]
     root: PathBuf,
     /// Load modules, set sysctls, and write the files that make both last
@@ -77,6 +84,13 @@ enum ProfileName {
     Kube18,
 }
 
+#[derive(Clone, Copy, ValueEnum)]
+enum Backend {
+    Auto,
+    Legacy,
+    Nft,
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Output {
     Text,
@@ -90,7 +104,7 @@ fn main() -> ExitCode {
         Ok(Verdict::Unusable) => ExitCode::from(1),
         Ok(Verdict::Degraded) => ExitCode::from(2),
         Err(error) => {
-            complain(format_args!("preflight: {error:#}"));
+            complain(format_args!("preflight: {}", whole(&error)));
             ExitCode::from(3)
         }
     }
@@ -114,14 +128,23 @@ fn run(arguments: &Arguments) -> Result<Verdict> {
         tell(&facts, &report, arguments.output)?;
         return Ok(report.verdict());
     }
+    let mut failed = 0_usize;
     for step in steps(&root, &facts, &needs, &report) {
         print(format_args!("{step}\n"))?;
-        if !arguments.dry_run {
-            mend(&root, &mut HostPrograms, &step)?;
+        if arguments.dry_run {
+            continue;
+        }
+        // The others do some good without it, and the page says what is still missing.
+        if let Err(error) = mend(&root, &mut HostPrograms, &step) {
+            failed = failed.saturating_add(1);
+            complain(format_args!("preflight: {error}"));
         }
     }
     let (facts, report) = look(&root, &needs, arguments.scheduler);
     tell(&facts, &report, arguments.output)?;
+    if failed > 0 {
+        bail!("{failed} steps failed, as said above");
+    }
     Ok(report.verdict())
 }
 
@@ -131,6 +154,11 @@ fn needs(arguments: &Arguments) -> Needs {
         profile: match arguments.profile {
             ProfileName::Current => Profile::Current,
             ProfileName::Kube18 => Profile::Kube18,
+        },
+        filter: match arguments.iptables_backend {
+            Backend::Auto => Filter::Iptables,
+            Backend::Legacy => Filter::IptablesLegacy,
+            Backend::Nft => Filter::IptablesNft,
         },
         strict_arp: arguments.strict_arp,
         ipv6: arguments.ipv6,
@@ -153,12 +181,11 @@ fn look(root: &Root, needs: &Needs, scheduler: Scheduler) -> (Facts, Report) {
     if root.is_host() && (is_there || !is_listed) {
         facts.ipvs = match Ipvs::open() {
             Ok(mut ipvs) => attempt::attempt(&mut ipvs, scheduler),
-            Err(error) => match error.cause() {
-                Cause::NoFamily(_) => Attempt::NoFamily(error.to_string()),
-                cause if cause.is_permission() => Attempt::NotPermitted(error.to_string()),
-                _ => Attempt::Failed(error.to_string()),
-            },
+            Err(error) => attempt::refused(&error),
         };
+    }
+    if root.is_host() {
+        facts.rules = try_rules(&facts, needs, &mut HostPrograms);
     }
     let report = check(&facts, needs);
     (facts, report)

@@ -24,6 +24,7 @@ use ipvs_proxier::{
 };
 use serde::Deserialize;
 use serde_json::json;
+use support::output::whole;
 use support::{log, output, signals};
 use tracing_subscriber::EnvFilter;
 
@@ -205,7 +206,7 @@ impl Source for Watched {
         let objects = &mut self.objects;
         let new = self.file.poll(|contents| {
             let changes = objects.read(contents);
-            changes.map_err(|error| format!("{error:#}"))
+            changes.map_err(|error| whole(&error))
         });
         self.complete |= !new.values.is_empty();
         Polled {
@@ -246,7 +247,7 @@ fn main() -> ExitCode {
     match balance(&arguments, &control) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!("{error:#}");
+            tracing::error!("{}", whole(&error));
             ExitCode::FAILURE
         }
     }

@@ -83,6 +83,18 @@ pub fn exit(program: &str, said: &clap::Error, misuse: i32) -> ! {
     std::process::exit(status)
 }
 
+/// An error and its causes, each said once: some say theirs themselves.
+#[must_use]
+pub fn whole(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.ends_with(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
 /// Says a line on standard error, if that can be written.
 pub fn complain(text: impl Display) {
     let _ = writeln!(io::stderr(), "{text}");
