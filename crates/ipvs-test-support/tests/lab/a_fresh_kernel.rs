@@ -162,7 +162,14 @@ fn row_001_a_node_without_the_scheduler_is_refused_with_what_is_missing() {
     let log = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success());
     assert!(log.contains("this node cannot proxy by IPVS"), "{log}");
-    assert!(log.contains("modprobe ip_vs_nope"), "{log}");
+    assert!(
+        log.contains("choose one that this kernel has: rr "),
+        "{log}"
+    );
+    assert!(!log.contains("modprobe ip_vs_nope"), "{log}");
+    let virtual_server = log.matches("without its module no virtual server").count();
+    assert_eq!(virtual_server, 1, "said once: {log}");
+    assert!(!log.contains("virtual servers cannot be made"), "{log}");
 }
 
 #[test]

@@ -23,6 +23,7 @@ mod metrics;
 mod netlink;
 mod output;
 mod packets;
+mod preflight;
 mod process;
 mod programs;
 mod recorded;
