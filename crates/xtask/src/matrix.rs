@@ -14,10 +14,7 @@ struct Group {
 }
 
 const GROUPS: [Group; 6] = [
-    group(
-        "golden",
-        &["golden::row_0", "golden::row_1", "golden::clusterip"],
-    ),
+    group("golden", &["golden::"]),
     group(
         "packets",
         &["packets::", "changes::", "flows::", "spread::"],

@@ -87,13 +87,22 @@ impl Guest<'_> {
         let directory = std::env::current_dir().context("no current folder")?;
         let mut script = OsString::from("#!/bin/sh\n");
         script.push(exports());
-        let head = replace(HEAD.into(), "STATUS", &quote(self.status.as_os_str()));
-        let head = replace(head, "END", OsStr::new(self.end));
-        let head = replace(head, "ALL_MODULES", &quote(self.all_modules.as_os_str()));
-        script.push(replace(head, "MACHINE", OsStr::new(self.machine)));
+        let places = [
+            ("STATUS", quote(self.status.as_os_str())),
+            ("END", self.end.into()),
+            ("ALL_MODULES", quote(self.all_modules.as_os_str())),
+            ("MODULES", quote(self.modules.as_os_str())),
+            ("MACHINE", self.machine.into()),
+            ("MAY_UNLOAD", MAY_UNLOAD.into()),
+            ("COMMAND", join(self.command)),
+        ];
+        let places: Vec<(&str, &OsStr)> = places
+            .iter()
+            .map(|(place, text)| (*place, text.as_os_str()))
+            .collect();
+        script.push(fill(HEAD, &places));
         script.push(cover(self.boot));
-        let rest = replace(REST.into(), "MAY_UNLOAD", OsStr::new(MAY_UNLOAD));
-        script.push(replace(rest, "MODULES", &quote(self.modules.as_os_str())));
+        script.push(fill(REST, &places));
         script.push(iptables_first(self.backend));
         if self.preloaded.is_empty() {
             script.push(format!("export {IS_COLD}=1\n"));
@@ -105,8 +114,7 @@ impl Guest<'_> {
         script.push("cd ");
         script.push(quote(directory.as_os_str()));
         script.push(" || refuse 'no current folder'\n");
-        let command = join(self.command);
-        script.push(replace(self.run.into(), "COMMAND", &command));
+        script.push(fill(self.run, &places));
         script.push("\nfinish $?\n");
         Ok(script)
     }
@@ -197,19 +205,39 @@ pub(super) fn iptables_first(backend: Backend) -> OsString {
     script
 }
 
-/// `script` with `text` in the place of `place`, wherever it stands.
-fn replace(script: OsString, place: &str, text: &OsStr) -> OsString {
-    let bytes = script.into_vec();
-    let mut replaced = Vec::new();
-    let mut rest = &bytes[..];
-    while let Some(at) = rest
-        .windows(place.len())
-        .position(|window| window == place.as_bytes())
-    {
-        replaced.extend(&rest[..at]);
-        replaced.extend(text.as_bytes());
-        rest = &rest[at + place.len()..];
+/// `script` with texts in their places, wherever these stand. A place that a text has in it is left alone.
+fn fill(script: &str, texts: &[(&str, &OsStr)]) -> OsString {
+    let mut filled = Vec::new();
+    let mut rest = script;
+    let next = |rest: &str| {
+        let found = texts.iter().filter_map(|(place, text)| {
+            let at = rest.find(place)?;
+            Some((at, at + place.len(), *text))
+        });
+        found.min_by_key(|(start, end, _)| (*start, std::cmp::Reverse(*end)))
+    };
+    while let Some((start, end, text)) = next(rest) {
+        filled.extend(&rest.as_bytes()[..start]);
+        filled.extend(text.as_bytes());
+        rest = &rest[end..];
     }
-    replaced.extend(rest);
-    OsString::from_vec(replaced)
+    filled.extend(rest.as_bytes());
+    OsString::from_vec(filled)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_filled_once() {
+        let texts = [
+            ("ALL_MODULES", "/home/ENDER/MODULES"),
+            ("MODULES", "m"),
+            ("END", "halt"),
+        ];
+        let texts = texts.map(|(place, text)| (place, OsStr::new(text)));
+        let filled = fill("ln ALL_MODULES; MODULES; END; END", &texts);
+        assert_eq!(filled, "ln /home/ENDER/MODULES; m; halt; halt");
+    }
 }
