@@ -34,7 +34,7 @@ pub(crate) fn run(options: &GoldenOptions) -> Result<u8> {
 }
 
 fn run_tests(options: &GoldenOptions, environment: &[OsString], words: &[OsString]) -> Result<u8> {
-    lab::require(&options.lab)?;
+    lab::require_tools(&options.lab)?;
     let tests = LabTests::build()?;
     Ok(tests.run(&options.lab, environment, words)?.status)
 }

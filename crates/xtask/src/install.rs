@@ -41,7 +41,13 @@ pub(crate) const TOOLS: [Need; 6] = [
     need("strace", "strace", "makes system calls fail, for a test"),
 ];
 
-/// For a lab kernel where this one has no IPVS.
+/// For this machine's own kernel, whatever system it is.
+pub(crate) const NATIVE: [Need; 2] = [
+    TOOLS[0],
+    need("unshare", "util-linux", "makes namespaces for the lab"),
+];
+
+/// For user-mode Linux.
 pub(crate) const UML: Need = need(
     "linux.uml",
     "user-mode-linux",
@@ -94,14 +100,15 @@ fn ensure_all(missing: &[Need], install: bool) -> Result<()> {
             need.program, need.purpose, need.package
         );
     }
+    let apt = find_program("apt-get").context(
+        "no apt-get here: install the programs above by hand; the packages are Debian's",
+    )?;
     if !install {
         bail!(
             "install them with: sudo apt-get install {}",
             packages.join(" ")
         );
     }
-    let apt =
-        find_program("apt-get").context("no apt-get here: install the packages above by hand")?;
     let command = || as_root(&apt);
     let install = |quiet: bool| {
         let mut command = command();

@@ -1,4 +1,4 @@
-//! Developer commands, all of them started as `cargo xtask COMMAND`.
+#![doc = include_str!("../README.md")]
 
 mod bench;
 mod big_endian;

@@ -85,7 +85,7 @@ fn head() -> String {
 }
 
 fn row(tests: &LabTests, options: &LabOptions) -> Result<(String, u8)> {
-    lab::require(options)?;
+    lab::require_tools(options)?;
     let mut row = String::new();
     let mut worst = 0;
     for group in GROUPS {

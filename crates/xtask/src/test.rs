@@ -164,7 +164,7 @@ pub(crate) fn run(options: &TestOptions) -> Result<u8> {
         });
     } else {
         step("lab and packets", &|| {
-            lab::require(&options.lab)?;
+            lab::require_tools(&options.lab)?;
             in_lab(&options.lab, &environment, &words)
         });
         if filter.is_none() && options.lab.kernel() == Kernel::Uml {
@@ -278,7 +278,7 @@ fn core(options: &LabOptions, environment: &[OsString]) -> Result<Outcome> {
         backend: Some(Backend::Nft),
         ..options.clone()
     };
-    if let Err(error) = lab::require(&options) {
+    if let Err(error) = lab::require_tools(&options) {
         return Ok(Outcome::Skipped(format!("{error:#}")));
     }
     in_lab(&options, environment, &CORE.map(OsString::from))

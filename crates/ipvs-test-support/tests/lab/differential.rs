@@ -30,7 +30,7 @@ fn key() -> impl Strategy<Value = ServiceKey> {
 }
 
 fn service() -> impl Strategy<Value = Service> {
-    let scheduler = prop::sample::select(&["rr", "wlc", "sh", "none", "twos", "nosuch"][..]);
+    let scheduler = prop::sample::select(&["rr", "wlc", "sh", "none", "nosuch"][..]);
     let engine = prop::sample::select(&[None, None, None, Some("sip"), Some("nosuch")][..]);
     let prefix = prop::sample::select(&[128_u8, 128, 64, 1, 0, 129][..]);
     (key(), scheduler, any::<bool>(), engine, prefix).prop_map(

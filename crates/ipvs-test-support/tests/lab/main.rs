@@ -18,6 +18,7 @@ mod killed;
 mod kubernetes;
 mod leaving;
 mod lock;
+mod machine;
 mod matrix;
 mod metrics;
 mod netlink;

@@ -26,7 +26,7 @@ pub(crate) fn run(options: &DemoOptions) -> Result<u8> {
     if options.inside {
         return inside::run().map(|()| 0);
     }
-    lab::require(&options.lab)?;
+    lab::require_tools(&options.lab)?;
     println!("building the reference proxier");
     let examples = build_examples(true, &["kube-proxy"])?;
     println!("booting the lab");

@@ -6,10 +6,18 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::install::{Need, need};
+
 /// Where packages are if this machine says nothing better.
 const MIRROR: &str = "http://deb.debian.org/debian";
 /// Where Debian moves suites that nobody supports any more; their signatures have run out.
 const OLD_SUITES: &str = "http://archive.debian.org/debian";
+/// Where the keys are that sign Debian's packages, on Debian itself always.
+pub(super) const PACKAGE: Need = need(
+    "Debian's keyring",
+    "debian-archive-keyring",
+    "shows that packages are Debian's",
+);
 pub(super) const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// A package that could be downloaded.

@@ -23,7 +23,7 @@ use clap::Args;
 
 pub(crate) use self::kernel::{Backend, Kernel};
 use self::profile::Profile;
-use crate::install::{self, QEMU, TOOLS, UML};
+use crate::install::{self, NATIVE, QEMU, TOOLS, UML};
 
 /// How the lab is run.
 #[derive(Debug, Clone, Args)]
@@ -117,8 +117,9 @@ pub(crate) fn require(options: &LabOptions) -> Result<()> {
     match options.kernel() {
         Kernel::Native => {
             if let Some(problem) = native::problem() {
-                bail!("this machine's kernel is no lab: {problem}; use --kernel uml");
+                bail!("this machine's kernel is no lab: {problem}; or take --kernel uml");
             }
+            return install::ensure(&NATIVE, false);
         }
         Kernel::Uml => {
             needs.push(UML);
@@ -129,6 +130,7 @@ pub(crate) fn require(options: &LabOptions) -> Result<()> {
             install::ensure(&needs, install)?;
             // Until Debian 12 it comes with QEMU.
             install::ensure_file(virtiofsd::PACKAGE, &virtiofsd::PLACES, install)?;
+            install::ensure_file(archive::PACKAGE, &[archive::KEYRING], install)?;
             fetch::kernel(kernel)?;
             return Ok(());
         }
@@ -136,20 +138,33 @@ pub(crate) fn require(options: &LabOptions) -> Result<()> {
     install::ensure(&needs, install)
 }
 
+/// The same, with what the tests and the demo run. On this machine's own kernel nothing is installed: what is missing is
+/// named.
+///
+/// # Errors
+/// As `require`.
+pub(crate) fn require_tools(options: &LabOptions) -> Result<()> {
+    require(options)?;
+    match options.kernel() {
+        Kernel::Native => install::ensure(&TOOLS, false),
+        _ => Ok(()),
+    }
+}
+
 /// Runs a command in the lab, or a shell; returns its exit status.
 pub(crate) fn run(options: &LabOptions, command: &[OsString]) -> Result<u8> {
     match options.kernel() {
-        Kernel::Native => native::run(options, command),
+        Kernel::Native => native::run(options, command, None),
         Kernel::Uml => uml::run(options, command, None),
         Kernel::Debian(kernel) => qemu::run(options, kernel, command, None),
     }
 }
 
-/// Runs a command in a guest, which may be one of several; what it says goes into a file.
+/// The same; what the command says goes into a file.
 pub(crate) fn run_into(options: &LabOptions, command: &[OsString], said: &Path) -> Result<u8> {
     let file = File::create(said).with_context(|| format!("cannot write {}", said.display()))?;
     match options.kernel() {
-        Kernel::Native => bail!("this machine's kernel runs one command at a time"),
+        Kernel::Native => native::run(options, command, Some(file)),
         Kernel::Uml => uml::run(options, command, Some(file)),
         Kernel::Debian(kernel) => qemu::run(options, kernel, command, Some(file)),
     }

@@ -2,6 +2,7 @@
 //! is gone with it.
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::path::Path;
 use std::process::Command;
 
@@ -13,6 +14,8 @@ use super::guest::{MAY_UNLOAD, cover, iptables_first};
 const SETUP: &str = r#"
 refuse() { echo "lab: $1" >&2; exit 1; }
 mount --make-rprivate / && mount -t sysfs sys /sys && mount -t tmpfs tmpfs /run || refuse "cannot mount"
+# An overlay is a module on many systems.
+modprobe -q overlay
 ip link set lo up || refuse "lo stays down"
 "#;
 
@@ -33,7 +36,8 @@ pub(super) fn problem() -> Option<&'static str> {
     }
 }
 
-pub(super) fn run(options: &LabOptions, command: &[OsString]) -> Result<u8> {
+/// What the command says goes to `said`, or where this program's own output goes.
+pub(super) fn run(options: &LabOptions, command: &[OsString], said: Option<File>) -> Result<u8> {
     let shell = [OsString::from("sh")];
     let command = if command.is_empty() {
         &shell[..]
@@ -49,6 +53,9 @@ pub(super) fn run(options: &LabOptions, command: &[OsString]) -> Result<u8> {
     lab.arg(setup).arg("lab").args(command);
     if options.unload_modules {
         lab.env(MAY_UNLOAD, "1");
+    }
+    if let Some(said) = said {
+        lab.stdout(said.try_clone()?).stderr(said);
     }
     let status = lab
         .status()

@@ -97,9 +97,11 @@ fn command(program: &Path, socket: &Path) -> Command {
     let mut command = if is_root {
         Command::new(program)
     } else {
-        // It insists on being root: this user is, in a namespace of its own.
+        // It insists on being root: this user is, in a namespace of its own. Its lock is in `/run`, which guests do not use.
         let mut command = Command::new("unshare");
-        command.args(["--user", "--map-root-user"]).arg(program);
+        let script = "mount -t tmpfs tmpfs /run && mkdir /run/virtiofsd && exec \"$@\"";
+        command.args(["--user", "--map-root-user", "--mount"]);
+        command.args(["sh", "-c", script, "sh"]).arg(program);
         command
     };
     let mut path = std::ffi::OsString::from("--socket-path=");
