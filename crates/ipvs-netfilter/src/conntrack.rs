@@ -3,7 +3,8 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::wire::{BrokenAttribute, attrs, nest, put};
+use crate::error::MessageError;
+use crate::wire::{attrs, body, nest, put};
 
 /// `NFNL_SUBSYS_CTNETLINK`.
 const SUBSYSTEM: u8 = 1;
@@ -169,36 +170,14 @@ fn put_ip(out: &mut Vec<u8>, [ipv4, ipv6]: [u16; 2], address: IpAddr) {
     }
 }
 
-/// Bytes that are no flow.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum FlowError {
-    /// The netfilter header is missing.
-    #[error("netfilter header is missing")]
-    NoHeader,
-    /// An attribute header is cut off, or claims more bytes than there are.
-    #[error("broken attribute header")]
-    BrokenAttribute,
-    /// An attribute is missing or too short.
-    #[error("{0} is missing or too short")]
-    Missing(&'static str),
-}
-
-impl From<BrokenAttribute> for FlowError {
-    fn from(_: BrokenAttribute) -> Self {
-        Self::BrokenAttribute
-    }
-}
-
 impl Flow {
     /// Reads a flow from the bytes behind the netlink header.
     ///
     /// # Errors
-    /// [`FlowError`] when the bytes are none.
-    pub fn parse(bytes: &[u8]) -> Result<Self, FlowError> {
-        let (_header, body) = bytes.split_first_chunk::<4>().ok_or(FlowError::NoHeader)?;
+    /// [`MessageError`] when the bytes are none.
+    pub fn parse(bytes: &[u8]) -> Result<Self, MessageError> {
         let (mut original, mut reply, mut zone, mut id) = (None, None, 0, None);
-        for attr in attrs(body) {
+        for attr in attrs(body(bytes)?) {
             let (kind, value) = attr?;
             match kind {
                 flow::ORIGINAL => original = Some(Tuple::parse(value)?),
@@ -209,8 +188,8 @@ impl Flow {
             }
         }
         Ok(Self {
-            original: original.ok_or(FlowError::Missing("CTA_TUPLE_ORIG"))?,
-            reply: reply.ok_or(FlowError::Missing("CTA_TUPLE_REPLY"))?,
+            original: original.ok_or(MessageError::Missing("CTA_TUPLE_ORIG"))?,
+            reply: reply.ok_or(MessageError::Missing("CTA_TUPLE_REPLY"))?,
             zone,
             id,
         })
@@ -222,7 +201,7 @@ fn number<const N: usize>(value: &[u8]) -> Option<[u8; N]> {
 }
 
 impl Tuple {
-    fn parse(nest: &[u8]) -> Result<Self, FlowError> {
+    fn parse(nest: &[u8]) -> Result<Self, MessageError> {
         let (mut source, mut destination, mut protocol) = (None, None, None);
         let (mut source_port, mut destination_port) = (None, None);
         for attr in attrs(nest) {
@@ -255,9 +234,9 @@ impl Tuple {
         }
         let port = u16::from_be_bytes;
         Ok(Self {
-            source: source.ok_or(FlowError::Missing("source address"))?,
-            destination: destination.ok_or(FlowError::Missing("destination address"))?,
-            protocol: protocol.ok_or(FlowError::Missing("CTA_PROTO_NUM"))?,
+            source: source.ok_or(MessageError::Missing("source address"))?,
+            destination: destination.ok_or(MessageError::Missing("destination address"))?,
+            protocol: protocol.ok_or(MessageError::Missing("CTA_PROTO_NUM"))?,
             ports: source_port.map(port).zip(destination_port.map(port)),
         })
     }

@@ -11,6 +11,9 @@
 )]
 
 pub mod conntrack;
+mod error;
 pub mod ipset;
 pub mod iptables;
 mod wire;
+
+pub use error::MessageError;

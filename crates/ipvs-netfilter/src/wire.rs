@@ -2,6 +2,8 @@
 
 use netlink_packet_core::{NLA_F_NESTED, NLA_F_NET_BYTEORDER, NLA_TYPE_MASK};
 
+use crate::error::MessageError;
+
 /// Writes an attribute and its padding. Values here are far below the 64 KiB of the length field.
 pub(crate) fn put(out: &mut Vec<u8>, kind: u16, value: &[u8]) {
     let length = u16::try_from(value.len().saturating_add(4)).unwrap_or(u16::MAX);
@@ -42,22 +44,34 @@ fn patch(out: &mut [u8], start: usize) {
     }
 }
 
+/// What stands behind the netfilter header, which is four bytes.
+pub(crate) fn body(message: &[u8]) -> Result<&[u8], MessageError> {
+    message.get(4..).ok_or(MessageError::NoHeader)
+}
+
 /// An attribute: its kind without flags, and its value.
 pub(crate) type Attr<'a> = (u16, &'a [u8]);
 
-/// An attribute header that is cut off, or claims more bytes than there are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct BrokenAttribute;
-
 /// The attributes of a message or a nest; ends after the first broken one.
-pub(crate) fn attrs(mut bytes: &[u8]) -> impl Iterator<Item = Result<Attr<'_>, BrokenAttribute>> {
+pub(crate) fn attrs(bytes: &[u8]) -> impl Iterator<Item = Result<Attr<'_>, MessageError>> {
+    flagged_attrs(bytes).map(|attr| attr.map(|(head, value)| (head & NLA_TYPE_MASK, value)))
+}
+
+/// The same, each kind with its flags.
+pub(crate) fn flagged_attrs(
+    mut bytes: &[u8],
+) -> impl Iterator<Item = Result<Attr<'_>, MessageError>> {
     std::iter::from_fn(move || {
         if bytes.is_empty() {
             return None;
         }
         let split = split(bytes);
         bytes = split.map(|(_, rest)| rest).unwrap_or_default();
-        Some(split.map(|(attr, _)| attr).ok_or(BrokenAttribute))
+        Some(
+            split
+                .map(|(attr, _)| attr)
+                .ok_or(MessageError::BrokenAttribute),
+        )
     })
 }
 
@@ -66,5 +80,5 @@ fn split(bytes: &[u8]) -> Option<(Attr<'_>, &[u8])> {
     let length = usize::from(u16::from_ne_bytes([a, b]));
     let value = bytes.get(4..length)?;
     let rest = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
-    Some(((u16::from_ne_bytes([c, d]) & NLA_TYPE_MASK, value), rest))
+    Some(((u16::from_ne_bytes([c, d]), value), rest))
 }

@@ -5,28 +5,8 @@ use ipnet::IpNet;
 
 use super::wire::{address, data, message};
 use super::{Entry, EntryProtocol, SetHead, SetName, SetSpec, SetType};
-use crate::wire::{BrokenAttribute, attrs};
-
-/// Bytes that are no answer of ipset.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ListingError {
-    /// The netfilter header is missing.
-    #[error("netfilter header is missing")]
-    NoHeader,
-    /// An attribute header is cut off, or claims more bytes than there are.
-    #[error("broken attribute header")]
-    BrokenAttribute,
-    /// An attribute is missing or too short.
-    #[error("{0} is missing or too short")]
-    Missing(&'static str),
-}
-
-impl From<BrokenAttribute> for ListingError {
-    fn from(_: BrokenAttribute) -> Self {
-        Self::BrokenAttribute
-    }
-}
+use crate::error::MessageError;
+use crate::wire::{attrs, body};
 
 /// A set's listing. A large set comes in several messages, and only the first says what set it is. The entries of a set of a
 /// type that this crate does not know are passed over.
@@ -48,14 +28,11 @@ impl Listing {
     /// Reads a message from the bytes behind the netlink header.
     ///
     /// # Errors
-    /// [`ListingError`] when the bytes are no listing of a set.
-    pub fn read(&mut self, bytes: &[u8]) -> Result<(), ListingError> {
-        let (_header, body) = bytes
-            .split_first_chunk::<4>()
-            .ok_or(ListingError::NoHeader)?;
+    /// [`MessageError`] when the bytes are no listing of a set.
+    pub fn read(&mut self, bytes: &[u8]) -> Result<(), MessageError> {
         let (mut name, mut type_name, mut family) = (&[][..], None, None);
         let (mut parameters, mut members) = (&[][..], &[][..]);
-        for attr in attrs(body) {
+        for attr in attrs(body(bytes)?) {
             let (kind, value) = attr?;
             match kind {
                 message::SET_NAME => name = string(value),
@@ -72,7 +49,7 @@ impl Listing {
         let head = self
             .head
             .as_ref()
-            .ok_or(ListingError::Missing("IPSET_ATTR_TYPENAME"))?;
+            .ok_or(MessageError::Missing("IPSET_ATTR_TYPENAME"))?;
         let Some(set) = head.spec() else {
             return Ok(());
         };
@@ -88,14 +65,14 @@ fn head(
     type_name: &[u8],
     family: Option<u8>,
     parameters: &[u8],
-) -> Result<SetHead, ListingError> {
+) -> Result<SetHead, MessageError> {
     let name = String::from_utf8_lossy(name)
         .parse::<SetName>()
-        .or(Err(ListingError::Missing("IPSET_ATTR_SETNAME")))?;
+        .or(Err(MessageError::Missing("IPSET_ATTR_SETNAME")))?;
     let mut head = SetHead {
         name,
         type_name: String::from_utf8_lossy(type_name).into_owned(),
-        family: family.ok_or(ListingError::Missing("IPSET_ATTR_FAMILY"))?,
+        family: family.ok_or(MessageError::Missing("IPSET_ATTR_FAMILY"))?,
         timeout: None,
         ports: None,
         netmask: None,
@@ -119,28 +96,25 @@ fn head(
 /// header.
 ///
 /// # Errors
-/// [`ListingError`] when the bytes hold no revision.
-pub fn parse_revision(bytes: &[u8]) -> Result<u8, ListingError> {
-    byte(bytes, message::REVISION)?.ok_or(ListingError::Missing("IPSET_ATTR_REVISION"))
+/// [`MessageError`] when the bytes hold no revision.
+pub fn parse_revision(bytes: &[u8]) -> Result<u8, MessageError> {
+    byte(bytes, message::REVISION)?.ok_or(MessageError::Missing("IPSET_ATTR_REVISION"))
 }
 
 /// The protocol versions that the kernel speaks, the oldest and the newest: the answer to
 /// [`Request::Protocol`](super::Request::Protocol), read from the bytes behind the netlink header.
 ///
 /// # Errors
-/// [`ListingError`] when the bytes hold no version.
-pub fn parse_protocol(bytes: &[u8]) -> Result<RangeInclusive<u8>, ListingError> {
+/// [`MessageError`] when the bytes hold no version.
+pub fn parse_protocol(bytes: &[u8]) -> Result<RangeInclusive<u8>, MessageError> {
     let newest =
-        byte(bytes, message::PROTOCOL)?.ok_or(ListingError::Missing("IPSET_ATTR_PROTOCOL"))?;
+        byte(bytes, message::PROTOCOL)?.ok_or(MessageError::Missing("IPSET_ATTR_PROTOCOL"))?;
     Ok(byte(bytes, message::PROTOCOL_MIN)?.unwrap_or(newest)..=newest)
 }
 
 /// The one-byte value of an attribute of a message.
-fn byte(bytes: &[u8], wanted: u16) -> Result<Option<u8>, ListingError> {
-    let (_header, body) = bytes
-        .split_first_chunk::<4>()
-        .ok_or(ListingError::NoHeader)?;
-    for attr in attrs(body) {
+fn byte(bytes: &[u8], wanted: u16) -> Result<Option<u8>, MessageError> {
+    for attr in attrs(body(bytes)?) {
         let (kind, value) = attr?;
         if kind == wanted {
             return Ok(value.first().copied());
@@ -162,7 +136,7 @@ struct Fields {
     prefix: Option<u8>,
 }
 
-fn entry(set: SetSpec, bytes: &[u8]) -> Result<Entry, ListingError> {
+fn entry(set: SetSpec, bytes: &[u8]) -> Result<Entry, MessageError> {
     let mut fields = Fields::default();
     for attr in attrs(bytes) {
         let (kind, bytes) = attr?;
@@ -175,7 +149,7 @@ fn entry(set: SetSpec, bytes: &[u8]) -> Result<Entry, ListingError> {
             _ => {}
         }
     }
-    use ListingError::Missing;
+    use MessageError::Missing;
     let ip = || fields.ip.ok_or(Missing("IPSET_ATTR_IP"));
     let port = || fields.port.ok_or(Missing("IPSET_ATTR_PORT"));
     let protocol = || {
@@ -200,7 +174,7 @@ fn entry(set: SetSpec, bytes: &[u8]) -> Result<Entry, ListingError> {
     })
 }
 
-fn ip(nest: &[u8]) -> Result<Option<IpAddr>, ListingError> {
+fn ip(nest: &[u8]) -> Result<Option<IpAddr>, MessageError> {
     for attr in attrs(nest) {
         let (kind, bytes) = attr?;
         match kind {

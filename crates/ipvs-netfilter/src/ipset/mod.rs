@@ -9,7 +9,7 @@ mod wire;
 
 pub use entry::{Entry, EntryProtocol, InvalidEntry};
 pub use head::{SetDifference, SetHead};
-pub use listing::{Listing, ListingError, parse_protocol, parse_revision};
+pub use listing::{Listing, parse_protocol, parse_revision};
 pub use request::Request;
 pub use set::{InvalidSetName, SetFamily, SetName, SetSpec, SetType};
 
