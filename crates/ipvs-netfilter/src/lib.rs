@@ -14,6 +14,7 @@ pub mod conntrack;
 mod error;
 pub mod ipset;
 pub mod iptables;
+pub mod nftables;
 mod wire;
 
 pub use error::MessageError;

@@ -18,11 +18,11 @@ pub(crate) fn put_be(out: &mut Vec<u8>, kind: u16, value: &[u8]) {
     put(out, kind | NLA_F_NET_BYTEORDER, value);
 }
 
-/// Writes a NUL-terminated string.
-pub(crate) fn put_str(out: &mut Vec<u8>, kind: u16, value: &str) {
+/// Writes a string with a NUL behind it.
+pub(crate) fn put_str(out: &mut Vec<u8>, kind: u16, value: impl AsRef<[u8]>) {
     let start = out.len();
     put(out, kind, &[]);
-    out.extend(value.as_bytes());
+    out.extend(value.as_ref());
     out.push(0);
     patch(out, start);
     out.resize(out.len().next_multiple_of(4), 0);

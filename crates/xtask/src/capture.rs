@@ -134,11 +134,7 @@ fn record() -> Result<String> {
         for message in received(&socket)? {
             let message = normal(message);
             let direction = if message[6] & 1 != 0 { 'q' } else { 'r' };
-            let hex: String = message.iter().fold(String::new(), |mut hex, byte| {
-                // Writing to a String cannot fail.
-                let _ = write!(hex, "{byte:02x}");
-                hex
-            });
+            let hex = hex(&message);
             if seen.insert(message) {
                 writeln!(text, "{direction}{} | {run} | {hex}", seen.len())?;
             }
@@ -150,6 +146,15 @@ fn record() -> Result<String> {
         seen.len()
     );
     Ok(text)
+}
+
+/// Two digits for each byte.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut hex, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
 }
 
 fn program(name: &str, words: &str) -> Result<()> {

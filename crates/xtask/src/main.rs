@@ -3,6 +3,7 @@
 mod bench;
 mod big_endian;
 mod capture;
+mod capture_nftables;
 mod demo;
 mod fuzz;
 mod golden;
@@ -21,6 +22,7 @@ use clap::{Parser, Subcommand};
 
 use crate::bench::Bench;
 use crate::capture::CaptureOptions;
+use crate::capture_nftables::CaptureNftablesOptions;
 use crate::demo::DemoOptions;
 use crate::golden::GoldenOptions;
 use crate::lab::LabOptions;
@@ -46,6 +48,8 @@ enum Command {
     Golden(GoldenOptions),
     /// Record what ipvsadm and the kernel say to each other, for the codec's tests.
     Capture(CaptureOptions),
+    /// Record what nft and the kernel say to each other, for the codec's tests.
+    CaptureNftables(CaptureNftablesOptions),
     /// Run a command in a real IPVS kernel, with the repository at its own path; a shell if there is none.
     Lab {
         #[command(flatten)]
@@ -73,6 +77,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Bench(bench) => Ok(ExitCode::from(bench::run(&bench)?)),
         Command::Golden(options) => Ok(ExitCode::from(golden::run(&options)?)),
         Command::Capture(options) => Ok(ExitCode::from(capture::run(&options)?)),
+        Command::CaptureNftables(options) => Ok(ExitCode::from(capture_nftables::run(&options)?)),
         Command::Lab { options, command } => {
             lab::require(&options)?;
             Ok(ExitCode::from(lab::run(&options, &command)?))
