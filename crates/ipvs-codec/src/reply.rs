@@ -8,6 +8,7 @@ use crate::wire::RawAttrs;
 
 const HEADER: usize = 16;
 const NLMSGERR_ATTR_MSG: u16 = 1;
+const NLMSGERR_ATTR_OFFS: u16 = 2;
 
 /// One netlink message of a datagram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +41,8 @@ pub struct Refusal {
     pub errno: i32,
     /// The text of the extended acknowledgement (`NLMSGERR_ATTR_MSG`).
     pub text: Option<String>,
+    /// Where in the request, with its header, the attribute begins that is to blame (`NLMSGERR_ATTR_OFFS`).
+    pub offset: Option<u32>,
 }
 
 /// The messages of a datagram; a broken one ends it with an error.
@@ -117,15 +120,27 @@ impl<'a> Frame<'a> {
                 negative => Meaning::Refused(Refusal {
                     errno: negative.checked_neg().unwrap_or(i32::MAX),
                     text: self.extended_text(),
+                    offset: self.extended_offset(),
                 }),
             },
             _ => Meaning::Data(self.payload),
         })
     }
 
-    /// The kernel's words behind an error. The request is echoed before them: whole, or its header alone if
-    /// `NLM_F_CAPPED`.
+    /// The kernel's words behind an error.
     fn extended_text(&self) -> Option<String> {
+        let text = self.extended(NLMSGERR_ATTR_MSG)?;
+        let text = text.split(|byte| *byte == 0).next()?;
+        Some(String::from_utf8_lossy(text).into_owned())
+    }
+
+    fn extended_offset(&self) -> Option<u32> {
+        let offset = self.extended(NLMSGERR_ATTR_OFFS)?.first_chunk()?;
+        Some(u32::from_ne_bytes(*offset))
+    }
+
+    /// An attribute behind an error. The request is echoed before them: whole, or its header alone if `NLM_F_CAPPED`.
+    fn extended(&self, kind: u16) -> Option<&'a [u8]> {
         if self.flags & NLM_F_ACK_TLVS == 0 || self.kind != NLMSG_ERROR {
             return None;
         }
@@ -136,10 +151,10 @@ impl<'a> Frame<'a> {
                 .next_multiple_of(4),
             _ => HEADER,
         };
-        let text =
-            RawAttrs::new(echo.get(echoed..)?).find(|attr| attr.kind() == NLMSGERR_ATTR_MSG)?;
-        let text = text.value.split(|byte| *byte == 0).next()?;
-        Some(String::from_utf8_lossy(text).into_owned())
+        let mut attrs = RawAttrs::new(echo.get(echoed..)?);
+        attrs
+            .find(|attr| attr.kind() == kind)
+            .map(|attr| attr.value)
     }
 }
 
@@ -170,7 +185,11 @@ mod tests {
         let text = Some("Attribute failed policy validation".to_owned());
         assert_eq!(
             frame.meaning().unwrap(),
-            Meaning::Refused(Refusal { errno: 34, text })
+            Meaning::Refused(Refusal {
+                errno: 34,
+                text,
+                offset: Some(20)
+            })
         );
         let datagram = bytes(WARNED);
         let frame = frames(&datagram).next().unwrap().unwrap();

@@ -71,7 +71,7 @@ impl fmt::Display for KernelError {
 
 impl From<Refusal> for Cause {
     fn from(refusal: Refusal) -> Self {
-        let Refusal { errno, text } = refusal;
+        let Refusal { errno, text, .. } = refusal;
         Self::Kernel(KernelError { errno, text })
     }
 }
