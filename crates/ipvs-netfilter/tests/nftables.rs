@@ -575,7 +575,8 @@ proptest! {
             let mut bytes = Vec::new();
             Change::AddEntries(&set, first).emit(&mut bytes);
             // Header, both names, and the header of the list.
-            prop_assert!(first.as_slice().len() == 1 || bytes.len() <= room + 4 + 8 + 8 + 4);
+            prop_assert_eq!(bytes.len(), first.bytes() + 4 + 8 + 8 + 4);
+            prop_assert!(first.as_slice().len() == 1 || first.bytes() <= room);
             seen.extend(first.as_slice().iter().cloned());
             rest = behind;
         }

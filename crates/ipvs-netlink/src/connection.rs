@@ -1,3 +1,5 @@
+mod batches;
+
 use std::io;
 use std::time::Duration;
 
@@ -8,6 +10,8 @@ use rustix::io::Errno;
 use crate::error::{Cause, EPERM};
 use crate::namespace::NetworkNamespace;
 use crate::transport::{NetlinkSocket, Transport};
+
+pub(crate) use self::batches::{Answer, Sent};
 
 /// The kernel's answer to one request of a batch.
 pub type Outcome = Result<(), Cause>;

@@ -19,6 +19,7 @@ mod ipvs;
 mod links;
 mod listing;
 mod namespace;
+mod nf_tables;
 #[cfg(feature = "tokio")]
 mod on_thread;
 mod reader;
@@ -34,6 +35,9 @@ pub use ipsets::{IpSetReader, IpSets, SetChunk};
 pub use ipvs::Ipvs;
 pub use links::{Link, Links};
 pub use namespace::NetworkNamespace;
+pub use nf_tables::{
+    EntryRun, NfTables, RefusedChange, SetContents, TableContents, Transaction, TransactionError,
+};
 #[cfg(feature = "tokio")]
 pub use on_thread::OnThread;
 pub use reader::{IpvsReader, ObservedVirtualServer, Slice};

@@ -22,6 +22,8 @@ pub(crate) struct Window {
     pub(crate) messages: usize,
     /// One send must fit the send buffer.
     pub(crate) bytes: usize,
+    /// A longer datagram is refused (`EMSGSIZE`).
+    pub(crate) longest: usize,
 }
 
 impl Window {
@@ -31,6 +33,8 @@ impl Window {
         Self {
             messages: if messages == 0 { 1 } else { messages },
             bytes: if bytes == 0 { 1 } else { bytes },
+            // Netlink keeps 32 bytes for itself.
+            longest: send.saturating_sub(32),
         }
     }
 }
@@ -134,6 +138,7 @@ mod tests {
     fn a_window_fits_the_buffers() {
         let default = Window::of_buffers(212_992, 212_992);
         assert_eq!((default.messages, default.bytes), (104, 70_997));
+        assert_eq!(default.longest, 212_960);
         assert_eq!(Window::of_buffers(0, 0).messages, 1);
     }
 }

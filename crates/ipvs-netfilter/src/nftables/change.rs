@@ -2,7 +2,7 @@ use std::fmt;
 
 use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 
-use super::{Chain, ChainId, Entries, Family, Rule, Set, SetId, Table, TableId};
+use super::{Chain, ChainId, Entries, Entry, Family, Rule, Set, SetId, Table, TableId};
 use super::{SUBSYSTEM, chain, entry, rule, set, table};
 
 /// `NFT_MSG_…`.
@@ -64,8 +64,8 @@ pub enum Change<'a> {
     AddSet(&'a Set),
     /// Removes a set with its entries. `EBUSY` while rules look into it; `ENOENT` if there is none.
     DeleteSet(&'a SetId),
-    /// Adds entries. One that is there is left. `EEXIST` for an interval that overlaps with another one; `ENFILE` if the set
-    /// is full.
+    /// Adds entries. One that is there is left. `EEXIST` for an interval that overlaps with another one, where the kernel
+    /// notices; `ENFILE` if the set is full.
     AddEntries(&'a Set, Entries<'a>),
     /// Removes entries. `ENOENT` if one is not there.
     DeleteEntries(&'a Set, Entries<'a>),
@@ -165,6 +165,50 @@ impl Change<'_> {
     }
 }
 
+impl<'a> Change<'a> {
+    /// The entry at an offset of the message, counted from the netlink header, which is how the kernel says which one it
+    /// refused.
+    ///
+    /// ```
+    /// use ipvs_netfilter::nftables::*;
+    /// let table = TableId { family: Family::IPV4, name: "t".parse().unwrap() };
+    /// let set = Set::new(table.set("s".parse().unwrap()), &KeyType::of(&[KeyField::Port]).unwrap());
+    /// let entries = [80, 443].map(|port| Entry::of(Value::port(port)));
+    /// let change = Change::AddEntries(&set, Entries::split(&entries, 100).0);
+    /// // Headers of 20 bytes, two names of 8, the header of the list; each entry has 16.
+    /// assert_eq!(change.entry_at(20 + 16 + 4 + 16), Some(&entries[1]));
+    /// assert_eq!(change.entry_at(20), None);
+    /// ```
+    #[must_use]
+    pub fn entry_at(&self, offset: u32) -> Option<&'a Entry> {
+        /// Of netlink and of netfilter.
+        const HEADERS: usize = 20;
+        let (Self::AddEntries(set, entries) | Self::DeleteEntries(set, entries)) = self else {
+            return None;
+        };
+        let offset = usize::try_from(offset).ok()?.checked_sub(HEADERS)?;
+        entries.at(&set.id, offset)
+    }
+
+    /// What the change is for one of its entries, in words.
+    #[must_use]
+    pub fn of_entry(&self, entry: &Entry) -> String {
+        match self {
+            Self::AddEntries(set, _) => {
+                format!("add entry {} to set {}", entry.key.text(&set.key), set.id)
+            }
+            Self::DeleteEntries(set, _) => {
+                format!(
+                    "delete entry {} from set {}",
+                    entry.key.text(&set.key),
+                    set.id
+                )
+            }
+            other => other.to_string(),
+        }
+    }
+}
+
 impl fmt::Display for Change<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -175,31 +219,19 @@ impl fmt::Display for Change<'_> {
             Self::DeleteChain(chain) => write!(f, "delete chain {chain}"),
             Self::AddSet(set) => write!(f, "add set {set}"),
             Self::DeleteSet(set) => write!(f, "delete set {set}"),
-            Self::AddEntries(set, entries) => {
-                write_entries(f, entries, "add", "to")?;
-                fmt::Display::fmt(&set.id, f)
-            }
-            Self::DeleteEntries(set, entries) => {
-                write_entries(f, entries, "delete", "from")?;
-                fmt::Display::fmt(&set.id, f)
-            }
+            Self::AddEntries(set, entries) => match entries.as_slice() {
+                [entry] => f.write_str(&self.of_entry(entry)),
+                entries => write!(f, "add {} entries to set {}", entries.len(), set.id),
+            },
+            Self::DeleteEntries(set, entries) => match entries.as_slice() {
+                [entry] => f.write_str(&self.of_entry(entry)),
+                entries => write!(f, "delete {} entries from set {}", entries.len(), set.id),
+            },
             Self::FlushSet(set) => write!(f, "delete all entries of set {set}"),
             Self::AddRule(rule, _) => write!(f, "add a rule to chain {}", rule.chain),
             Self::DeleteRule(chain, handle) => write!(f, "delete rule {handle} of chain {chain}"),
             Self::FlushChain(chain) => write!(f, "delete all rules of chain {chain}"),
             Self::FlushTable(table) => write!(f, "delete all rules of table {table}"),
         }
-    }
-}
-
-fn write_entries(
-    f: &mut fmt::Formatter<'_>,
-    entries: &Entries<'_>,
-    verb: &str,
-    preposition: &str,
-) -> fmt::Result {
-    match entries.as_slice().len() {
-        1 => write!(f, "{verb} an entry {preposition} set "),
-        count => write!(f, "{verb} {count} entries {preposition} set "),
     }
 }

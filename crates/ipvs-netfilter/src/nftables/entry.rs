@@ -92,21 +92,24 @@ impl Entry {
         Key::Value(value).into()
     }
 
-    /// An upper bound of its bytes in a message.
+    /// Its bytes in a message.
     fn wire_length(&self) -> usize {
-        // Headers of the entry, of both keys and their values, and the flags.
-        const HEADERS: usize = 4 + 4 * 4 + 8;
+        const HEADER: usize = 4;
+        const FLAGS: usize = HEADER + 4;
+        let padded = |bytes: usize| bytes.next_multiple_of(4).saturating_add(HEADER);
+        let key = |value: &Value| padded(value.len()).saturating_add(HEADER);
         let keys = match &self.key {
-            Key::Value(value) | Key::End(value) => value.len(),
-            Key::Range(first, last) => first.len().saturating_add(last.len()).saturating_add(4),
-            Key::CatchAll => 0,
+            Key::Value(value) => key(value),
+            Key::End(value) => key(value).saturating_add(FLAGS),
+            Key::Range(first, last) => key(first).saturating_add(key(last)),
+            Key::CatchAll => FLAGS,
         };
-        let parts = [
-            keys.next_multiple_of(4),
-            self.userdata.as_bytes().len().saturating_add(8),
-            self.other.as_bytes().len(),
-        ];
-        parts.into_iter().fold(HEADERS, usize::saturating_add)
+        let userdata = match self.userdata.as_bytes().len() {
+            0 => 0,
+            length => padded(length),
+        };
+        let parts = [keys, userdata, self.other.as_bytes().len()];
+        parts.into_iter().fold(HEADER, usize::saturating_add)
     }
 
     fn emit(&self, out: &mut Vec<u8>) {
@@ -237,6 +240,27 @@ impl<'a> Entries<'a> {
     #[must_use]
     pub const fn as_slice(&self) -> &'a [Entry] {
         self.0
+    }
+
+    /// Their bytes in a message.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let lengths = self.0.iter().map(Entry::wire_length);
+        lengths.fold(0, usize::saturating_add)
+    }
+
+    /// The entry at an offset in what [`emit`](Self::emit) writes.
+    pub(super) fn at(&self, set: &SetId, offset: usize) -> Option<&'a Entry> {
+        let mut bytes = Vec::new();
+        put_set(&mut bytes, set);
+        // The header of the list.
+        bytes.resize(bytes.len().saturating_add(4), 0);
+        let mut entries = self.0.iter();
+        let before = bytes.len();
+        entries.find(|entry| {
+            entry.emit(&mut bytes);
+            (before..bytes.len()).contains(&offset)
+        })
     }
 
     pub(super) fn emit(&self, out: &mut Vec<u8>, set: &SetId) {

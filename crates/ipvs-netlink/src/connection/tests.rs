@@ -45,6 +45,7 @@ impl Transport for Script {
         Window {
             messages: 4,
             bytes: 4096,
+            longest: 8192,
         }
     }
 }
@@ -281,5 +282,61 @@ fn a_broken_object_does_not_end_the_dump_before_its_end() {
 fn a_broken_frame_is_an_error() {
     let mut connection = connection(said([vec![1; 15]]));
     assert!(matches!(dump(&mut connection).1, Err(Cause::Malformed(_))));
+    assert_eq!(connection.transport.opened, 1);
+}
+
+/// A batch of three items in the sequence numbers that follow.
+fn send_batch(connection: &mut Connection<Script>, items: &[u8]) -> Sent {
+    let edge = |out: &mut Vec<u8>| {
+        out.extend([0; 4]);
+        Head::new(0x10)
+    };
+    let write = |item: &u8, out: &mut Vec<u8>| {
+        out.extend([*item; 4]);
+        Head::new(OBJECT)
+    };
+    let (sent, bytes) = connection.write_batch(edge, items, write, edge);
+    assert_eq!(bytes, 20 * (items.len() + 2));
+    connection.send_written().unwrap();
+    sent
+}
+
+#[test]
+fn each_batch_is_a_datagram_and_a_fence_ends_the_answers() {
+    // Batches 1 to 5 and 6 to 9, the fence 10; answers to others are passed over.
+    let answers = [
+        error(3, 2),
+        error(4, 17),
+        error(6, 85),
+        error(77, 1),
+        error(10, 0),
+    ];
+    let mut connection = connection(said([answers.concat()]));
+    let first = send_batch(&mut connection, &[1, 2, 3]);
+    let second = send_batch(&mut connection, &[4, 5]);
+    let answers = connection.answers(&[first, second]).unwrap();
+    assert_eq!(connection.transport.sent.len(), 3);
+    let items: Vec<_> = answers[0]
+        .items
+        .iter()
+        .map(|(place, refusal)| (*place, refusal.errno))
+        .collect();
+    assert_eq!((items, &answers[0].whole), (vec![(1, 2), (2, 17)], &None));
+    assert_eq!(answers[1].whole.as_ref().unwrap().errno, 85);
+    assert!(answers[1].items.is_empty() && !answers[1].is_success());
+}
+
+#[test]
+fn batches_that_are_not_answered_for_succeeded() {
+    let mut connection = connection(said([error(6, 0)]));
+    let sent = send_batch(&mut connection, &[1, 2, 3]);
+    assert!(connection.answers(&[sent]).unwrap()[0].is_success());
+}
+
+#[test]
+fn lost_answers_to_batches_are_an_error_and_the_socket_is_opened_anew() {
+    let mut connection = connection([Err(Errno::NOBUFS.into())]);
+    let sent = send_batch(&mut connection, &[1]);
+    assert!(matches!(connection.answers(&[sent]), Err(Cause::Lost)));
     assert_eq!(connection.transport.opened, 1);
 }

@@ -22,6 +22,7 @@ mod machine;
 mod matrix;
 mod metrics;
 mod netlink;
+mod nf_tables;
 mod output;
 mod packets;
 mod preflight;

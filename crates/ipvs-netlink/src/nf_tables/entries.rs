@@ -1,0 +1,174 @@
+use ipvs_netfilter::nftables::{Change, Entries, Entry, Set};
+
+use super::{NfTables, Transaction, TransactionError};
+use crate::connection::Outcome;
+use crate::error::Cause;
+
+/// Entries of a set that are added or removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EntryRun<'a> {
+    /// These are added. One that is there is left.
+    Add(&'a Set, &'a [Entry]),
+    /// These are removed.
+    Delete(&'a Set, &'a [Entry]),
+}
+
+impl<'a> EntryRun<'a> {
+    const fn entries(&self) -> &'a [Entry] {
+        match self {
+            Self::Add(_, entries) | Self::Delete(_, entries) => entries,
+        }
+    }
+
+    const fn change(&self, entries: Entries<'a>) -> Change<'a> {
+        match self {
+            Self::Add(set, _) => Change::AddEntries(set, entries),
+            Self::Delete(set, _) => Change::DeleteEntries(set, entries),
+        }
+    }
+}
+
+/// Entries of a run that go in one message.
+#[derive(Debug, Clone, Copy)]
+struct Piece {
+    run: usize,
+    first: usize,
+    count: usize,
+}
+
+impl NfTables {
+    /// How long the transactions of [`change_entries`](Self::change_entries) are at most, in bytes: the kernel makes no
+    /// other change while it works on one. A third of the socket's send buffer (70 KB) unless it is set; at most two thirds
+    /// count. An entry of an IPv4 address, a protocol and a port has 24 bytes.
+    ///
+    /// A set of intervals of several fields is copied for each transaction: fewer and longer ones cost less there.
+    pub fn set_transaction_bytes(&mut self, bytes: usize) {
+        let third = self.connection.limits().bytes;
+        self.transaction_bytes = bytes.min(third.saturating_mul(2)).max(1);
+    }
+
+    /// Changes entries, in as many transactions as it takes: one outcome for each entry of each run, in order. An entry that
+    /// the kernel refuses stops no other one: the others of its transaction are sent again without it.
+    ///
+    /// No entry may be in two runs: in which order they are changed is left open.
+    pub fn change_entries(&mut self, runs: &[EntryRun<'_>]) -> Vec<Vec<Outcome>> {
+        let mut outcomes: Vec<Vec<Outcome>> = Vec::with_capacity(runs.len());
+        for run in runs {
+            outcomes.push(run.entries().iter().map(|_| Ok(())).collect());
+        }
+        let pieces = cut(runs, self.transaction_bytes);
+        let changes = pieces.iter().map(|pieces| {
+            let changes = pieces.iter().filter_map(|piece| {
+                let run = runs.get(piece.run)?;
+                let entries = run.entries().get(piece.first..)?.get(..piece.count)?;
+                Some(run.change(Entries::split(entries, usize::MAX).0))
+            });
+            Transaction::new(changes.collect())
+        });
+        let transactions: Vec<_> = changes.collect();
+        let made = self.transact_all(&transactions);
+        for (pieces, made) in pieces.iter().zip(made) {
+            let Err(error) = made else { continue };
+            let singles = pieces.iter().flat_map(|piece| {
+                let end = piece.first.saturating_add(piece.count);
+                (piece.first..end).map(|at| (piece.run, at))
+            });
+            let singles: Vec<_> = singles.collect();
+            if let TransactionError::Refused(_) = error {
+                // Fewer than a window has, so that all may fail.
+                let most = self.connection.limits().messages.saturating_sub(2).max(1);
+                for singles in singles.chunks(most) {
+                    self.change_each(runs, singles.to_vec(), &mut outcomes);
+                }
+            } else {
+                fail(&singles, error, &mut outcomes);
+            }
+        }
+        outcomes
+    }
+
+    /// Changes entries with a message for each, so that the kernel names all that it refuses, and then the others.
+    fn change_each(
+        &mut self,
+        runs: &[EntryRun<'_>],
+        mut left: Vec<(usize, usize)>,
+        outcomes: &mut [Vec<Outcome>],
+    ) {
+        while !left.is_empty() {
+            let changes = left.iter().filter_map(|&(run, at)| {
+                let run = runs.get(run)?;
+                let entry = run.entries().get(at..)?.get(..1)?;
+                Some(run.change(Entries::split(entry, usize::MAX).0))
+            });
+            let transaction = Transaction::new(changes.collect());
+            match self.transact(&transaction) {
+                Ok(()) => return,
+                Err(TransactionError::Refused(refused)) if !refused.is_empty() => {
+                    for change in refused.into_iter().rev() {
+                        if change.index < left.len() {
+                            let (run, at) = left.remove(change.index);
+                            set(outcomes, run, at, Err(change.error.into()));
+                        }
+                    }
+                }
+                Err(error) => return fail(&left, error, outcomes),
+            }
+        }
+    }
+}
+
+/// Messages for each transaction of at most so many bytes.
+fn cut(runs: &[EntryRun<'_>], bytes: usize) -> Vec<Vec<Piece>> {
+    let mut transactions: Vec<Vec<Piece>> = Vec::new();
+    let mut room = 0;
+    for (run, entries) in runs.iter().map(EntryRun::entries).enumerate() {
+        let mut rest = entries;
+        while !rest.is_empty() {
+            let (mut entries, mut behind) = Entries::split(rest, room);
+            let mut taken = entries.bytes();
+            if taken > room {
+                transactions.push(Vec::new());
+                (entries, behind) = Entries::split(rest, bytes);
+                taken = entries.bytes();
+                room = bytes;
+            }
+            room = room.saturating_sub(taken);
+            if let Some(pieces) = transactions.last_mut() {
+                pieces.push(Piece {
+                    run,
+                    first: run_length(runs, run).saturating_sub(rest.len()),
+                    count: entries.as_slice().len(),
+                });
+            }
+            rest = behind;
+        }
+    }
+    transactions
+}
+
+fn run_length(runs: &[EntryRun<'_>], run: usize) -> usize {
+    runs.get(run).map_or(0, |run| run.entries().len())
+}
+
+fn set(outcomes: &mut [Vec<Outcome>], run: usize, at: usize, value: Outcome) {
+    if let Some(outcome) = outcomes.get_mut(run).and_then(|run| run.get_mut(at)) {
+        *outcome = value;
+    }
+}
+
+/// A transaction that failed as a whole: all of its entries did.
+fn fail(singles: &[(usize, usize)], error: TransactionError, outcomes: &mut [Vec<Outcome>]) {
+    let cause = match error {
+        TransactionError::Failed(error) => error.into(),
+        error => Cause::Unsupported(error.to_string()),
+    };
+    let kernel = match &cause {
+        Cause::Kernel(error) => Some(error.clone()),
+        _ => None,
+    };
+    let mut cause = Some(cause);
+    for &(run, at) in singles {
+        let again = || kernel.clone().map_or(Cause::Lost, Cause::Kernel);
+        set(outcomes, run, at, Err(cause.take().unwrap_or_else(again)));
+    }
+}
