@@ -14,6 +14,7 @@ use ipvs_codec::{
 use ipvs_netfilter::conntrack::Flow;
 use ipvs_netfilter::ipset::{Listing, parse_protocol, parse_revision};
 use ipvs_netfilter::iptables::SavedRules;
+use ipvs_netfilter::nftables::{self, Entries, Entry, Place};
 use ipvs_model::input::{Change, Manifest, ObjectKind};
 use ipvs_model::{Config, LocalTraffic, Model, Plan};
 use ipvs_proxier::{
@@ -93,6 +94,54 @@ pub fn ipset_listing(bytes: &[u8]) {
     let (first, second) = rest.split_at(usize::from(*at).min(rest.len()));
     let mut listing = Listing::default();
     let _ = (listing.read(first), listing.read(second), parse_revision(rest), parse_protocol(rest));
+}
+
+/// Any answer of nf_tables: the first byte says to what question. What parses is written and parses to the same again.
+pub fn nf_tables(bytes: &[u8]) {
+    let Some((question, message)) = bytes.split_first() else { return };
+    let written = |change: nftables::Change<'_>| {
+        let mut bytes = Vec::new();
+        change.emit(&mut bytes);
+        bytes
+    };
+    match question % 6 {
+        0 => {
+            let Ok(read) = nftables::Table::parse(message) else { return };
+            let again = nftables::Table::parse(&written(nftables::Change::AddTable(&read.object)));
+            assert_eq!(again.map(|again| again.object), Ok(read.object));
+        }
+        1 => {
+            let Ok(read) = nftables::Chain::parse(message) else { return };
+            let again = nftables::Chain::parse(&written(nftables::Change::AddChain(&read.object)));
+            assert_eq!(again.map(|again| again.object), Ok(read.object));
+        }
+        2 => {
+            let Ok(read) = nftables::Set::parse(message) else { return };
+            let again = nftables::Set::parse(&written(nftables::Change::AddSet(&read.object)));
+            assert_eq!(again.map(|again| again.object), Ok(read.object));
+        }
+        3 => {
+            let Ok(read) = nftables::Rule::parse(message) else { return };
+            let again = nftables::Rule::parse(&written(nftables::Change::AddRule(&read.object, Place::End)));
+            assert_eq!(again.map(|again| again.object), Ok(read.object));
+        }
+        4 => {
+            let mut entries = Vec::new();
+            let Ok(id) = Entry::parse_list(message, &mut entries) else { return };
+            let Some(key) = nftables::KeyType::of(&[nftables::KeyField::Port]) else { return };
+            let set = nftables::Set::new(id.clone(), &key);
+            let (mut rest, mut again) = (&entries[..], Vec::new());
+            while !rest.is_empty() {
+                let (some, behind) = Entries::split(rest, usize::MAX);
+                let change = nftables::Change::AddEntries(&set, some);
+                let _ = (change.to_string(), change.entry_at(u32::from(*question)));
+                assert_eq!(Entry::parse_list(&written(change), &mut again), Ok(id.clone()));
+                rest = behind;
+            }
+            assert_eq!(again, entries);
+        }
+        _ => drop(nftables::parse_generation(message)),
+    }
 }
 
 /// Any output of `iptables-save`.
@@ -286,6 +335,11 @@ mod tests {
     #[test]
     fn ipset_listing() {
         each("ipset_listing", super::ipset_listing);
+    }
+
+    #[test]
+    fn nf_tables() {
+        each("nf_tables", super::nf_tables);
     }
 
     #[test]

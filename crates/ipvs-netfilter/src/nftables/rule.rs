@@ -102,11 +102,7 @@ impl Rule {
                 attribute::TABLE => table = Some(name("NFTA_RULE_TABLE", value)?),
                 attribute::CHAIN => chain = Some(name("NFTA_RULE_CHAIN", value)?),
                 attribute::HANDLE => handle = be64("NFTA_RULE_HANDLE", value)?,
-                attribute::EXPRESSIONS => {
-                    expressions = attrs(value)
-                        .map(|expression| Expression::parse(expression?.1))
-                        .collect::<Result<_, _>>()?;
-                }
+                attribute::EXPRESSIONS => expressions = parse_expressions(value)?,
                 attribute::USERDATA => {
                     userdata = Userdata::from_bytes(value).ok_or(Missing("NFTA_RULE_USERDATA"))?;
                 }
@@ -134,6 +130,16 @@ fn emit_expressions(expressions: &[Expression], out: &mut Vec<u8>) {
     for expression in expressions {
         nest(out, LIST_ELEMENT, |out| expression.emit(out));
     }
+}
+
+/// No more than the kernel takes, so that what was read can be written.
+fn parse_expressions(bytes: &[u8]) -> Result<Vec<Expression>, MessageError> {
+    let expressions = attrs(bytes).map(|expression| Expression::parse(expression?.1));
+    let expressions = expressions.collect::<Result<Vec<_>, _>>()?;
+    if expressions.len() > Rule::MAX || bytes.len() > Rule::MAX_BYTES {
+        return Err(MessageError::Missing("NFTA_RULE_EXPRESSIONS"));
+    }
+    Ok(expressions)
 }
 
 /// The attributes that tell which chain's rules.

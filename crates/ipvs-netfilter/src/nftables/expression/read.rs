@@ -21,10 +21,11 @@ impl Expression {
                 _ => {}
             }
         }
+        let name = name.and_then(|name| std::str::from_utf8(name).ok());
         let name = name.ok_or(MessageError::Missing("NFTA_EXPR_NAME"))?;
         Ok(known(name, data.unwrap_or_default()).unwrap_or_else(|| {
             Self::Other(OtherExpression {
-                name: String::from_utf8_lossy(name).into_owned(),
+                name: name.to_owned(),
                 data: data.map(<[u8]>::to_vec),
             })
         }))
@@ -48,25 +49,25 @@ fn name(value: Option<&[u8]>) -> Option<Name> {
     Name::from_bytes(text(value?))
 }
 
-fn known(name: &[u8], data: &[u8]) -> Option<Expression> {
+fn known(name: &str, data: &[u8]) -> Option<Expression> {
     match name {
-        b"payload" => payload(data),
-        b"meta" => meta(data),
-        b"ct" => ct(data),
-        b"fib" => fib(data),
-        b"immediate" => immediate(data),
-        b"bitwise" => bitwise(data),
-        b"cmp" => compare(data),
-        b"range" => range(data),
-        b"lookup" => lookup(data),
-        b"reject" => reject(data),
-        b"masq" => {
+        "payload" => payload(data),
+        "meta" => meta(data),
+        "ct" => ct(data),
+        "fib" => fib(data),
+        "immediate" => immediate(data),
+        "bitwise" => bitwise(data),
+        "cmp" => compare(data),
+        "range" => range(data),
+        "lookup" => lookup(data),
+        "reject" => reject(data),
+        "masq" => {
             let [flags] = only(data)?;
             let flags = flags.map_or(Some(0), |flags| number(Some(flags)))?;
             Some(Expression::Masquerade { flags })
         }
-        b"notrack" => data.is_empty().then_some(Expression::NoTrack),
-        b"counter" => counter(data),
+        "notrack" => data.is_empty().then_some(Expression::NoTrack),
+        "counter" => counter(data),
         _ => None,
     }
 }
