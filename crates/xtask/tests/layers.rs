@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use cargo_metadata::{DependencyKind, MetadataCommand, Package};
 
 /// Floors, lowest first; what is not named is above all.
-const FLOORS: [(&str, u32); 6] = [
+const FLOORS: [(&str, u32); 7] = [
     ("ipvs-codec", 0),
     ("ipvs-netfilter", 0),
     ("ipvs-probe", 0),
+    ("ipvs-filter", 1),
     ("ipvs-model", 1),
     ("ipvs-netlink", 1),
     ("ipvs-proxier", 2),
