@@ -23,6 +23,7 @@ mod matrix;
 mod metrics;
 mod netlink;
 mod nf_tables;
+mod nftables_skeleton;
 mod output;
 mod packets;
 mod preflight;
