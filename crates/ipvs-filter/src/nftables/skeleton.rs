@@ -1,7 +1,7 @@
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use ipvs_netfilter::nftables::{
-    BaseChain, Chain, ChainId, Change, Family, Hook, KeyField, KeyType, Name, Place, Rule,
-    RuleTooLong, Set, Table, TableId,
+    BaseChain, Chain, ChainId, Change, Family, Hook, InvalidName, KeyField, KeyType, Name, Place,
+    Rule, RuleTooLong, Set, Table, TableId,
 };
 
 use super::steps::Steps;
@@ -97,6 +97,12 @@ pub enum InvalidShape {
     /// No bit says what is masqueraded.
     #[error("a mark of 0 marks nothing")]
     NoMark,
+    /// The key of a set has more fields than one can have.
+    #[error("the key of set {} is too long", .0.name())]
+    Key(SetKind),
+    /// A set or a chain has no name.
+    #[error(transparent)]
+    Name(#[from] InvalidName),
     /// A rule has more steps than the kernel takes.
     #[error(transparent)]
     Rule(#[from] RuleTooLong),
@@ -140,27 +146,26 @@ impl Skeleton {
         if shape.mark == 0 {
             return Err(InvalidShape::NoMark);
         }
-        if let MasqueradeClusterIps::NotFrom(LocalPods::Network(network)) = &shape.masquerade
-            && network.addr().is_ipv6() != (shape.family == Family::IPV6)
-        {
-            return Err(InvalidShape::OtherFamily(*network, shape.family));
+        if let MasqueradeClusterIps::NotFrom(LocalPods::Network(network)) = &shape.masquerade {
+            if network.addr().is_ipv6() != (shape.family == Family::IPV6) {
+                return Err(InvalidShape::OtherFamily(*network, shape.family));
+            }
         }
         let table = Table::new(TableId {
             family: shape.family,
             name: shape.name.clone(),
         });
-        let sets = SetKind::ALL.into_iter().filter_map(|kind| {
-            let id = table.id.set(name(kind.name())?);
-            // Never more than five fields.
-            let key = KeyType::of(&kind.fields(address))?;
+        let mut sets = Vec::with_capacity(SetKind::ALL.len());
+        for kind in SetKind::ALL {
+            let id = table.id.set(kind.name().parse()?);
+            let key = KeyType::of(&kind.fields(address)).ok_or(InvalidShape::Key(kind))?;
             let set = match kind {
                 SetKind::SourceRanges => Set::of_intervals(id, &key),
                 _ => Set::new(id, &key),
             };
-            Some((kind, set))
-        });
-        let sets = sets.collect();
-        let ids = Chains::of(&table.id);
+            sets.push((kind, set));
+        }
+        let ids = Chains::of(&table.id)?;
         let rules = Rules { shape, ids: &ids };
         Ok(Self {
             sets,
@@ -189,26 +194,18 @@ impl Skeleton {
     }
 }
 
-/// The names here are names.
-fn name(text: &str) -> Option<Name> {
-    text.parse().ok()
-}
-
 impl Chains {
-    fn of(table: &TableId) -> Self {
-        let chain = |text: &str| ChainId {
-            table: table.clone(),
-            name: name(text).unwrap_or_else(|| table.name.clone()),
-        };
-        Self {
-            services: chain("services"),
-            prerouting: chain("prerouting"),
-            output: chain("output"),
-            postrouting: chain("postrouting"),
-            input: chain("input"),
-            forward: chain("forward"),
-            source_ranges: chain("source-ranges"),
-        }
+    fn of(table: &TableId) -> Result<Self, InvalidName> {
+        let chain = |name: &str| Ok(table.chain(name.parse()?));
+        Ok(Self {
+            services: chain("services")?,
+            prerouting: chain("prerouting")?,
+            output: chain("output")?,
+            postrouting: chain("postrouting")?,
+            input: chain("input")?,
+            forward: chain("forward")?,
+            source_ranges: chain("source-ranges")?,
+        })
     }
 
     /// Chains that rules jump to come first.
@@ -239,83 +236,84 @@ struct Rules<'a> {
 }
 
 impl Rules<'_> {
-    fn all(&self) -> Result<Vec<Rule>, RuleTooLong> {
+    fn all(&self) -> Result<Vec<Rule>, InvalidShape> {
         let ids = self.ids;
         let jump = || vec![self.steps().begins_connection().jumps(&ids.services.name)];
         let chains = [
-            (&ids.services, self.services()),
-            (&ids.source_ranges, self.source_ranges()),
+            (&ids.services, self.services()?),
+            (&ids.source_ranges, self.source_ranges()?),
             (&ids.prerouting, jump()),
             (&ids.output, jump()),
-            (&ids.input, self.input()),
-            (&ids.forward, vec![self.firewall()]),
-            (&ids.postrouting, self.postrouting()),
+            (&ids.input, self.input()?),
+            (&ids.forward, vec![self.firewall()?]),
+            (&ids.postrouting, self.postrouting()?),
         ];
-        let rules = chains.into_iter().flat_map(|(chain, rules)| {
-            let rules = rules.into_iter();
-            rules.map(|steps| Rule::new(chain.clone(), steps.into_expressions()))
-        });
-        rules.collect()
+        let mut all = Vec::new();
+        for (chain, rules) in chains {
+            for steps in rules {
+                all.push(Rule::new(chain.clone(), steps.into_expressions())?);
+            }
+        }
+        Ok(all)
     }
 
     const fn steps(&self) -> Steps {
         Steps::of(self.shape.family)
     }
 
-    fn set(&self, kind: SetKind) -> Name {
-        // The names of sets are names.
-        name(kind.name()).unwrap_or_else(|| self.shape.name.clone())
+    /// The set of a kind has the packet's destination address, protocol and port.
+    fn endpoint(&self, kind: SetKind) -> Result<Steps, InvalidName> {
+        Ok(self.steps().endpoint_in(&kind.name().parse()?))
     }
 
     /// Marks what is to be masqueraded, of packets that begin a connection.
-    fn services(&self) -> Vec<Steps> {
+    fn services(&self) -> Result<Vec<Steps>, InvalidName> {
         let mark = self.shape.mark;
-        let endpoint = |kind| self.steps().endpoint_in(&self.set(kind));
+        let vips: Name = SetKind::Vips.name().parse()?;
         // A port of a VIP that is some node port's number is none.
-        let node_port = |kind| {
-            let steps = self.steps().local_destination();
-            let steps = steps.destination_not_in(&self.set(SetKind::Vips));
-            steps.transport_in(&self.set(kind))
+        let node_port = |kind: SetKind| -> Result<Steps, InvalidName> {
+            let steps = self.steps().local_destination().destination_not_in(&vips);
+            Ok(steps.transport_in(&kind.name().parse()?))
         };
-        let cluster_ips = self.set(SetKind::ClusterIps);
         let masqueraded = match &self.shape.masquerade {
             MasqueradeClusterIps::All => self.steps(),
             MasqueradeClusterIps::NotFrom(pods) => self.steps().not_from_pods(pods),
-            MasqueradeClusterIps::Node => self.steps().source_in(&self.set(SetKind::Vips)),
+            MasqueradeClusterIps::Node => self.steps().source_in(&vips),
         };
-        vec![
-            self.steps()
-                .comes_from(loopback(self.shape.family))
-                .returns(),
-            endpoint(SetKind::LoadBalancersLocal).returns(),
-            endpoint(SetKind::LoadBalancers).set_mark(mark).returns(),
-            masqueraded
-                .endpoint_in(&cluster_ips)
+        let cluster_ips = masqueraded.endpoint_in(&SetKind::ClusterIps.name().parse()?);
+        let loopback = loopback(self.shape.family);
+        Ok(vec![
+            self.steps().comes_from(loopback).returns(),
+            self.endpoint(SetKind::LoadBalancersLocal)?.returns(),
+            self.endpoint(SetKind::LoadBalancers)?
                 .set_mark(mark)
                 .returns(),
-            endpoint(SetKind::ExternalIps).set_mark(mark).returns(),
-            node_port(SetKind::NodePortsLocal).returns(),
-            node_port(SetKind::NodePorts).set_mark(mark),
-        ]
+            cluster_ips.set_mark(mark).returns(),
+            self.endpoint(SetKind::ExternalIps)?
+                .set_mark(mark)
+                .returns(),
+            node_port(SetKind::NodePortsLocal)?.returns(),
+            node_port(SetKind::NodePorts)?.set_mark(mark),
+        ])
     }
 
     /// Lets through who may reach a load balancer, and nobody else.
-    fn source_ranges(&self) -> Vec<Steps> {
-        let ranges = self.set(SetKind::SourceRanges);
-        vec![
+    fn source_ranges(&self) -> Result<Vec<Steps>, InvalidName> {
+        let ranges = SetKind::SourceRanges.name().parse()?;
+        Ok(vec![
             self.steps().endpoint_and_source_in(&ranges).returns(),
             self.steps().drops(),
-        ]
+        ])
     }
 
-    fn firewall(&self) -> Steps {
-        let steps = self.steps().endpoint_in(&self.set(SetKind::Firewalled));
-        steps.jumps(&self.ids.source_ranges.name)
+    fn firewall(&self) -> Result<Steps, InvalidName> {
+        let steps = self.endpoint(SetKind::Firewalled)?;
+        Ok(steps.jumps(&self.ids.source_ranges.name))
     }
 
     /// Refuses what goes to a VIP and is no service port.
-    fn input(&self) -> Vec<Steps> {
-        let mut rules = vec![self.firewall()];
+    fn input(&self) -> Result<Vec<Steps>, InvalidName> {
+        let mut rules = vec![self.firewall()?];
         let served = [
             SetKind::LoadBalancers,
             SetKind::ClusterIps,
@@ -323,32 +321,28 @@ impl Rules<'_> {
             SetKind::ExternalIpsLocal,
         ];
         for kind in served {
-            rules.push(self.steps().endpoint_in(&self.set(kind)).returns());
+            rules.push(self.endpoint(kind)?.returns());
         }
-        let health_checks = self.set(SetKind::HealthCheckPorts);
+        let health_checks = SetKind::HealthCheckPorts.name().parse()?;
         rules.push(self.steps().tcp_port_in(&health_checks).returns());
-        let vips = self.set(SetKind::Vips);
-        rules.push(
-            self.steps()
-                .begins_connection()
-                .destination_in(&vips)
-                .refuses(),
-        );
-        rules
+        let vip = self.steps().begins_connection();
+        let vip = vip.destination_in(&SetKind::Vips.name().parse()?);
+        rules.push(vip.refuses());
+        Ok(rules)
     }
 
     /// Masquerades what is marked, and endpoints that connect to themselves.
-    fn postrouting(&self) -> Vec<Steps> {
+    fn postrouting(&self) -> Result<Vec<Steps>, InvalidName> {
         let (mark, fully_random) = (self.shape.mark, self.shape.fully_random);
-        let hairpins = self.set(SetKind::Hairpins);
+        let hairpins = SetKind::Hairpins.name().parse()?;
         let hairpin = self.steps().endpoint_and_source_in(&hairpins);
-        vec![
+        Ok(vec![
             hairpin.masquerades(false),
             self.steps().unmarked(mark).returns(),
             // Packets of a tunnel carry the mark on, and are not to be masqueraded themselves.
             self.steps().flip_mark(mark),
             self.steps().masquerades(fully_random),
-        ]
+        ])
     }
 }
 

@@ -172,3 +172,43 @@ fn fail(singles: &[(usize, usize)], error: TransactionError, outcomes: &mut [Vec
         set(outcomes, run, at, Err(cause.take().unwrap_or_else(again)));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ipvs_netfilter::nftables::{Family, KeyField, KeyType, TableId, Value};
+
+    use super::*;
+
+    #[test]
+    fn runs_are_cut_into_transactions_that_fit() {
+        let table = TableId {
+            family: Family::IPV4,
+            name: "t".parse().unwrap(),
+        };
+        let key = KeyType::of(&[KeyField::Port]).unwrap();
+        let set = Set::new(table.set("s".parse().unwrap()), &key);
+        let ports: Vec<Entry> = (0..1000).map(|port| Entry::of(Value::port(port))).collect();
+        // Each has 16 bytes.
+        let runs = [
+            EntryRun::Add(&set, &ports[..300]),
+            EntryRun::Delete(&set, &[]),
+            EntryRun::Delete(&set, &ports[300..]),
+        ];
+        for bytes in [1, 16, 100, 1600, 4800, 1_000_000] {
+            let transactions = cut(&runs, bytes);
+            let mut next = [0; 3];
+            for pieces in &transactions {
+                let count: usize = pieces.iter().map(|piece| piece.count).sum();
+                assert!(count * 16 <= bytes.max(16), "{bytes}");
+                for piece in pieces {
+                    assert_eq!(piece.first, next[piece.run], "{bytes}");
+                    next[piece.run] += piece.count;
+                }
+            }
+            assert_eq!(next, [300, 0, 700], "{bytes}");
+        }
+        assert_eq!(cut(&runs, 1600).len(), 10);
+        assert_eq!(cut(&runs, 1_000_000).len(), 1);
+        assert!(cut(&[], 100).is_empty());
+    }
+}

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use ipvs_codec::reply::Refusal;
 use ipvs_netfilter::nftables::{Batch, Change};
-use netlink_packet_core::NLM_F_REQUEST;
 
 use super::NfTables;
 use crate::connection::{Answer, Head, Sent};
@@ -90,7 +89,8 @@ pub enum TransactionError {
         /// How long it may be.
         limit: usize,
     },
-    /// The kernel refused it as a whole (`EPERM`, `EOPNOTSUPP`), or the socket broke, and whether it was made is unknown.
+    /// The kernel refused it as a whole (`EPERM`, `EOPNOTSUPP`), or the socket broke, and whether it was made is unknown. The
+    /// errors of more than some hundred changes do not fit the socket's receive buffer: [`Cause::Lost`].
     #[error(transparent)]
     Failed(#[from] Error),
 }
@@ -260,7 +260,7 @@ impl NfTables {
                 change.emit(out);
                 Head {
                     kind: change.message_type(),
-                    flags: change.flags() | NLM_F_REQUEST,
+                    flags: change.flags(),
                 }
             },
             |out| edge(Batch::End, out),
@@ -365,4 +365,85 @@ fn error_of(change: Option<&Change<'_>>, refusal: Refusal) -> Error {
         },
     );
     Error::new(operation, refusal)
+}
+
+#[cfg(test)]
+mod tests {
+    use ipvs_netfilter::nftables::{
+        Entries, Entry, Family, KeyField, KeyType, Set, TableId, Value,
+    };
+
+    use super::*;
+
+    fn refusal(errno: i32, offset: Option<u32>) -> Refusal {
+        Refusal {
+            errno,
+            text: None,
+            offset,
+        }
+    }
+
+    fn answer(whole: Option<Refusal>, items: Vec<(usize, Refusal)>) -> Answer {
+        Answer { whole, items }
+    }
+
+    #[test]
+    fn what_is_refused_is_named() {
+        let id = TableId {
+            family: Family::IPV4,
+            name: "t".parse().unwrap(),
+        };
+        let key = KeyType::of(&[KeyField::Port]).unwrap();
+        let set = Set::new(id.set("s".parse().unwrap()), &key);
+        let ports = [80, 443].map(|port| Entry::of(Value::port(port)));
+        let ports = Entries::split(&ports, 1000).0;
+        let changes = vec![
+            Change::DeleteTable(&id),
+            Change::AddEntries(&set, ports),
+            Change::DeleteEntries(&set, ports),
+        ];
+        let transaction = Transaction::new(changes);
+        let said = |items| {
+            let outcome = outcome_of(&transaction, answer(None, items));
+            outcome.unwrap_err().to_string()
+        };
+        assert_eq!(
+            said(vec![(0, refusal(2, Some(20)))]),
+            "delete table ip t: No such file or directory (os error 2)"
+        );
+        // The second entry begins 56 bytes behind the start of the message; elsewhere there is none.
+        assert_eq!(
+            said(vec![(1, refusal(23, Some(56))), (2, refusal(2, None))]),
+            "add entry 443 to set ip t s: Too many open files in system (os error 23), and one more change was refused"
+        );
+        assert_eq!(
+            said(vec![
+                (2, refusal(2, Some(4))),
+                (0, refusal(2, None)),
+                (9, refusal(2, None))
+            ]),
+            "delete 2 entries from set ip t s: No such file or directory (os error 2), and 2 more changes were refused"
+        );
+    }
+
+    #[test]
+    fn only_a_transaction_for_a_generation_is_stale() {
+        let id = TableId {
+            family: Family::IPV4,
+            name: "t".parse().unwrap(),
+        };
+        let free = Transaction::new(vec![Change::FlushTable(&id)]);
+        let bound = free.clone().at(7);
+        let whole = |errno| answer(Some(refusal(errno, None)), Vec::new());
+        let stale = outcome_of(&bound, whole(ERESTART));
+        assert!(matches!(stale, Err(TransactionError::Stale)));
+        let failed = outcome_of(&free, whole(ERESTART)).unwrap_err();
+        assert_eq!((failed.errno(), failed.is_busy()), (Some(ERESTART), false));
+        let busy = outcome_of(&bound, whole(EBUSY)).unwrap_err();
+        assert!(busy.is_busy());
+        let one_of_two = vec![(0, refusal(EBUSY, None)), (0, refusal(2, None))];
+        let refused = outcome_of(&free, answer(None, one_of_two)).unwrap_err();
+        assert!(!refused.is_busy(), "the other one will be refused again");
+        assert!(outcome_of(&free, Answer::default()).is_ok());
+    }
 }
