@@ -8,7 +8,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use benches::{Size, timed};
+use benches::{Size, median, timed};
 use clap::Parser as _;
 use ipvs_codec::{Destination, Protocol, Request, Scheduler, Service, ServiceKey};
 use ipvs_netlink::{Ipvs, IpvsReader, Slice};
@@ -157,9 +157,4 @@ fn slices(keys: &[ServiceKey]) -> Result<Duration> {
     }
     ensure!(seen == keys.len(), "{seen} services in slices");
     Ok(longest)
-}
-
-fn median(mut times: Vec<Duration>) -> Duration {
-    times.sort_unstable();
-    times.get(times.len() / 2).copied().unwrap_or_default()
 }

@@ -17,6 +17,9 @@ pub(crate) enum Bench {
     Load(SizeOptions),
     /// Read a generated table back, beside a loop that receives the same and parses nothing: a JSON line for each size.
     Dump(SizeOptions),
+    /// Fill sets of nf_tables by netlink, beside `nft -f` of the same: a JSON line for each number and kind of set. It needs
+    /// a kernel that has nf_tables for IP: `--kernel 6.12`.
+    Entries(EntriesOptions),
     /// Run the reference proxier beside an API server with a generated cluster: a JSON line for each size and binding.
     Proxier(SizeOptions),
     /// The same, while endpoints come and go: a JSON line for each size.
@@ -97,9 +100,20 @@ pub(crate) struct SizeOptions {
     lab: LabOptions,
 }
 
+#[derive(Debug, Clone, Args)]
+pub(crate) struct EntriesOptions {
+    /// Numbers of entries.
+    #[arg(long, default_value = "1000,10000,50000")]
+    entries: String,
+
+    #[command(flatten)]
+    lab: LabOptions,
+}
+
 pub(crate) fn run(bench: &Bench) -> Result<u8> {
     let (program, options) = match bench {
         Bench::Change(options) => return change(options),
+        Bench::Entries(options) => return entries(options),
         Bench::Load(options) => ("bench-load", options),
         Bench::Dump(options) => ("bench-dump", options),
         Bench::Proxier(options) => ("bench-proxier", options),
@@ -128,6 +142,14 @@ pub(crate) fn run(bench: &Bench) -> Result<u8> {
         }
     }
     Ok(0)
+}
+
+fn entries(options: &EntriesOptions) -> Result<u8> {
+    lab::require(&options.lab)?;
+    let program = build("bench-entries")?;
+    let numbers = ["--entries".into(), options.entries.clone().into()];
+    let command: Vec<_> = [program].into_iter().chain(numbers).collect();
+    lab::run(&options.lab, &command)
 }
 
 /// Fails unless a proxier that starts anew has nothing to do at the end.
