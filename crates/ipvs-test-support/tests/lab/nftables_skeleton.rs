@@ -49,7 +49,7 @@ fn listed() -> Vec<Value> {
 fn the_skeleton_is_read_back_as_it_was_written() {
     let bridge = LocalPods::Bridge("cbr0".parse().unwrap());
     let prefix = LocalPods::InterfacePrefix("veth".parse().unwrap());
-    for (family, masquerade) in [
+    let shapes = [
         (Family::IPV4, pods("10.244.0.0/16")),
         (Family::IPV4, pods("10.244.0.0/20")),
         (Family::IPV4, pods("0.0.0.0/0")),
@@ -58,8 +58,9 @@ fn the_skeleton_is_read_back_as_it_was_written() {
         (Family::IPV6, pods("fd00:244::/56")),
         (Family::IPV6, bridge.into()),
         (Family::IPV6, prefix.into()),
-    ] {
-        with_tables("nft-skeleton", |tables| {
+    ];
+    with_tables("nft-skeleton", |tables| {
+        for (family, masquerade) in shapes {
             let skeleton = Skeleton::of(&shape(family, masquerade)).unwrap();
             let transaction = Transaction::new(skeleton.changes());
             tables.transact(&transaction).unwrap();
@@ -75,8 +76,10 @@ fn the_skeleton_is_read_back_as_it_was_written() {
             // A second one is told that the table is not its own.
             let again = tables.transact(&transaction).unwrap_err();
             assert_eq!(again.errno(), Some(17));
-        });
-    }
+            let gone = vec![Change::DeleteTable(&skeleton.table.id)];
+            tables.transact(&Transaction::new(gone)).unwrap();
+        }
+    });
 }
 
 #[test]
@@ -117,7 +120,7 @@ fn nft_shows_the_skeleton_as_it_shows_the_text() {
             assert!(
                 ours.contains(object),
                 "{object:#}\nnot in\n{}",
-                Value::from(ours.clone())
+                Value::from(ours)
             );
         }
         assert_eq!(ours.len(), text.len());
