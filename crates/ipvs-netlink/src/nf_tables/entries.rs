@@ -40,8 +40,6 @@ impl NfTables {
     /// How long the transactions of [`change_entries`](Self::change_entries) are at most, in bytes: the kernel makes no
     /// other change while it works on one. A third of the socket's send buffer (70 KB) unless it is set; at most two thirds
     /// count. An entry of an IPv4 address, a protocol and a port has 24 bytes.
-    ///
-    /// A set of intervals of several fields is copied for each transaction: fewer and longer ones cost less there.
     pub fn set_transaction_bytes(&mut self, bytes: usize) {
         let third = self.connection.limits().bytes;
         self.transaction_bytes = bytes.min(third.saturating_mul(2)).max(1);
