@@ -6,6 +6,7 @@ use std::fs;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
@@ -110,10 +111,14 @@ impl Watches {
     pub(super) fn follow(&mut self, path: &Path) -> bool {
         self.forget_interest(path);
         let before = self.watches_of.remove(path).unwrap_or_default();
-        let (way, end) = way(path);
+        let Way {
+            steps,
+            end,
+            mounted,
+        } = way(path);
         let mut is_watched = true;
         let mut watches = Vec::new();
-        for (folder, name) in way {
+        for (index, (folder, name)) in steps.into_iter().enumerate() {
             match self.watch(&folder, NAMES) {
                 Some(watch) => {
                     let interest = self.interests.entry(watch).or_default();
@@ -121,7 +126,8 @@ impl Watches {
                     names.insert(path.to_owned());
                     watches.push(watch);
                 }
-                None => is_watched = false,
+                // What is mounted cannot be renamed, and of mounts their table tells.
+                None => is_watched &= index < mounted,
             }
         }
         if let Some(end) = end {
@@ -251,13 +257,24 @@ fn touch(what: ReadFlags) -> Touch {
     }
 }
 
-/// The folders and names through which a path leads, with those of links, and where it ends if it ends.
-fn way(path: &Path) -> (Vec<(PathBuf, OsString)>, Option<PathBuf>) {
-    let mut way = Vec::new();
+/// The way of a path.
+#[derive(Debug, Default)]
+struct Way {
+    /// The folders and names through which it leads, with those of links.
+    steps: Vec<(PathBuf, OsString)>,
+    /// Where it ends, if it ends.
+    end: Option<PathBuf>,
+    /// So many steps lead to the last mount on it, without a link.
+    mounted: usize,
+}
+
+fn way(path: &Path) -> Way {
+    let mut way = Way::default();
     let mut at = PathBuf::from("/");
     let Ok(path) = std::path::absolute(path) else {
-        return (way, None);
+        return way;
     };
+    let mut device = at.symlink_metadata().map(|found| found.dev()).ok();
     let mut left: VecDeque<OsString> = names(&path).collect();
     let mut links = 0_usize;
     while let Some(name) = left.pop_front() {
@@ -266,24 +283,28 @@ fn way(path: &Path) -> (Vec<(PathBuf, OsString)>, Option<PathBuf>) {
             continue;
         }
         let next = at.join(&name);
-        way.push((at.clone(), name));
+        way.steps.push((at.clone(), name));
         if let Ok(target) = fs::read_link(&next) {
             links = links.saturating_add(1);
             if links > LINKS {
-                return (way, None);
+                return way;
             }
             if target.is_absolute() {
                 at = PathBuf::from("/");
             }
             let rest = std::mem::take(&mut left);
             left = names(&target).chain(rest).collect();
-        } else if next.symlink_metadata().is_ok() {
+        } else if let Ok(found) = next.symlink_metadata() {
+            if links == 0 && device.replace(found.dev()) != Some(found.dev()) {
+                way.mounted = way.steps.len();
+            }
             at = next;
         } else {
-            return (way, None);
+            return way;
         }
     }
-    (way, Some(at))
+    way.end = Some(at);
+    way
 }
 
 /// The names in a path; `..` is one of them.
@@ -293,4 +314,33 @@ fn names(path: &Path) -> impl Iterator<Item = OsString> + '_ {
         Component::ParentDir => Some("..".into()),
         _ => None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_way_leads_over_mounts_and_links() {
+        let Way {
+            steps,
+            end,
+            mounted,
+        } = way(Path::new("/proc/../proc/self/mounts"));
+        let id = std::process::id().to_string();
+        assert_eq!(end, Some(Path::new("/proc").join(&id).join("mounts")));
+        assert_eq!(mounted, 1, "to /proc");
+        let names = steps
+            .iter()
+            .map(|(folder, name)| (folder.to_str().unwrap(), name.to_str().unwrap()));
+        let names: Vec<_> = names.collect();
+        let expected = [
+            ("/", "proc"),
+            ("/", "proc"),
+            ("/proc", "self"),
+            ("/proc", id.as_str()),
+        ];
+        assert_eq!(names[..4], expected);
+        assert_eq!(way(Path::new("/proc/nowhere/file")).end, None);
+    }
 }
