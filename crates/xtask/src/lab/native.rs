@@ -53,6 +53,9 @@ pub(super) fn run(options: &LabOptions, command: &[OsString], said: Option<File>
     lab.arg(setup).arg("lab").args(command);
     if options.unload_modules {
         lab.env(MAY_UNLOAD, "1");
+    } else {
+        // Set where this machine is itself a guest.
+        lab.env_remove(MAY_UNLOAD);
     }
     if let Some(said) = said {
         lab.stdout(said.try_clone()?).stderr(said);
