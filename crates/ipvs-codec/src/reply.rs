@@ -17,8 +17,10 @@ pub struct Frame<'a> {
     pub kind: u16,
     /// `NLM_F_…`.
     pub flags: u16,
-    /// Sequence number of the request that it answers.
+    /// Sequence number of the request that it answers, or of the one that caused a notification.
     pub sequence: u32,
+    /// Port of the socket that the request came from; 0 where the kernel did something by itself.
+    pub port: u32,
     /// What stands behind the netlink header.
     pub payload: &'a [u8],
 }
@@ -85,6 +87,7 @@ fn split(datagram: &[u8]) -> Option<(Frame<'_>, &[u8])> {
         kind: half(4)?,
         flags: half(6)?,
         sequence: word(8)?,
+        port: word(12)?,
         payload: datagram.get(HEADER..length)?,
     };
     Some((

@@ -14,7 +14,9 @@ pub mod conntrack;
 mod error;
 pub mod ipset;
 pub mod iptables;
+mod nft_event;
 pub mod nftables;
 mod wire;
 
 pub use error::MessageError;
+pub use nft_event::{NftEvent, NftObject};

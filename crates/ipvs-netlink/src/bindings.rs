@@ -184,8 +184,8 @@ pub(crate) fn local_address(message: &[u8]) -> Result<Option<IpAddr>, Cause> {
     for attribute in NlasIterator::new(attributes) {
         let attribute = attribute.map_err(malformed)?;
         match attribute.kind() {
-            IFA_LOCAL => local = address(attribute.value()),
-            IFA_ADDRESS => other = address(attribute.value()),
+            IFA_LOCAL => local = address_of(attribute.value()),
+            IFA_ADDRESS => other = address_of(attribute.value()),
             _ => {}
         }
     }
@@ -194,7 +194,7 @@ pub(crate) fn local_address(message: &[u8]) -> Result<Option<IpAddr>, Cause> {
     Ok(local.or(other).filter(|address| !link_local(address)))
 }
 
-fn address(bytes: &[u8]) -> Option<IpAddr> {
+pub(crate) fn address_of(bytes: &[u8]) -> Option<IpAddr> {
     let ipv4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
     ipv4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from))
         .ok()

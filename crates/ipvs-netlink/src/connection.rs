@@ -102,6 +102,11 @@ impl<T: Transport> Connection<T> {
         }
     }
 
+    /// Its netlink port.
+    pub(crate) fn port(&self) -> u32 {
+        self.transport.port()
+    }
+
     /// Sends every item as one request and returns one outcome for each, in order. `write` appends the payload and
     /// returns the head. A window whose answers are lost leaves those outcomes unknown, as errors; the next windows
     /// are sent all the same.

@@ -20,6 +20,7 @@ mod links;
 mod listing;
 mod namespace;
 mod nf_tables;
+mod notifications;
 #[cfg(feature = "tokio")]
 mod on_thread;
 mod reader;
@@ -37,6 +38,9 @@ pub use links::{Link, Links};
 pub use namespace::NetworkNamespace;
 pub use nf_tables::{
     EntryRun, NfTables, RefusedChange, SetContents, TableContents, Transaction, TransactionError,
+};
+pub use notifications::{
+    Heard, LinkEvent, LinkGroup, LinkNotifications, Notification, RouteEvent, RuleNotifications,
 };
 #[cfg(feature = "tokio")]
 pub use on_thread::OnThread;

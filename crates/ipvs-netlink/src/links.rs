@@ -71,6 +71,13 @@ impl Links {
         Ok(Self { connection })
     }
 
+    /// The netlink port of its socket: notifications of what it does have this number. It may be another one after an answer
+    /// was lost.
+    #[must_use]
+    pub fn port(&self) -> u32 {
+        self.connection.port()
+    }
+
     /// A link; `None` if there is none of the name.
     ///
     /// # Errors
@@ -170,11 +177,14 @@ impl Links {
         Ok(bindings)
     }
 
-    /// The addresses of all links but one; loopback and IPv6 link-local ones are left out.
+    /// The addresses of all links but one, each with its link; loopback and IPv6 link-local ones are left out.
     ///
     /// # Errors
     /// Whatever the kernel refuses.
-    pub fn addresses_except(&mut self, except: Option<LinkIndex>) -> Result<Vec<IpAddr>, Error> {
+    pub fn addresses_except(
+        &mut self,
+        except: Option<LinkIndex>,
+    ) -> Result<Vec<(LinkIndex, IpAddr)>, Error> {
         let mut found = Vec::new();
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {
             let table = Table::Addresses(family);
@@ -182,9 +192,11 @@ impl Links {
             // Others are not parsed: there may be thousands.
             let read = |bytes: &[u8]| {
                 let header = AddressHeader::parse(bytes).map_err(malformed)?;
-                if Some(LinkIndex(header.index)) != except {
+                let link = LinkIndex(header.index);
+                if Some(link) != except {
                     let address = local_address(bytes)?;
-                    found.extend(address.filter(|address| !address.is_loopback()));
+                    let address = address.filter(|address| !address.is_loopback());
+                    found.extend(address.map(|address| (link, address)));
                 }
                 Ok(())
             };

@@ -49,6 +49,8 @@ pub(crate) trait Transport {
     fn reopen(&mut self) -> Result<(), Cause>;
     /// How much may be sent at once.
     fn window(&self) -> Window;
+    /// Its netlink port, which starting over changes.
+    fn port(&self) -> u32;
 }
 
 /// A netlink socket, closed on exec.
@@ -95,6 +97,13 @@ impl Transport for NetlinkSocket {
 
     fn window(&self) -> Window {
         self.window
+    }
+
+    fn port(&self) -> u32 {
+        let mut address = SocketAddr::new(0, 0);
+        // It fails on no open socket.
+        let _ = self.socket.get_address(&mut address);
+        address.port_number()
     }
 }
 

@@ -48,6 +48,10 @@ impl Transport for Script {
             longest: 8192,
         }
     }
+
+    fn port(&self) -> u32 {
+        0
+    }
 }
 
 fn frame(kind: u16, flags: u16, sequence: u32, payload: &[u8]) -> Vec<u8> {

@@ -330,7 +330,8 @@ impl DataPlane for Linux {
 
     fn node_addresses(&mut self) -> Result<Vec<IpAddr>, PlaneError> {
         let link = self.dummy()?.map(|link| link.index);
-        Ok(self.links.addresses_except(link)?)
+        let addresses = self.links.addresses_except(link)?.into_iter();
+        Ok(addresses.map(|(_, address)| address).collect())
     }
 
     fn gateways(&mut self) -> Result<Vec<IpAddr>, PlaneError> {
