@@ -1,7 +1,7 @@
 use std::ops::RangeInclusive;
 
 use ipvs_netfilter::ipset::{
-    Entry, Listing, PROTOCOL_VERSION, Request, SetHead, SetName, SetSpec, parse_protocol,
+    Entry, Listing, PROTOCOL_VERSION, Request, SetHead, SetName, SetSize, SetSpec, parse_protocol,
     parse_revision,
 };
 use netlink_packet_core::NLM_F_CREATE;
@@ -144,6 +144,30 @@ impl IpSets {
         let outcomes = self.batch(&[Request::Destroy(name)]);
         let outcome = outcomes.into_iter().collect::<Outcome>();
         outcome.map_err(|cause| Error::new(format!("destroy set {name}"), cause))
+    }
+
+    /// Gives how much is in each set of the namespace to `take`: one dump, without any entries.
+    ///
+    /// # Errors
+    /// Whatever the kernel refuses: `EINVAL` in a kernel without ipset.
+    ///
+    /// ```no_run
+    /// let mut sets = ipvs_netlink::IpSets::open()?;
+    /// sets.sizes(|size| println!("{}: {:?} entries", size.name, size.entries))?;
+    /// # Ok::<(), ipvs_netlink::Error>(())
+    /// ```
+    pub fn sizes(&mut self, mut take: impl FnMut(SetSize<'_>)) -> Result<(), Error> {
+        let read = |message: &[u8]| {
+            take(SetSize::parse(message).map_err(malformed)?);
+            Ok(())
+        };
+        let dumped = self
+            .connection
+            .dump(|out| write(&Request::ListSizes, out), read);
+        match dumped {
+            Ok(_) => Ok(()),
+            Err(cause) => Err(Error::new("list the sizes of sets", cause)),
+        }
     }
 
     /// What a set says of itself, and its entries; `None` if there is no such set. There are no entries of a set of a type

@@ -5,6 +5,7 @@ mod head;
 mod listing;
 mod request;
 mod set;
+mod size;
 mod wire;
 
 pub use entry::{Entry, EntryProtocol, InvalidEntry};
@@ -12,6 +13,7 @@ pub use head::{SetDifference, SetHead};
 pub use listing::{Listing, parse_protocol, parse_revision};
 pub use request::Request;
 pub use set::{InvalidSetName, SetFamily, SetName, SetSpec, SetType};
+pub use size::SetSize;
 
 /// The protocol version of every request.
 pub const PROTOCOL_VERSION: u8 = wire::PROTOCOL;

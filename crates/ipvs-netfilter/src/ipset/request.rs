@@ -1,6 +1,6 @@
 use std::net::IpAddr;
 
-use super::wire::{PROTOCOL, SUBSYSTEM, address, data, message};
+use super::wire::{FLAG_LIST_HEADER, PROTOCOL, SUBSYSTEM, address, data, message};
 use super::{Entry, SetName, SetSpec, SetType};
 use crate::wire::{nest, put, put_be, put_str};
 
@@ -32,6 +32,8 @@ pub enum Request<'a> {
     /// List one set with its entries (a dump); answered by [`Listing::read`](super::Listing::read). `ENOENT` if it
     /// is not there.
     List(SetName),
+    /// List all sets without their entries (a dump); each is answered by [`SetSize::parse`](super::SetSize::parse).
+    ListSizes,
     /// Add an entry. A full set gives the error number [`HASH_FULL`](super::HASH_FULL).
     Add(SetName, Entry),
     /// Delete an entry.
@@ -47,7 +49,7 @@ impl Request<'_> {
             Self::Create(..) => 2,
             Self::Destroy(_) => 3,
             Self::Flush(_) => 4,
-            Self::List(_) => 7,
+            Self::List(_) | Self::ListSizes => 7,
             Self::Add(..) => 9,
             Self::Delete(..) => 10,
             Self::TypeRevision(_) => 13,
@@ -58,7 +60,7 @@ impl Request<'_> {
     /// Whether it must travel with `NLM_F_DUMP`.
     #[must_use]
     pub const fn is_dump(&self) -> bool {
-        matches!(self, Self::List(_))
+        matches!(self, Self::List(_) | Self::ListSizes)
     }
 
     /// Appends netfilter header and attributes. Allocates nothing but the growth of `out`.
@@ -98,6 +100,7 @@ impl Request<'_> {
             Self::Destroy(name) | Self::Flush(name) | Self::List(name) => {
                 put_str(out, message::SET_NAME, name.as_str());
             }
+            Self::ListSizes => put_be(out, message::FLAGS, &FLAG_LIST_HEADER.to_be_bytes()),
             Self::Add(name, entry) | Self::Delete(name, entry) => {
                 put_str(out, message::SET_NAME, name.as_str());
                 nest(out, message::DATA, |out| put_entry(out, entry));

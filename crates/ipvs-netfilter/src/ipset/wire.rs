@@ -5,6 +5,9 @@ pub(crate) const SUBSYSTEM: u8 = 6;
 /// Protocol 6 is understood by every kernel since 2.6.39; 7 adds nothing that is needed here.
 pub(crate) const PROTOCOL: u8 = 6;
 
+/// `IPSET_FLAG_LIST_HEADER`.
+pub(crate) const FLAG_LIST_HEADER: u32 = 1 << 2;
+
 /// Attributes of a message.
 pub(crate) mod message {
     pub(crate) const PROTOCOL: u16 = 1;
@@ -12,6 +15,8 @@ pub(crate) mod message {
     pub(crate) const TYPE_NAME: u16 = 3;
     pub(crate) const REVISION: u16 = 4;
     pub(crate) const FAMILY: u16 = 5;
+    /// In network byte order.
+    pub(crate) const FLAGS: u16 = 6;
     pub(crate) const DATA: u16 = 7;
     pub(crate) const ADT: u16 = 8;
     pub(crate) const PROTOCOL_MIN: u16 = 10;
@@ -31,6 +36,9 @@ pub(crate) mod data {
     pub(crate) const NETMASK: u16 = 20;
     pub(crate) const IP2: u16 = 20;
     pub(crate) const CIDR2: u16 = 21;
+    /// What the kernel counts of a set, in network byte order.
+    pub(crate) const ENTRIES: u16 = 24;
+    pub(crate) const REFERENCES: u16 = 25;
 }
 
 /// Attributes of an address nest.
