@@ -62,6 +62,8 @@ pub struct Model {
     is_ahead: bool,
     /// Services that ask for more than kube-proxy has.
     tuned: BTreeSet<ObjectName>,
+    /// Services that the addresses of this node's links mean something to.
+    on_node: BTreeSet<ObjectName>,
     /// The rules that each family should have, as of the last plan.
     rules: BTreeMap<Family, Ruleset>,
     compiled: u64,
@@ -113,6 +115,7 @@ impl Model {
             touched: Vec::new(),
             is_ahead: false,
             tuned: BTreeSet::new(),
+            on_node: BTreeSet::new(),
             rules: BTreeMap::new(),
             compiled: 0,
             taken_over: Vec::new(),
@@ -208,6 +211,12 @@ impl Model {
         self.desired.take_flow_changes()
     }
 
+    /// Whether something changed that no plan has covered. O(1).
+    #[must_use]
+    pub const fn is_stale(&self) -> bool {
+        !self.stale.is_empty() || !self.touched.is_empty()
+    }
+
     /// How many services are known. O(1).
     #[must_use]
     pub fn service_count(&self) -> usize {
@@ -221,16 +230,14 @@ impl Model {
     }
 
     /// Takes in a change. Nothing is compiled before the next plan, so that several changes of a service cost one
-    /// compilation. O(log n) of the service's slices; a change of this node's addresses makes every service stale.
+    /// compilation. O(log n) of the service's slices; a change of the addresses of
+    /// this node's links makes those stale that have node ports, or addresses from elsewhere, and one of its Node object all.
     pub fn change(&mut self, change: Change) {
         match change {
             Change::Service(service) => {
                 let name = service.name.clone();
-                if service.tuning.is_some() {
-                    self.tuned.insert(name.clone());
-                } else {
-                    self.tuned.remove(&name);
-                }
+                list(&mut self.tuned, &name, service.tuning.is_some());
+                list(&mut self.on_node, &name, is_on_node(&service));
                 let tracked = self.services.entry(name.clone()).or_default();
                 if tracked.service.as_ref() != Some(&service) {
                     tracked.service = Some(service);
@@ -240,6 +247,7 @@ impl Model {
             Change::ServiceGone(name) => {
                 if let Some(tracked) = self.services.get_mut(&name) {
                     self.tuned.remove(&name);
+                    self.on_node.remove(&name);
                     tracked.service = None;
                     tracked.outdate(&name, &mut self.stale);
                 }
@@ -271,7 +279,7 @@ impl Model {
                 addresses.dedup();
                 if addresses != self.surroundings.node_addresses {
                     self.surroundings.node_addresses = addresses;
-                    self.all_are_stale();
+                    outdate(&self.on_node, &mut self.services, &mut self.stale);
                 }
             }
         }
@@ -393,11 +401,7 @@ impl Model {
     }
 
     fn tuned_are_stale(&mut self) {
-        for name in &self.tuned {
-            if let Some(tracked) = self.services.get_mut(name) {
-                tracked.outdate(name, &mut self.stale);
-            }
-        }
+        outdate(&self.tuned, &mut self.services, &mut self.stale);
     }
 
     /// The node itself changed, which is rare. O(services).
@@ -448,6 +452,34 @@ impl Model {
             if tracked.service.is_none() && tracked.slices.is_empty() {
                 self.services.remove(&name);
             }
+        }
+    }
+}
+
+/// Lets a list have a name, or not.
+fn list(names: &mut BTreeSet<ObjectName>, name: &ObjectName, has: bool) {
+    if has {
+        names.insert(name.clone());
+    } else {
+        names.remove(name);
+    }
+}
+
+/// Whether the addresses of this node's links mean something to a service: it is served on them, or its own are bound unless the
+/// node has them.
+fn is_on_node(service: &Service) -> bool {
+    let has_node_port = service.ports.iter().any(|port| port.node_port.is_some());
+    has_node_port || !service.external_ips.is_empty() || !service.load_balancer_ips.is_empty()
+}
+
+fn outdate(
+    names: &BTreeSet<ObjectName>,
+    services: &mut HashMap<ObjectName, Box<Tracked>>,
+    stale: &mut Vec<ObjectName>,
+) {
+    for name in names {
+        if let Some(tracked) = services.get_mut(name) {
+            tracked.outdate(name, stale);
         }
     }
 }
