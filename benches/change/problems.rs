@@ -44,7 +44,9 @@ pub(crate) fn measure(services: u32, endpoints: u32) {
 const PACE: Pace = Pace {
     min_sync: Duration::ZERO,
     sync: Duration::MAX,
+    max_sync: Duration::MAX,
     drain: Duration::MAX,
+    canary: None,
 };
 
 /// A node on the simulated kernel, whose clock stands still.

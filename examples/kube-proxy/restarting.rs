@@ -101,6 +101,10 @@ impl Source for Restarting {
         self.source.is_complete()
     }
 
+    fn wakes(&self) -> bool {
+        self.source.wakes()
+    }
+
     fn problems(&self) -> &[String] {
         if self.problems.is_empty() {
             return self.source.problems();

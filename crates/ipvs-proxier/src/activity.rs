@@ -10,6 +10,8 @@ pub enum Activity {
     Sync,
     /// It compares everything with the kernel and repairs what drifted.
     Resync,
+    /// It reads again what others have changed, and repairs what drifted.
+    Repair,
     /// It looks whether draining real servers can be removed.
     Drain,
 }
@@ -20,6 +22,7 @@ impl fmt::Display for Activity {
             Self::Start => "start",
             Self::Sync => "sync",
             Self::Resync => "resync",
+            Self::Repair => "repair",
             Self::Drain => "drain",
         })
     }

@@ -1,14 +1,18 @@
 //! What decides when: one state machine without a clock, a socket or a thread of its own.
 
 mod applying;
+mod canaries;
+mod concerns;
 mod conntrack;
 mod draining;
+mod looking;
 mod running;
 mod starting;
 mod state;
 mod status;
 mod timing;
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use ipvs_model::input::Change;
@@ -17,16 +21,19 @@ use ipvs_model::{Desired, Known, Model};
 use crate::activity::Activity;
 use crate::clock::{Clock, Moment};
 use crate::dataplane::DataPlane;
+use crate::kernel_event::DriftCause;
 use crate::news::LoggedOnce;
 use crate::report::{Report, Tally};
 use crate::source::Trigger;
 use crate::step_error::StepError;
 
 use self::applying::Unfinished;
+use self::canaries::Canaries;
+use self::concerns::Concerns;
 use self::conntrack::StaleFlows;
 use self::draining::Drains;
-use self::state::{Resync, Running, State};
-use self::timing::Timing;
+use self::state::{Look, Resync, Running, State};
+use self::timing::{Found, Timing};
 
 pub use self::state::Stage;
 pub use self::status::Status;
@@ -56,6 +63,8 @@ pub enum Step {
 ///
 /// A sync after a change writes what the change needs and reads nothing: O(change). Everything is read at the start, by a
 /// resync, and again after a failure that leaves open what was done: one without an error number, or of link, sets or rules.
+/// What others change is read again by itself as soon as the kernel tells of it ([`kernel_event`](Self::kernel_event)), or a
+/// canary is gone where it does not.
 ///
 /// ```
 /// use ipvs_model::{Config, Model};
@@ -80,6 +89,9 @@ pub struct Controller {
     timing: Timing,
     drains: Drains,
     stale_flows: StaleFlows,
+    /// What others have changed.
+    concerns: Concerns,
+    canaries: Canaries,
     logged: LoggedOnce,
     /// Changes of endpoints that are not in the kernel yet.
     triggers: Vec<Trigger>,
@@ -102,6 +114,8 @@ impl Controller {
             timing: Timing::new(pace),
             drains: Drains::default(),
             stale_flows: StaleFlows::default(),
+            concerns: Concerns::default(),
+            canaries: Canaries::default(),
             logged: LoggedOnce::default(),
             triggers: Vec::new(),
             status: Status::default(),
@@ -144,6 +158,8 @@ impl Controller {
             }
             (Activity::Resync, _) => self.timing.resync_at_once(now.steady),
             (Activity::Sync | Activity::Start, _) => self.timing.sync_at_once(),
+            // What others have changed does not wait anyway.
+            (Activity::Repair, _) => {}
         }
     }
 
@@ -248,9 +264,11 @@ impl Controller {
         let End {
             known,
             resync,
+            look,
             unfinished,
             mut tally,
             mut report,
+            drift,
         } = end;
         let covers_changes = known.is_some() && activity != Activity::Drain;
         let known = known.filter(|_| !unfinished.is_unsure);
@@ -269,7 +287,13 @@ impl Controller {
             self.triggers = waiting;
             ended.programmed = programmed;
         }
-        self.timing.ended(activity, now.steady, succeeded, wrote);
+        let found = Found {
+            wrote,
+            drift: !drift.is_empty(),
+            is_attentive: plane.is_listening() && self.timing.pace().canary.is_some(),
+        };
+        self.timing.ended(activity, now.steady, succeeded, found);
+        ended.drift = drift;
         if unfinished.is_wiser {
             self.timing.sync_at_once();
         }
@@ -277,7 +301,11 @@ impl Controller {
         self.status.ended(&ended);
         report.ended = Some(ended);
         let state = match known {
-            Some(known) => State::Running(Running { known, resync }),
+            Some(known) => State::Running(Running {
+                known,
+                resync,
+                look,
+            }),
             None => State::Unread {
                 retry: self.timing.next_resync(),
             },
@@ -291,10 +319,14 @@ struct End {
     /// The kernel's state, if it was read.
     known: Option<Known>,
     /// One that goes on beside the activity.
-    resync: Option<Resync>,
+    resync: Option<Box<Resync>>,
+    /// Another one that goes on.
+    look: Option<Box<Look>>,
     unfinished: Unfinished,
     /// Of the steps before the last one.
     tally: Tally,
     /// Of the last step.
     report: Report,
+    /// What of it repaired what others did.
+    drift: BTreeMap<(&'static str, DriftCause), usize>,
 }

@@ -1,10 +1,12 @@
 use std::net::{IpAddr, SocketAddr};
 
 use ipvs_codec::{Family, ServiceKey};
-use ipvs_model::{Known, KubeSet, Operation};
+use ipvs_model::{Config, Known, KubeSet, Operation};
 use ipvs_netfilter::conntrack::Flow;
 
+use crate::control::Control;
 use crate::error::PlaneError;
+use crate::kernel_event::{KernelEvent, Signs};
 
 /// A real server and the connections that it still has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,4 +114,38 @@ pub trait DataPlane {
         &mut self,
         virtual_servers: &[ServiceKey],
     ) -> Result<Vec<Connections>, PlaneError>;
+
+    /// What is read next is urgent: others have changed it, and something is wrong until it was read.
+    fn hurry(&mut self) {}
+
+    /// Begins to listen to what others change, for a node that is configured so, and from then on [wakes](Control::wake) whoever
+    /// waits when there are [events](Self::kernel_events). Asked for once, before anything is read.
+    ///
+    /// # Errors
+    /// [`PlaneError`] when it cannot listen. Everything else goes on; what others change is found by the next resync.
+    fn listen(&mut self, config: &Config, control: &Control) -> Result<(), PlaneError> {
+        let _ = (config, control);
+        Ok(())
+    }
+
+    /// Whether it listens: then a resync that finds nothing may make the next one come later.
+    fn is_listening(&self) -> bool {
+        false
+    }
+
+    /// What others changed since the last call. Never waits; O(1) however many notifications there were.
+    ///
+    /// # Errors
+    /// [`PlaneError`] when it will never hear of anything again, which ends a [`run`](crate::run).
+    fn kernel_events(&mut self) -> Result<Vec<KernelEvent>, PlaneError> {
+        Ok(Vec::new())
+    }
+
+    /// Cheap signs of what is there, for what the kernel notifies nobody of: a few system calls.
+    ///
+    /// # Errors
+    /// [`PlaneError`] when the kernel cannot be asked.
+    fn signs(&mut self) -> Result<Signs, PlaneError> {
+        Ok(Signs::default())
+    }
 }

@@ -75,6 +75,12 @@ pub enum PlaneError {
         /// Which.
         program: String,
     },
+    /// What others change in the kernel is not heard of.
+    #[error("cannot listen to the kernel: {reason}")]
+    Deaf {
+        /// Why.
+        reason: String,
+    },
     /// No `iptables` works here.
     #[error(
         "no usable iptables: it takes the package iptables, and CAP_NET_RAW beside CAP_NET_ADMIN; tried {tried}"

@@ -22,6 +22,7 @@ mod files;
 mod health;
 #[cfg(feature = "health")]
 mod health_server;
+mod kernel_event;
 mod linux;
 mod lock_holder;
 #[cfg(feature = "health")]
@@ -53,6 +54,7 @@ pub use files::{
 pub use health::{Health, HealthAnswer};
 #[cfg(feature = "health")]
 pub use health_server::{HealthServer, ListenFailure, Listener, Serve, ServerEnded};
+pub use kernel_event::{ChangedBy, Concern, DriftCause, KernelEvent, SetSign, Signs};
 pub use linux::{IptablesBackend, Linux, LinuxCleanUp, NftablesMode};
 pub use lock_holder::LockHolder;
 #[cfg(feature = "health")]

@@ -22,8 +22,8 @@ pub trait Monitor {
         let _ = (report, controller);
     }
 
-    /// What those who look after the cluster should know; asked several times a second, after changes and before the controller
-    /// goes on.
+    /// What those who look after the cluster should know; asked after changes and before the controller goes on, and at least
+    /// every ten seconds.
     ///
     /// # Errors
     /// A reason to end the run.

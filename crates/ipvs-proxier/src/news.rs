@@ -9,6 +9,8 @@ use ipvs_model::{Desired, Problem};
 
 use crate::activity::Activity;
 use crate::error::Failure;
+use crate::kernel_event::ChangedBy;
+use crate::reading::Section;
 use crate::source::{About, Notice};
 use crate::step_error::StepError;
 
@@ -39,6 +41,15 @@ pub enum News {
     Error {
         /// What and why.
         error: String,
+    },
+    /// Others undo again and again what is put right.
+    Undone {
+        /// What they undo.
+        section: Section,
+        /// How often it was put right so far.
+        times: u32,
+        /// Who did it the last time, if the kernel says it.
+        by: Option<ChangedBy>,
     },
     /// Conntrack entries of UDP that led to endpoints which are gone were deleted.
     ConntrackCleaned {
@@ -82,6 +93,16 @@ impl fmt::Display for News {
             ),
             Self::Failed { failure } => write!(f, "{failure}; retry with back-off"),
             Self::Error { error } => write!(f, "{error}; retry with back-off"),
+            Self::Undone { section, times, by } => {
+                write!(
+                    f,
+                    "others change {section} again and again: put right {times} times"
+                )?;
+                if let Some(program) = by {
+                    write!(f, ", the last change was made by {program}")?;
+                }
+                f.write_str("; who undoes it at once is answered less and less often")
+            }
             Self::ConntrackCleaned { family, entries } => write!(
                 f,
                 "deleted {entries} conntrack entries of {family} UDP to endpoints that are gone"

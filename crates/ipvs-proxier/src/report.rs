@@ -7,6 +7,7 @@ use ipvs_model::Plan;
 use crate::activity::Activity;
 use crate::clock::Moment;
 use crate::error::Failure;
+use crate::kernel_event::DriftCause;
 use crate::news::News;
 use crate::source::Trigger;
 use crate::step_error::StepError;
@@ -67,8 +68,9 @@ pub struct Ended {
     pub failed_families: BTreeSet<Option<Family>>,
     /// The changes of endpoints that are in the kernel now.
     pub programmed: Vec<Trigger>,
-    /// What a resync repaired although nothing had changed and nothing had failed: others did it.
-    pub drift: BTreeMap<&'static str, usize>,
+    /// What was repaired although nothing had changed and nothing had failed: others did it. By kind of operation, and by how
+    /// it came out.
+    pub drift: BTreeMap<(&'static str, DriftCause), usize>,
 }
 
 impl Ended {

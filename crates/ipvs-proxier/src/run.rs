@@ -10,13 +10,15 @@ use crate::clock::{Clock as _, Moment, SystemClock};
 use crate::control::Control;
 use crate::controller::{Controller, Stage, Step};
 use crate::dataplane::DataPlane;
-use crate::error::Failure;
+use crate::error::{Failure, PlaneError};
 use crate::monitor::{Monitor, MonitorError};
 use crate::report::{Ended, Report};
 use crate::source::{Polled, Source};
 
 /// Between two looks at a source that wakes nobody.
 const POLL: Duration = Duration::from_millis(250);
+/// The longest wait for a source that does: the monitor is asked in between.
+const REST: Duration = Duration::from_secs(10);
 /// A controller goes on for about so long before its source is asked again.
 const SLICE: Duration = Duration::from_millis(2);
 
@@ -33,6 +35,9 @@ pub enum RunError {
     /// The source has something that cannot be used, and the run was to be made once with all of it.
     #[error("{}", .0.join("\n"))]
     Source(Vec<String>),
+    /// The data plane will never hear of what others change again.
+    #[error("nothing is heard of what others change: {0}")]
+    Deaf(#[source] PlaneError),
     /// The monitor wants the end.
     #[error(transparent)]
     Monitor(#[from] MonitorError),
@@ -49,8 +54,8 @@ pub enum RunError {
     Stopped,
 }
 
-/// Keeps a node equal to what a source wants until it is [stopped](Control::stop); the kernel's state stays. It writes to the
-/// log what happens. Sources should [wake](Control::wake) it; others are asked four times a second.
+/// Keeps a node equal to what a source wants until it is [stopped](Control::stop); the kernel's state stays. It listens to what
+/// others change in the kernel, and writes to the log what happens. Sources should [wake](Control::wake) it; others are asked four times a second.
 ///
 /// ```no_run
 /// use ipvs_model::{Config, Model};
@@ -73,6 +78,9 @@ pub fn run<P: DataPlane + ?Sized>(
     monitor: &mut dyn Monitor,
     control: &Control,
 ) -> Result<(), RunError> {
+    if let Err(error) = plane.listen(controller.model().config(), control) {
+        warn!(%error, "cannot listen to what others change; it is found by resyncs");
+    }
     let mut run = Run {
         controller,
         source,
@@ -93,6 +101,7 @@ pub fn run<P: DataPlane + ?Sized>(
         }
         run.tell_problems();
         run.check()?;
+        run.hear()?;
         let wait = run.work();
         control.wait(wait);
     }
@@ -228,6 +237,20 @@ impl<P: DataPlane + ?Sized> Run<'_, P> {
         }
     }
 
+    /// Takes in what others changed in the kernel.
+    fn hear(&mut self) -> Result<(), RunError> {
+        let events = self.plane.kernel_events().map_err(RunError::Deaf)?;
+        if events.is_empty() {
+            return Ok(());
+        }
+        let now = Moment::now();
+        for event in events {
+            debug!(what = ?event.what, cause = event.cause.as_str(), by = ?event.by, "kernel event");
+            self.controller.kernel_event(event, now);
+        }
+        Ok(())
+    }
+
     /// Does what is due until nothing is; the reports of the last activity.
     fn until_rest(&mut self, control: &Control) -> Result<Vec<Report>, RunError> {
         let mut reports = Vec::new();
@@ -254,7 +277,7 @@ impl<P: DataPlane + ?Sized> Run<'_, P> {
                     if is_at_rest && matches!(stage, Stage::Running | Stage::Unread) {
                         return Ok(reports);
                     }
-                    control.wait(from_now(until));
+                    control.wait(from_now(until, POLL));
                 }
             }
         }
@@ -283,7 +306,10 @@ impl<P: DataPlane + ?Sized> Run<'_, P> {
         let start = Instant::now();
         loop {
             match self.controller.poll(&SystemClock, self.plane) {
-                Step::Wait(until) => return from_now(until),
+                Step::Wait(until) => {
+                    let at_most = if self.source.wakes() { REST } else { POLL };
+                    return from_now(until, at_most);
+                }
                 Step::More => {}
                 Step::Did(report) => self.tell(&report),
             }
@@ -340,11 +366,11 @@ impl<P: DataPlane + ?Sized> Run<'_, P> {
     }
 }
 
-/// How long to wait: a source that wakes nobody is asked now and then.
-fn from_now(until: Option<Instant>) -> Duration {
-    until.map_or(POLL, |until| {
+/// How long to wait, at the most.
+fn from_now(until: Option<Instant>, at_most: Duration) -> Duration {
+    until.map_or(at_most, |until| {
         until
             .saturating_duration_since(SystemClock.now().steady)
-            .min(POLL)
+            .min(at_most)
     })
 }

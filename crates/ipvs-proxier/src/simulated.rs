@@ -1,6 +1,7 @@
 //! A kernel in memory that obeys the rules of the real one, error numbers included.
 
 mod clean_up;
+mod events;
 mod ipvs;
 
 use std::collections::BTreeSet;
@@ -8,13 +9,16 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipvs_codec::{Family, ServiceKey};
-use ipvs_model::{Known, KubeSet, Member, Operation, Vip, VirtualServer};
+use ipvs_model::{Config, Known, KubeSet, Member, Operation, Vip, VirtualServer};
 use ipvs_netfilter::conntrack::Flow;
 use ipvs_netfilter::ipset::SetSpec;
 use ipvs_netlink::{Cause, KernelError};
 
+use self::events::Events;
+use crate::control::Control;
 use crate::dataplane::{Connections, DataPlane, Outcome, Part, Progress};
 use crate::error::PlaneError;
+use crate::kernel_event::{KernelEvent, Signs};
 
 const ENOENT: i32 = 2;
 const ESRCH: i32 = 3;
@@ -54,6 +58,7 @@ pub struct Simulated {
     nftables: BTreeSet<Family>,
     /// Whether the link that has the name of the dummy interface is of another kind.
     is_link_other: bool,
+    events: Events,
     /// How much of the part that is being read was given already.
     given: usize,
     messages: u64,
@@ -68,8 +73,10 @@ impl Simulated {
         &self.state
     }
 
-    /// Lets the state be changed behind the proxier's back.
-    pub const fn state_mut(&mut self) -> &mut Known {
+    /// Lets the state be changed behind the proxier's back. Who listens is told as by the real kernel: of the link and what is
+    /// bound to it, and of rules.
+    pub fn state_mut(&mut self) -> &mut Known {
+        self.events.before_others(&self.state);
         &mut self.state
     }
 
@@ -94,6 +101,7 @@ impl Simulated {
     /// Gives the simulated node addresses.
     pub fn set_node_addresses(&mut self, addresses: Vec<IpAddr>) {
         self.node_addresses = addresses;
+        self.events.node_changed();
     }
 
     /// The tracked flows, to be looked at and changed.
@@ -104,6 +112,7 @@ impl Simulated {
     /// Gives the simulated node gateways.
     pub fn set_gateways(&mut self, gateways: Vec<IpAddr>) {
         self.gateways = gateways;
+        self.events.node_changed();
     }
 
     /// Gives a real server connections.
@@ -302,6 +311,7 @@ impl DataPlane for Simulated {
     }
 
     fn apply(&mut self, operations: &[Operation]) -> Vec<Outcome> {
+        self.events.after_others(&self.state);
         let mut results = Vec::with_capacity(operations.len());
         for operation in operations {
             match operation {
@@ -353,5 +363,23 @@ impl DataPlane for Simulated {
             }
         }
         Ok(found)
+    }
+
+    fn listen(&mut self, _config: &Config, _control: &Control) -> Result<(), PlaneError> {
+        self.events.listen();
+        Ok(())
+    }
+
+    fn is_listening(&self) -> bool {
+        self.events.is_listening()
+    }
+
+    fn kernel_events(&mut self) -> Result<Vec<KernelEvent>, PlaneError> {
+        self.events.after_others(&self.state);
+        Ok(self.events.take())
+    }
+
+    fn signs(&mut self) -> Result<Signs, PlaneError> {
+        Ok(self.events.signs(&self.state))
     }
 }

@@ -14,6 +14,9 @@ pub enum StepError {
     /// Whether somebody else's virtual servers are where Services want theirs could not be read; these may be taken for ours.
     #[error("cannot read whether virtual servers of others are there: {0}")]
     VirtualServers(#[source] PlaneError),
+    /// What the kernel notifies nobody of could not be looked at.
+    #[error("cannot look whether others changed something: {0}")]
+    Canary(#[source] PlaneError),
     /// The connections of draining real servers could not be read.
     #[error("cannot read the connections of draining real servers: {0}")]
     Connections(#[source] PlaneError),

@@ -8,8 +8,8 @@ use ipvs_codec::{Family, Protocol, Scheduler, Service};
 use ipvs_model::input::{Change, ObjectName};
 use ipvs_model::{Config, Foreign, Model, NeverBind, Operation, Problem, Protected};
 use ipvs_proxier::{
-    Activity, Connections, DataPlane, Ended, News, Pace, Part, Simulated, Stage, Step, StepError,
-    Trigger,
+    Activity, Connections, DataPlane, DriftCause, Ended, News, Pace, Part, Simulated, Stage, Step,
+    StepError, Trigger,
 };
 
 use web::node::Node;
@@ -266,7 +266,10 @@ fn only_what_others_did_is_drift() {
     node.plane().kernel.state_mut().virtual_servers.clear();
     node.after(SECOND * 30);
     let ended = settle(&mut node);
-    assert_eq!(ended[0].drift["add-virtual-server"], 1);
+    assert_eq!(
+        ended[0].drift[&("add-virtual-server", DriftCause::Resync)],
+        1
+    );
     // What was refused is missing without anybody's doing.
     node.plane().refuses = Some(|operation| matches!(operation, Operation::AddRealServer { .. }));
     node.changes(web("TCP", &["10.0.0.1", "10.0.0.2"]));
@@ -325,7 +328,9 @@ fn deadlines_and_periods_beyond_the_end_of_time_are_never() {
     let pace = Pace {
         min_sync: Duration::ZERO,
         sync: Duration::MAX,
+        max_sync: Duration::MAX,
         drain: Duration::MAX,
+        canary: Some(Duration::MAX),
     };
     let mut node = Node::with_pace(Model::new(config), Simulated::default(), pace);
     node.changes(web("TCP", &["10.0.0.1", "10.0.0.2"]));

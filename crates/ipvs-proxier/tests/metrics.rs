@@ -223,7 +223,7 @@ fn the_process_is_told_as_by_every_client_of_prometheus() {
 
 /// What a resync repairs although nothing has changed; what changed is no drift.
 #[test]
-fn drift_is_counted_by_kind() {
+fn drift_is_counted_by_kind_and_cause() {
     let mut run = Run::new();
     run.take(SERVICE);
     run.sync(Activity::Resync);
@@ -231,7 +231,7 @@ fn drift_is_counted_by_kind() {
     let flush = [Operation::FlushVirtualServers];
     assert!(run.node.plane().inner().apply(&flush)[0].is_ok());
     run.sync(Activity::Resync);
-    let repaired = "ipvs_proxier_drift_total{operation=\"add-virtual-server\"}";
+    let repaired = "ipvs_proxier_drift_total{operation=\"add-virtual-server\",cause=\"resync\"}";
     assert_eq!(run.value(repaired), 2.0);
 }
 

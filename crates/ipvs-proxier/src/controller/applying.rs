@@ -5,6 +5,7 @@ use ipvs_model::input::Change;
 use ipvs_model::{Foreign, HeldBack, Key, Known, Operation, Plan};
 
 use super::Controller;
+use super::canaries::writes_rules;
 use crate::clock::Moment;
 use crate::dataplane::DataPlane;
 use crate::error::Failure;
@@ -73,6 +74,9 @@ impl Controller {
             self.stale_flows.applied(operation);
         }
         report.plan = executed.tried;
+        if writes_rules(&report.plan) {
+            self.remember_rules(plane);
+        }
         unfinished.is_unsure |= !report.failures.iter().all(leaves_state_known);
         unfinished.is_wiser |= self.learn(&mut report, known);
         report

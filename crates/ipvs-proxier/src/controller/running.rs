@@ -1,10 +1,13 @@
 //! While the kernel is known: changes are synced, real servers drain, a resync goes on part by part.
 
+use std::collections::BTreeMap;
+
 use ipvs_codec::{Family, ServiceKey};
-use ipvs_model::{Key, Known};
+use ipvs_model::Known;
 
 use super::applying::Unfinished;
 use super::draining::Limits;
+use super::looking::Repair;
 use super::state::{Resync, Running, State};
 use super::timing::Due;
 use super::{Controller, End, Step};
@@ -13,7 +16,7 @@ use crate::clock::Clock;
 use crate::dataplane::{DataPlane, Part, Progress};
 use crate::error::PlaneError;
 use crate::reading::{PAUSE, Reading, Section};
-use crate::report::{Report, Tally, counts};
+use crate::report::{Report, Tally};
 use crate::step_error::StepError;
 
 impl Running {
@@ -35,11 +38,21 @@ impl Controller {
         plane: &mut P,
     ) -> (State, Step) {
         let now = clock.now().steady;
-        match self.timing.due(now, self.drains.next_look()) {
+        let next_look = match &running.look {
+            Some(_) => Some(now),
+            None => self.concerns.next(),
+        };
+        let is_resyncing = running.resync.is_some();
+        match self
+            .timing
+            .due(now, self.drains.next_look(), next_look, is_resyncing)
+        {
             Due::Wait(until) => (State::Running(running), Step::Wait(until)),
-            Due::Now(Activity::Sync | Activity::Start) => self.sync(running, clock, plane),
-            Due::Now(Activity::Drain) => self.drain(running, clock, plane),
-            Due::Now(Activity::Resync) => self.resync(running, clock, plane),
+            Due::Sync => self.sync(running, clock, plane),
+            Due::Drain => self.drain(running, clock, plane),
+            Due::Look => self.look(running, clock, plane),
+            Due::Canaries => self.look_at_canaries(running, clock, plane),
+            Due::Resync => self.resync(running, clock, plane),
         }
     }
 
@@ -51,7 +64,11 @@ impl Controller {
         clock: &dyn Clock,
         plane: &mut P,
     ) -> (State, Step) {
-        let Running { mut known, resync } = running;
+        let Running {
+            mut known,
+            resync,
+            look,
+        } = running;
         let now = clock.now();
         let new = self.model.virtual_servers_to_read();
         let unread = read_new(&new, &mut known, plane);
@@ -64,9 +81,11 @@ impl Controller {
         let end = End {
             known: Some(known),
             resync,
+            look,
             unfinished,
             tally: Tally::new(now),
             report,
+            drift: BTreeMap::new(),
         };
         let step = self.end(Activity::Sync, end, clock, plane);
         let (drains, limits) = self.drains_and_limits();
@@ -83,7 +102,11 @@ impl Controller {
         clock: &dyn Clock,
         plane: &mut P,
     ) -> (State, Step) {
-        let Running { mut known, resync } = running;
+        let Running {
+            mut known,
+            resync,
+            look,
+        } = running;
         let now = clock.now();
         let keys = self.drains.next();
         let mut unfinished = Unfinished::default();
@@ -104,9 +127,11 @@ impl Controller {
         let end = End {
             known: Some(known),
             resync,
+            look,
             unfinished,
             tally: Tally::new(now),
             report,
+            drift: BTreeMap::new(),
         };
         let step = self.end(Activity::Drain, end, clock, plane);
         if is_over {
@@ -125,69 +150,53 @@ impl Controller {
         clock: &dyn Clock,
         plane: &mut P,
     ) -> (State, Step) {
-        let Running { mut known, resync } = running;
+        let Running {
+            mut known,
+            resync,
+            look,
+        } = running;
         let now = clock.now();
-        let mut resync = resync.unwrap_or_else(|| Resync {
-            tally: Tally::new(now),
-            reading: Reading::everything(&self.model.config().families),
-            node: None,
+        let mut resync = resync.unwrap_or_else(|| {
+            Box::new(Resync {
+                tally: Tally::new(now),
+                reading: Reading::everything(&self.model.config().families),
+                node: None,
+                signs: None,
+            })
         });
         if resync.reading.is_at_start() {
             // Where they cannot be read, those known before stay.
             resync.node = self.look_around(plane).err();
+            resync.signs = self.signs(plane);
         }
         let desired = self.model.desired();
         let step = match resync.reading.read_on(plane, &mut known, desired) {
             Progress::More => Step::More,
             Progress::Waiting => Step::Wait(now.steady.checked_add(PAUSE)),
-            Progress::Done(()) => return self.repair(known, resync, clock, plane),
+            Progress::Done(()) => {
+                let resync = *resync;
+                let repair = Repair {
+                    activity: Activity::Resync,
+                    tally: resync.tally,
+                    findings: resync.reading.finish(),
+                    node: resync.node,
+                    sections: Vec::new(),
+                    signs: resync.signs,
+                };
+                let running = Running {
+                    known,
+                    resync: None,
+                    look,
+                };
+                return self.repair(running, repair, clock, plane);
+            }
         };
-        let resync = Some(resync);
-        (State::Running(Running { known, resync }), step)
-    }
-
-    /// Puts right what is otherwise than it was known; what could not be read stays as it is known. O(differences).
-    fn repair<P: DataPlane + ?Sized>(
-        &mut self,
-        mut known: Known,
-        resync: Resync,
-        clock: &dyn Clock,
-        plane: &mut P,
-    ) -> (State, Step) {
-        let now = clock.now();
-        let is_undisturbed = !self.status.waits();
-        let findings = resync.reading.finish();
-        let differing = findings.differing;
-        let found: Vec<_> = differing
-            .iter()
-            .filter_map(|key| match key {
-                Key::VirtualServer(key) => Some(*key),
-                _ => None,
-            })
-            .collect();
-        let plan = self.model.plan_repair(differing, &known);
-        let desired = self.model.desired();
-        self.drains.found(found, &known, desired, now.steady);
-        let mut unfinished = Unfinished::default();
-        let mut report = self.apply(plan, &mut known, &mut unfinished, now, plane);
-        let unread = findings.unread.into_iter().map(StepError::from);
-        for error in resync.node.into_iter().chain(unread) {
-            self.failed(error, &mut report);
-        }
-        let end = End {
-            known: Some(known),
-            resync: None,
-            unfinished,
-            tally: resync.tally,
-            report,
+        let running = Running {
+            known,
+            resync: Some(resync),
+            look,
         };
-        let (state, mut step) = self.end(Activity::Resync, end, clock, plane);
-        if let Step::Did(report) = &mut step
-            && let Some(ended) = report.ended.as_mut().filter(|_| is_undisturbed)
-        {
-            ended.drift = counts(&report.plan);
-        }
-        (state, step)
+        (State::Running(running), step)
     }
 
     fn drains_and_limits(&mut self) -> (&mut super::Drains, Limits<'_>) {

@@ -1,5 +1,6 @@
 //! The start: the kernel is read, and everything is made of what was found.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use ipvs_model::{Known, Plan};
@@ -40,6 +41,8 @@ impl Controller {
             }
         }
         let tally = Tally::new(now);
+        // Everything is read now.
+        self.concerns.clear();
         if let Err(error) = self.look_around(plane) {
             return self.fail(vec![error], tally, &now, plane);
         }
@@ -66,9 +69,11 @@ impl Controller {
         let end = End {
             known: None,
             resync: None,
+            look: None,
             unfinished: Unfinished::default(),
             tally,
             report,
+            drift: BTreeMap::new(),
         };
         self.end(Activity::Start, end, clock, plane)
     }
@@ -146,12 +151,16 @@ impl Controller {
         let draining = known.draining(desired);
         self.drains.found(draining, &known, desired, now.steady);
         let report = self.apply(plan, &mut known, &mut unfinished, now, plane);
+        self.remember_rules(plane);
+        self.remember_virtual_servers(&known, plane);
         let end = End {
             known: Some(known),
             resync: None,
+            look: None,
             unfinished,
             tally,
             report,
+            drift: BTreeMap::new(),
         };
         self.end(Activity::Start, end, clock, plane)
     }

@@ -7,7 +7,9 @@ use ipvs_model::Known;
 use ipvs_model::input::ObjectName;
 
 use super::applying::Unfinished;
-use crate::reading::Reading;
+use super::concerns::Waiting;
+use crate::kernel_event::Signs;
+use crate::reading::{Reading, Section};
 use crate::report::Tally;
 use crate::step_error::StepError;
 
@@ -23,7 +25,8 @@ use crate::step_error::StepError;
 ///     │                                                                 │ └────┘
 ///     └──────────────────────────── Running ◀───────────────────────────┘ the last one was
 ///                                   │     ▲
-///                                   └─────┘ changes are synced, real servers drain, a resync goes on part by part
+///                                   └─────┘ changes are synced, real servers drain, what others changed is read again,
+///                                           a resync goes on part by part
 /// ```
 #[derive(Debug)]
 pub(super) enum State {
@@ -71,7 +74,22 @@ pub(super) struct Starting {
 pub(super) struct Running {
     pub(super) known: Known,
     /// A resync that goes on.
-    pub(super) resync: Option<Resync>,
+    pub(super) resync: Option<Box<Resync>>,
+    /// A look at what others have changed that goes on.
+    pub(super) look: Option<Box<Look>>,
+}
+
+/// A look at what others have changed that goes on.
+#[derive(Debug)]
+pub(super) struct Look {
+    pub(super) tally: Tally,
+    pub(super) reading: Reading,
+    /// What they have changed.
+    pub(super) sections: Vec<(Section, Waiting)>,
+    /// Why the node's addresses could not be read.
+    pub(super) node: Option<StepError>,
+    /// From before the rules are read, if they are.
+    pub(super) signs: Option<Signs>,
 }
 
 /// A resync that goes on: the kernel's state is read part by part, and compared with what is known.
@@ -81,6 +99,8 @@ pub(super) struct Resync {
     pub(super) reading: Reading,
     /// Why the node's addresses could not be read.
     pub(super) node: Option<StepError>,
+    /// From before anything was read.
+    pub(super) signs: Option<Signs>,
 }
 
 /// What a controller is doing.

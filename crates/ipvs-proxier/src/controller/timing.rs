@@ -12,17 +12,25 @@ pub struct Pace {
     pub min_sync: Duration,
     /// Between two resyncs (`--ipvs-sync-period`).
     pub sync: Duration,
+    /// Between two resyncs at the most: where the kernel tells what others do and canaries are looked at, each resync that
+    /// finds nothing makes the next one come later, and one that finds drift brings the usual pace back.
+    pub max_sync: Duration,
     /// Between two looks at draining real servers.
     pub drain: Duration,
+    /// Between two looks at canaries: what others change where the kernel tells nobody. Never, if there is none.
+    pub canary: Option<Duration>,
 }
 
 impl Default for Pace {
-    /// kube-proxy's, but that the first look at draining real servers comes a second after the change.
+    /// kube-proxy's, but that the first look at draining real servers comes a second after the change. Canaries are not looked
+    /// at.
     fn default() -> Self {
         Self {
             min_sync: Duration::from_secs(1),
             sync: Duration::from_secs(30),
+            max_sync: Duration::from_secs(600),
             drain: Duration::from_secs(60),
+            canary: None,
         }
     }
 }
@@ -30,9 +38,25 @@ impl Default for Pace {
 /// What is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Due {
-    Now(Activity),
+    Sync,
+    Drain,
+    /// A look at what others have changed.
+    Look,
+    Canaries,
+    Resync,
     /// Nothing before that time, unless a change comes.
     Wait(Option<Instant>),
+}
+
+/// What an activity that ended has found and done.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Found {
+    /// Whether it wrote something.
+    pub(super) wrote: bool,
+    /// Whether it repaired what others did.
+    pub(super) drift: bool,
+    /// Whether what others do comes out without a resync.
+    pub(super) is_attentive: bool,
 }
 
 /// The first retry after a failure; each further one waits twice as long, up to the sync period.
@@ -49,6 +73,9 @@ pub(super) struct Timing {
     last_write: Option<Instant>,
     /// Never, if there is none.
     next_resync: Option<Instant>,
+    /// Between the last resync and the next one.
+    between_resyncs: Duration,
+    next_canaries: Option<Instant>,
     /// Starts and resyncs that failed one after the other.
     failures: u32,
 }
@@ -61,6 +88,8 @@ impl Timing {
             hurry: false,
             last_write: None,
             next_resync: None,
+            between_resyncs: pace.sync,
+            next_canaries: None,
             failures: 0,
         }
     }
@@ -85,22 +114,33 @@ impl Timing {
         self.next_resync = Some(now);
     }
 
-    /// What is due while everything is known. A resync that is going on stays due until it ends.
-    pub(super) fn due(&self, now: Instant, next_drain: Option<Instant>) -> Due {
+    /// The canaries were looked at.
+    pub(super) fn looked_at_canaries(&mut self, now: Instant) {
+        self.next_canaries = self.pace.canary.and_then(|pace| now.checked_add(pace));
+    }
+
+    /// What is due while everything is known. A resync that is going on stays due until it ends, and looks at more than the
+    /// canaries.
+    pub(super) fn due(
+        &self,
+        now: Instant,
+        next_drain: Option<Instant>,
+        next_look: Option<Instant>,
+        is_resyncing: bool,
+    ) -> Due {
+        let next_canaries = self.next_canaries.filter(|_| !is_resyncing);
+        // Changes come before whatever reads, which may wait for processes.
+        let times = [
+            (Due::Sync, self.next_sync(now)),
+            (Due::Drain, next_drain),
+            (Due::Look, next_look),
+            (Due::Canaries, next_canaries),
+            (Due::Resync, self.next_resync),
+        ];
         let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
-        let next_sync = self.next_sync(now);
-        if is_due(next_sync) {
-            return Due::Now(Activity::Sync);
-        }
-        // Before a resync, which may wait for processes.
-        if is_due(next_drain) {
-            return Due::Now(Activity::Drain);
-        }
-        if is_due(self.next_resync) {
-            return Due::Now(Activity::Resync);
-        }
-        let times = [next_sync, next_drain, self.next_resync];
-        Due::Wait(times.into_iter().flatten().min())
+        let due = times.iter().find(|(_, at)| is_due(*at));
+        let wait = || Due::Wait(times.iter().filter_map(|(_, at)| *at).min());
+        due.map_or_else(wait, |(due, _)| *due)
     }
 
     /// When what changed may be synced, if something did.
@@ -123,32 +163,57 @@ impl Timing {
         now.checked_add(wait.min(self.pace.sync))
     }
 
-    /// An activity ended: whether all of it succeeded, and whether it wrote something. Only after a sync that wrote
-    /// something changes are collected before the next one.
-    pub(super) fn ended(&mut self, activity: Activity, now: Instant, succeeded: bool, wrote: bool) {
+    /// An activity ended: whether all of it succeeded, and what it found. Only after a sync that wrote something changes are
+    /// collected before the next one.
+    pub(super) fn ended(
+        &mut self,
+        activity: Activity,
+        now: Instant,
+        succeeded: bool,
+        found: Found,
+    ) {
         if activity != Activity::Drain {
             (self.changed, self.hurry) = (false, false);
-            if wrote {
+            if found.wrote {
                 self.last_write = Some(now);
             }
+        }
+        if activity == Activity::Start {
+            self.looked_at_canaries(now);
         }
         let is_whole = matches!(activity, Activity::Start | Activity::Resync);
         match (is_whole, succeeded) {
             (true, true) => {
                 self.failures = 0;
-                self.next_resync = now.checked_add(self.pace.sync);
+                self.between_resyncs = match activity {
+                    Activity::Resync if found.is_attentive && !found.drift => self.longer(),
+                    _ => self.pace.sync,
+                };
+                self.next_resync = now.checked_add(self.between_resyncs);
             }
             (true, false) => {
+                self.between_resyncs = self.pace.sync;
                 self.next_resync = self.retry(now);
                 self.failures = self.failures.saturating_add(1);
             }
             // Neither changes nor what fails of them put off the resync, nor one that is going on.
-            (false, true) => {}
+            (false, true) if !found.drift => {}
+            // Somebody is at work, who may do more than comes out.
+            (false, true) => {
+                self.between_resyncs = self.pace.sync;
+                let usual = now.checked_add(self.pace.sync);
+                self.next_resync = self.next_resync.into_iter().chain(usual).min();
+            }
             (false, false) => {
                 let retry = self.retry(now);
                 self.next_resync = self.next_resync.into_iter().chain(retry).min();
             }
         }
+    }
+
+    fn longer(&self) -> Duration {
+        let longest = self.pace.max_sync.max(self.pace.sync);
+        self.between_resyncs.saturating_mul(2).min(longest)
     }
 }
 
@@ -160,10 +225,22 @@ mod tests {
         start + Duration::from_secs(seconds)
     }
 
+    const fn wrote(wrote: bool) -> Found {
+        Found {
+            wrote,
+            drift: false,
+            is_attentive: false,
+        }
+    }
+
+    fn due(timing: &Timing, now: Instant, next_drain: Option<Instant>) -> Due {
+        timing.due(now, next_drain, None, false)
+    }
+
     /// One that has started and written something.
     fn started(start: Instant, pace: Pace) -> Timing {
         let mut timing = Timing::new(pace);
-        timing.ended(Activity::Start, start, true, true);
+        timing.ended(Activity::Start, start, true, wrote(true));
         timing
     }
 
@@ -175,20 +252,20 @@ mod tests {
         }
     }
 
-    const SYNC: Due = Due::Now(Activity::Sync);
-    const RESYNC: Due = Due::Now(Activity::Resync);
+    const SYNC: Due = Due::Sync;
+    const RESYNC: Due = Due::Resync;
 
     #[test]
     fn the_first_change_after_quiet_is_applied_at_once_and_the_next_waits() {
         let start = Instant::now();
         let mut timing = started(start, min_sync(5));
         timing.change();
-        assert_eq!(timing.due(after(start, 6), None), SYNC);
-        timing.ended(Activity::Sync, after(start, 6), true, true);
+        assert_eq!(due(&timing, after(start, 6), None), SYNC);
+        timing.ended(Activity::Sync, after(start, 6), true, wrote(true));
         timing.change();
         let wait = Due::Wait(Some(after(start, 11)));
-        assert_eq!(timing.due(after(start, 7), None), wait);
-        assert_eq!(timing.due(after(start, 11), None), SYNC);
+        assert_eq!(due(&timing, after(start, 7), None), wait);
+        assert_eq!(due(&timing, after(start, 11), None), SYNC);
     }
 
     #[test]
@@ -197,10 +274,10 @@ mod tests {
         let mut timing = started(start, min_sync(5));
         let now = after(start, 10);
         for activity in [Activity::Resync, Activity::Sync, Activity::Drain] {
-            let wrote = activity == Activity::Drain;
-            timing.ended(activity, now, true, wrote);
+            let is_written = activity == Activity::Drain;
+            timing.ended(activity, now, true, wrote(is_written));
             timing.change();
-            assert_eq!(timing.due(now, None), SYNC, "{activity:?}");
+            assert_eq!(due(&timing, now, None), SYNC, "{activity:?}");
         }
     }
 
@@ -216,9 +293,9 @@ mod tests {
             if tick < 100 {
                 timing.change();
             }
-            if timing.due(now, None) == SYNC {
+            if due(&timing, now, None) == SYNC {
                 syncs.push(tick);
-                timing.ended(Activity::Sync, now, true, true);
+                timing.ended(Activity::Sync, now, true, wrote(true));
             }
         }
         assert_eq!(syncs, [0, 1_000], "at once, and when the period is over");
@@ -231,14 +308,14 @@ mod tests {
         for second in (2..30).step_by(2) {
             timing.change();
             let now = after(start, second);
-            assert_eq!(timing.due(now, None), SYNC);
-            timing.ended(Activity::Sync, now, true, true);
+            assert_eq!(due(&timing, now, None), SYNC);
+            timing.ended(Activity::Sync, now, true, wrote(true));
         }
         let now = after(start, 30);
-        assert_eq!(timing.due(now, None), RESYNC);
-        timing.ended(Activity::Resync, now, true, false);
+        assert_eq!(due(&timing, now, None), RESYNC);
+        timing.ended(Activity::Resync, now, true, wrote(false));
         let wait = Due::Wait(Some(after(start, 60)));
-        assert_eq!(timing.due(now, None), wait);
+        assert_eq!(due(&timing, now, None), wait);
     }
 
     #[test]
@@ -247,12 +324,12 @@ mod tests {
         let mut timing = started(start, Pace::default());
         let now = after(start, 30);
         timing.change();
-        assert_eq!(timing.due(now, Some(now)), SYNC);
-        timing.ended(Activity::Sync, now, true, true);
-        let drain = Due::Now(Activity::Drain);
-        assert_eq!(timing.due(now, Some(now)), drain);
-        timing.ended(Activity::Drain, now, true, true);
-        assert_eq!(timing.due(now, None), RESYNC);
+        assert_eq!(due(&timing, now, Some(now)), SYNC);
+        timing.ended(Activity::Sync, now, true, wrote(true));
+        let drain = Due::Drain;
+        assert_eq!(due(&timing, now, Some(now)), drain);
+        timing.ended(Activity::Drain, now, true, wrote(true));
+        assert_eq!(due(&timing, now, None), RESYNC);
     }
 
     #[test]
@@ -261,19 +338,23 @@ mod tests {
         let mut timing = started(start, Pace::default());
         let (mut now, mut waits) = (start, Vec::new());
         for _ in 0..7 {
-            timing.ended(Activity::Resync, now, false, true);
-            let Due::Wait(Some(next)) = timing.due(now, None) else {
+            timing.ended(Activity::Resync, now, false, wrote(true));
+            let Due::Wait(Some(next)) = due(&timing, now, None) else {
                 panic!("due at once")
             };
             waits.push((next - now).as_secs());
             now = next;
-            assert_eq!(timing.due(now, None), RESYNC);
+            assert_eq!(due(&timing, now, None), RESYNC);
         }
         assert_eq!(waits, [1, 2, 4, 8, 16, 30, 30]);
-        timing.ended(Activity::Resync, now, true, false);
-        timing.ended(Activity::Drain, now, false, true);
+        timing.ended(Activity::Resync, now, true, wrote(false));
+        timing.ended(Activity::Drain, now, false, wrote(true));
         let wait = Due::Wait(Some(now + FIRST_RETRY));
-        assert_eq!(timing.due(now, None), wait, "soon, though the next is far");
+        assert_eq!(
+            due(&timing, now, None),
+            wait,
+            "soon, though the next is far"
+        );
     }
 
     #[test]
@@ -282,8 +363,8 @@ mod tests {
         let mut timing = started(start, Pace::default());
         for tenth in 0..600 {
             let now = start + Duration::from_millis(100 * tenth);
-            timing.ended(Activity::Sync, now, false, true);
-            let is_due = timing.due(now, None) == RESYNC;
+            timing.ended(Activity::Sync, now, false, wrote(true));
+            let is_due = due(&timing, now, None) == RESYNC;
             assert_eq!(is_due, now >= start + FIRST_RETRY, "{tenth}");
         }
     }
@@ -294,18 +375,20 @@ mod tests {
         let for_ever = Pace {
             min_sync: Duration::MAX,
             sync: Duration::MAX,
+            max_sync: Duration::MAX,
             drain: Duration::MAX,
+            canary: Some(Duration::MAX),
         };
         let mut timing = started(start, for_ever);
         timing.change();
-        assert_eq!(timing.due(start, None), Due::Wait(None));
+        assert_eq!(due(&timing, start, None), Due::Wait(None));
         timing.sync_at_once();
-        assert_eq!(timing.due(start, None), SYNC);
-        timing.ended(Activity::Sync, start, true, true);
-        assert_eq!(timing.due(start, None), Due::Wait(None));
+        assert_eq!(due(&timing, start, None), SYNC);
+        timing.ended(Activity::Sync, start, true, wrote(true));
+        assert_eq!(due(&timing, start, None), Due::Wait(None));
         for _ in 0..100 {
-            timing.ended(Activity::Resync, start, false, true);
+            timing.ended(Activity::Resync, start, false, wrote(true));
         }
-        assert!(matches!(timing.due(start, None), Due::Wait(Some(_))));
+        assert!(matches!(due(&timing, start, None), Due::Wait(Some(_))));
     }
 }

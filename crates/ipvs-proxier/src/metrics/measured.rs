@@ -3,11 +3,13 @@ use std::net::IpAddr;
 use std::time::{Instant, SystemTime};
 
 use ipvs_codec::{Family, ServiceKey};
-use ipvs_model::{Known, Operation};
+use ipvs_model::{Config, Known, Operation};
 use ipvs_netfilter::conntrack::Flow;
 
 use super::{ByOperation, BySet, Metrics, SetLabel, by, seconds, whole};
-use crate::{Connections, DataPlane, Outcome, Part, PlaneError, Progress};
+use crate::{
+    Connections, Control, DataPlane, KernelEvent, Outcome, Part, PlaneError, Progress, Signs,
+};
 
 /// A data plane that counts what is done to it.
 ///
@@ -144,5 +146,25 @@ impl<P: DataPlane> DataPlane for Measured<P> {
         virtual_servers: &[ServiceKey],
     ) -> Result<Vec<Connections>, PlaneError> {
         self.plane.connections(virtual_servers)
+    }
+
+    fn hurry(&mut self) {
+        self.plane.hurry();
+    }
+
+    fn listen(&mut self, config: &Config, control: &Control) -> Result<(), PlaneError> {
+        self.plane.listen(config, control)
+    }
+
+    fn is_listening(&self) -> bool {
+        self.plane.is_listening()
+    }
+
+    fn kernel_events(&mut self) -> Result<Vec<KernelEvent>, PlaneError> {
+        self.plane.kernel_events()
+    }
+
+    fn signs(&mut self) -> Result<Signs, PlaneError> {
+        self.plane.signs()
     }
 }

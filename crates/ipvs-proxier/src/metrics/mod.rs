@@ -59,8 +59,9 @@ struct ByOperation {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ByKind {
+struct ByDrift {
     operation: &'static str,
+    cause: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -147,7 +148,7 @@ pub struct Metrics {
     operations: Labelled<ByOperation, Counter>,
     plan: Histogram,
     resync: Histogram,
-    drift: Labelled<ByKind, Counter>,
+    drift: Labelled<ByDrift, Counter>,
     draining: Gauge,
     set_members: Labelled<BySet, Gauge>,
     observed_at: Seconds,
@@ -296,7 +297,7 @@ impl Metrics {
             operations "operations" "Operations on the kernel, and the error number of those that failed: -1 where there is none";
             plan "plan_operations" "Operations of a sync";
             resync "resync_seconds" "Time of a start or a resync: everything read, compared and repaired, with what was done in between";
-            drift "drift" "Operations that a resync needed although nothing had changed";
+            drift "drift" "Operations that repaired what others did, by how it came out: the kernel told it, what it told was lost, a canary was gone, or a resync";
             draining "draining_virtual_servers" "Virtual servers with real servers that wait for the end of their connections";
             set_members "set_members" "Entries of a set, of at most 65536";
             observed_at "last_observe_timestamp_seconds" "When the kernel's state was last read";
@@ -330,8 +331,9 @@ impl Metrics {
 
     /// An activity of a controller ended. Triggers from before the start say nothing about this proxier.
     pub fn ended(&self, ended: &Ended) {
-        for (operation, count) in &ended.drift {
-            let drift = self.drift.get_or_create(&ByKind { operation });
+        for ((operation, cause), count) in &ended.drift {
+            let cause = cause.as_str();
+            let drift = self.drift.get_or_create(&ByDrift { operation, cause });
             drift.inc_by(*count as u64);
         }
         let took = ended.took().as_secs_f64();

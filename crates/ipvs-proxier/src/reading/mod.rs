@@ -115,6 +115,17 @@ impl Reading {
         }
     }
 
+    /// Lets another reading have the data plane: what it has read halfway of a section is of no use then, and the section is
+    /// begun anew. What is asked for virtual server by virtual server goes on.
+    pub(crate) fn give_way(&mut self) {
+        if matches!(self.state, State::In(_, Step::Table(..) | Step::Rules(_)))
+            && let State::In(section, _) = std::mem::replace(&mut self.state, State::Between)
+        {
+            self.waiting.push_front(section);
+        }
+        self.must_forget = true;
+    }
+
     /// Whether nothing was read yet.
     pub(crate) const fn is_at_start(&self) -> bool {
         matches!(self.state, State::Start)
@@ -196,7 +207,7 @@ impl Reading {
                 match progress {
                     Progress::More => Ok(Next::Step(Step::Table(table, chunks))),
                     Progress::Waiting => Ok(Next::Wait(Step::Table(table, chunks))),
-                    Progress::Done(()) => self.judge(table, chunks, plane, known),
+                    Progress::Done(()) => self.judge(section, table, chunks, plane, known),
                 }
             }
             Step::Named(mut several) => {
@@ -213,11 +224,11 @@ impl Reading {
                     }
                     Err(error) => self.note_failure(section, error, &mut several),
                 }
-                Ok(if several.left.is_empty() {
-                    Next::Step(real_servers(known))
+                Ok(Next::Step(if several.left.is_empty() {
+                    self.real_servers(section, known)
                 } else {
-                    Next::Step(Step::Named(several))
-                })
+                    Step::Named(several)
+                }))
             }
             Step::RealServers(mut several) => {
                 let some = several.take_some();
@@ -262,6 +273,23 @@ impl Reading {
         }
     }
 
+    /// Those whose real servers are read behind the list.
+    fn real_servers(&self, section: Section, known: &Known) -> Step {
+        let there = &known.virtual_servers;
+        let left = match section {
+            Section::ListOfVirtualServers => {
+                let differing = self.findings.differing.iter();
+                let keys = differing.filter_map(|key| match key {
+                    Key::VirtualServer(key) => Some(*key),
+                    _ => None,
+                });
+                keys.filter(|key| there.contains_key(key)).collect()
+            }
+            _ => there.keys().copied().collect(),
+        };
+        Step::RealServers(Several { left, failures: 0 })
+    }
+
     /// Some virtual servers could not be asked for: others can still be right.
     fn note_failure(&mut self, section: Section, error: PlaneError, several: &mut Several) {
         self.note_unread(section, error);
@@ -291,6 +319,7 @@ impl Reading {
     /// A table is there as a whole.
     fn judge<P: DataPlane + ?Sized>(
         &mut self,
+        section: Section,
         mut table: Table,
         chunks: Chunks,
         plane: &mut P,
@@ -326,7 +355,7 @@ impl Reading {
         table.put_into(known, &differing);
         self.findings.differing.extend(differing);
         if is_list && matches!(next, Next::SectionIsDone) {
-            next = Next::Step(real_servers(known));
+            next = Next::Step(self.real_servers(section, known));
         }
         Ok(next)
     }
@@ -341,7 +370,7 @@ impl Several {
 
 fn begin(section: Section) -> Step {
     let table = match section {
-        Section::VirtualServers => Table::list(),
+        Section::VirtualServers | Section::ListOfVirtualServers => Table::list(),
         Section::Link => Table::Link(Known::default()),
         Section::Set(set, family) => Table::Set(set, family, Known::default()),
         Section::Rules(family) => return Step::Rules(family),
@@ -349,9 +378,25 @@ fn begin(section: Section) -> Step {
     Step::Table(table, Chunks::default())
 }
 
-fn real_servers(known: &Known) -> Step {
-    Step::RealServers(Several {
-        left: known.virtual_servers.keys().copied().collect(),
-        failures: 0,
-    })
+/// Asks for a virtual server and its real servers, and puts what is known right; whether it was otherwise, and whether it is
+/// there. Two reads.
+pub(crate) fn read_one<P: DataPlane + ?Sized>(
+    key: ServiceKey,
+    plane: &mut P,
+    families: &[Family],
+    known: &mut Known,
+    desired: &Desired,
+) -> Result<(bool, bool), PlaneError> {
+    let mut found = Known::default();
+    let keys = [key];
+    let _ = plane.read(Part::VirtualServers(&keys), families, &mut found)?;
+    let service = found.virtual_servers.get(&key).map(|found| found.service);
+    if service.is_some() {
+        let _ = plane.read(Part::RealServers(&keys), families, &mut found)?;
+    }
+    let mut differs = put_service(key, service, known);
+    if let Some(server) = found.virtual_servers.remove(&key) {
+        differs |= put_real_servers(&key, server, known, desired);
+    }
+    Ok((differs, service.is_some()))
 }

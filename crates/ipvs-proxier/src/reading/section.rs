@@ -1,7 +1,7 @@
 use std::fmt;
 
 use ipvs_codec::Family;
-use ipvs_model::{Key, KubeSet};
+use ipvs_model::{Key, KubeSet, Operation};
 
 use crate::error::PlaneError;
 
@@ -10,6 +10,9 @@ use crate::error::PlaneError;
 pub enum Section {
     /// The virtual servers with their real servers.
     VirtualServers,
+    /// The virtual servers, and the real servers of those alone that are otherwise than known. It is no section of everything,
+    /// but enough where something says that virtual servers came or went.
+    ListOfVirtualServers,
     /// The dummy interface and what is bound to it.
     Link,
     /// A set with its entries.
@@ -35,12 +38,38 @@ impl Section {
             .chain(sets)
             .chain(rules)
     }
+
+    /// Which one an operation repairs.
+    pub(crate) const fn repaired_by(operation: &Operation) -> Option<Self> {
+        Some(match operation {
+            Operation::EnsureLink { .. }
+            | Operation::BindVip { .. }
+            | Operation::UnbindVip { .. } => Self::Link,
+            Operation::AddMember { member } | Operation::RemoveMember { member } => {
+                Self::Set(member.set, member.family)
+            }
+            Operation::CreateSet { set, family, .. }
+            | Operation::DestroySet { set, family, .. } => Self::Set(*set, *family),
+            Operation::WriteRules { family, .. } | Operation::ReleaseSets { family, .. } => {
+                Self::Rules(*family)
+            }
+            Operation::AddVirtualServer { .. }
+            | Operation::SetVirtualServer { .. }
+            | Operation::RemoveVirtualServer { .. }
+            | Operation::AddRealServer { .. }
+            | Operation::SetRealServer { .. }
+            | Operation::DrainRealServer { .. }
+            | Operation::RemoveRealServer { .. } => Self::VirtualServers,
+            _ => return None,
+        })
+    }
 }
 
 impl fmt::Display for Section {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::VirtualServers => f.write_str("virtual servers"),
+            Self::ListOfVirtualServers => f.write_str("the list of virtual servers"),
             Self::Link => f.write_str("the dummy interface"),
             Self::Set(set, family) => write!(f, "set {}", set.name(*family)),
             Self::Rules(Family::Ipv4) => f.write_str("IPv4 rules"),

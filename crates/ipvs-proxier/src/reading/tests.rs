@@ -148,7 +148,7 @@ fn drifted() -> (Odd, Known) {
 
 fn drift_of(section: Section) -> Option<Key> {
     match section {
-        Section::VirtualServers => Some(Key::VirtualServer(key(1))),
+        Section::VirtualServers | Section::ListOfVirtualServers => Some(Key::VirtualServer(key(1))),
         Section::Link => Some(Key::Vip(address(2))),
         Section::Set(..) => Some(Key::Member(member(3))),
         // They are compared with each plan.
@@ -193,7 +193,9 @@ fn all_but(failing: Section, part: Part<'static>, answer: fn() -> Answer) {
     }
     let mut wanted = plane.kernel.state().clone();
     match failing {
-        Section::VirtualServers => wanted.virtual_servers = before.virtual_servers,
+        Section::VirtualServers | Section::ListOfVirtualServers => {
+            wanted.virtual_servers = before.virtual_servers;
+        }
         Section::Link => (wanted.link, wanted.vips) = (before.link, before.vips),
         Section::Set(..) => wanted.sets = before.sets,
         Section::Rules(_) => wanted.rules = before.rules,

@@ -139,6 +139,10 @@ impl Source for Cluster {
         polled
     }
 
+    fn wakes(&self) -> bool {
+        true
+    }
+
     fn is_complete(&self) -> bool {
         self.listed.len() == KINDS
     }

@@ -95,6 +95,10 @@ impl Source for Manifests {
         self.is_complete
     }
 
+    fn wakes(&self) -> bool {
+        true
+    }
+
     /// Reads every file again, also one that looks unchanged, and says again what is wrong.
     fn reload(&mut self) {
         self.logged.clear();

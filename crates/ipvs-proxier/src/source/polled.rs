@@ -86,6 +86,11 @@ pub trait Source {
         &[]
     }
 
+    /// Whether it wakes whoever waits, as soon as there is something to poll. One that does not is asked four times a second.
+    fn wakes(&self) -> bool {
+        false
+    }
+
     /// Reads everything again, with the next poll: somebody says that it has changed (`SIGHUP`). Never waits.
     fn reload(&mut self) {}
 

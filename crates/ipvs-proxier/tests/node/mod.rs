@@ -67,7 +67,9 @@ impl Done {
 pub(crate) const ON_DEMAND: Pace = Pace {
     min_sync: Duration::ZERO,
     sync: Duration::MAX,
+    max_sync: Duration::MAX,
     drain: Duration::MAX,
+    canary: None,
 };
 
 impl<P: DataPlane> Node<P> {
@@ -142,6 +144,9 @@ impl<P: DataPlane> Node<P> {
     }
 
     pub(crate) fn poll(&mut self) -> Step {
+        for event in self.plane.kernel_events().unwrap() {
+            self.controller.kernel_event(event, self.clock);
+        }
         self.controller.poll(&self.clock, &mut self.plane)
     }
 

@@ -1,0 +1,208 @@
+//! Canaries: signs of what others do where the kernel notifies nobody. Pure.
+
+use ipvs_codec::{Family, ServiceKey};
+use ipvs_model::{Known, Operation, Plan};
+
+use crate::kernel_event::Signs;
+use crate::reading::Section;
+
+/// What the signs were when all was as it is known, and whose turn it is.
+#[derive(Debug, Default)]
+pub(super) struct Canaries {
+    /// Signs of the rules: their number, and the references of sets. None were looked at yet, if there are none.
+    rules: Option<Signs>,
+    /// Virtual servers that are counted and not known.
+    of_others: Option<i128>,
+    /// Virtual servers that are looked at one by one, the next one last.
+    turns: Vec<ServiceKey>,
+}
+
+impl Canaries {
+    /// Takes the signs for those of the rules that are known: from just before these are read, or just after they are written.
+    pub(super) fn remember_rules(&mut self, signs: Signs) {
+        self.rules = Some(signs);
+    }
+
+    /// Takes the signs for those of the virtual servers that are known.
+    pub(super) fn remember_virtual_servers(&mut self, signs: &Signs, known: &Known) {
+        self.of_others = of_others(signs, known);
+    }
+
+    /// The sections of which a sign is otherwise than what is known would have it. O(sets).
+    pub(super) fn gone(&self, signs: &Signs, known: &Known, families: &[Family]) -> Vec<Section> {
+        let mut gone = Vec::new();
+        let others = self.of_others.zip(of_others(signs, known));
+        if others.is_some_and(|(before, now)| before != now) {
+            gone.push(Section::ListOfVirtualServers);
+        }
+        let sets = signs.sets.as_ref();
+        for (key, entries) in sets.iter().flat_map(|_| &known.sets) {
+            let sign = sets.and_then(|sets| sets.get(key));
+            let is_as_known = sign.is_some_and(|sign| {
+                let known = u32::try_from(entries.len()).ok();
+                sign.entries.is_none_or(|entries| Some(entries) == known)
+            });
+            if !is_as_known {
+                gone.push(Section::Set(key.0, key.1));
+            }
+        }
+        gone.sort_unstable();
+        let is_gone = |family: &&Family| {
+            let before = self.rules.as_ref();
+            before.is_some_and(|before| rules_differ(before, signs, **family))
+        };
+        let rules = families.iter().filter(is_gone);
+        gone.extend(rules.copied().map(Section::Rules));
+        gone
+    }
+
+    /// The virtual server whose turn it is to be looked at: each of those that are known in its turn. O(1), and O(virtual
+    /// servers) once a round.
+    pub(super) fn next(&mut self, known: &Known) -> Option<ServiceKey> {
+        while let Some(key) = self.turns.pop() {
+            if known.virtual_servers.contains_key(&key) {
+                return Some(key);
+            }
+        }
+        self.turns.extend(known.virtual_servers.keys());
+        self.turns.pop()
+    }
+}
+
+/// Whether a plan changes the signs of rules.
+pub(super) fn writes_rules(plan: &Plan) -> bool {
+    plan.iter().any(|operation| {
+        matches!(
+            operation,
+            Operation::WriteRules { .. }
+                | Operation::ReleaseSets { .. }
+                | Operation::CreateSet { .. }
+                | Operation::DestroySet { .. }
+        )
+    })
+}
+
+fn of_others(signs: &Signs, known: &Known) -> Option<i128> {
+    let ours = i128::try_from(known.virtual_servers.len()).ok()?;
+    i128::from(signs.virtual_servers?).checked_sub(ours)
+}
+
+/// Whether rules came or went. The number of rules does not say of which family.
+fn rules_differ(before: &Signs, now: &Signs, family: Family) -> bool {
+    let mut sets = now.sets.iter().flatten().filter(|(key, _)| key.1 == family);
+    let other_references = sets.any(|(key, sign)| {
+        let before = before.sets.as_ref().and_then(|sets| sets.get(key));
+        before.is_some_and(|before| before.references != sign.references)
+    });
+    other_references || before.rules != now.rules
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use ipvs_codec::{Protocol, Scheduler, Service};
+    use ipvs_model::{KubeSet, VirtualServer};
+    use ipvs_netfilter::ipset::Entry;
+
+    use super::*;
+    use crate::kernel_event::SetSign;
+
+    const SET: (KubeSet, Family) = (KubeSet::ClusterIp, Family::Ipv4);
+
+    fn with_servers(count: u8) -> Known {
+        let mut known = Known::default();
+        for last in 0..count {
+            let key = ServiceKey::endpoint(Protocol::TCP, [10, 96, 0, last].into(), 80);
+            let server = VirtualServer::new(Service::new(key, Scheduler::RR), Vec::new());
+            known.virtual_servers.insert(key, Arc::new(server));
+        }
+        known
+    }
+
+    fn signs(virtual_servers: u64, rules: u64, entries: u32, references: u32) -> Signs {
+        let sign = SetSign {
+            entries: Some(entries),
+            references: Some(references),
+        };
+        Signs {
+            sets: Some(BTreeMap::from([(SET, sign)])),
+            virtual_servers: Some(virtual_servers),
+            rules: Some(rules),
+        }
+    }
+
+    #[test]
+    fn each_sign_says_what_must_be_read() {
+        let mut known = with_servers(3);
+        let entries = [[10, 96, 0, 1], [10, 96, 0, 2]].map(|ip| Entry::Ip(ip.into()));
+        known.sets.insert(SET, entries.into_iter().collect());
+        let mut canaries = Canaries::default();
+        let gone = |canaries: &Canaries, signs: &Signs, known: &Known| {
+            canaries.gone(signs, known, &Family::ALL)
+        };
+        let as_known = signs(5, 40, 2, 1);
+        assert_eq!(
+            gone(&canaries, &signs(9, 9, 2, 9), &known),
+            [],
+            "nothing to compare with"
+        );
+        canaries.remember_rules(as_known.clone());
+        canaries.remember_virtual_servers(&as_known, &known);
+        assert_eq!(gone(&canaries, &as_known, &known), []);
+
+        let list = [Section::ListOfVirtualServers];
+        assert_eq!(gone(&canaries, &signs(4, 40, 2, 1), &known), list);
+        // One of ours that we have made is known.
+        assert_eq!(
+            gone(&canaries, &signs(6, 40, 2, 1), &{
+                let mut more = with_servers(4);
+                more.sets.clone_from(&known.sets);
+                more
+            }),
+            []
+        );
+        let set = [Section::Set(SET.0, SET.1)];
+        assert_eq!(gone(&canaries, &signs(5, 40, 0, 1), &known), set);
+        let without = Signs {
+            sets: Some(BTreeMap::new()),
+            ..as_known.clone()
+        };
+        assert_eq!(gone(&canaries, &without, &known), set);
+        let rules = Family::ALL.map(Section::Rules);
+        assert_eq!(gone(&canaries, &signs(5, 39, 2, 1), &known), rules);
+        assert_eq!(gone(&canaries, &signs(5, 40, 2, 0), &known), rules[..1]);
+        // A kernel that says nothing of it.
+        assert_eq!(
+            gone(
+                &canaries,
+                &Signs {
+                    rules: Some(40),
+                    ..Signs::default()
+                },
+                &known
+            ),
+            []
+        );
+    }
+
+    #[test]
+    fn every_virtual_server_has_its_turn() {
+        let mut canaries = Canaries::default();
+        assert_eq!(canaries.next(&with_servers(0)), None);
+        let known = with_servers(5);
+        let mut seen: Vec<ServiceKey> = (0..5).map(|_| canaries.next(&known).unwrap()).collect();
+        seen.sort_unstable();
+        seen.dedup();
+        assert_eq!(seen.len(), 5);
+        assert!(canaries.next(&known).is_some());
+        // Those that have gone meanwhile are left out.
+        assert!(
+            known
+                .virtual_servers
+                .contains_key(&canaries.next(&with_servers(1)).unwrap())
+        );
+        assert_eq!(canaries.next(&with_servers(0)), None);
+    }
+}

@@ -1,0 +1,520 @@
+//! What others do in the kernel is put right as soon as it comes out: by what the kernel tells, by canaries where it tells
+//! nothing, and by a resync that comes less and less often. The clock is a number.
+
+mod web;
+
+use std::time::{Duration, Instant};
+
+use ipvs_codec::{Family, Protocol, Scheduler, Service, ServiceKey};
+use ipvs_model::input::Change;
+use ipvs_model::{Config, Known, KubeSet, Model, NeverBind, Vip, VirtualServer};
+use ipvs_netfilter::ipset::Entry;
+use ipvs_proxier::{
+    Activity, ChangedBy, Concern, Control, DataPlane as _, DriftCause, Ended, KernelEvent, News,
+    Pace, Section, Simulated, Step,
+};
+
+use web::node::Node;
+use web::{changes, key, web};
+
+const SECOND: Duration = Duration::from_secs(1);
+/// What the kernel tells of is put right in this time, and what a canary sees.
+const TOLD: Duration = Duration::from_millis(200);
+const SEEN: Duration = Duration::from_millis(1500);
+
+const PACE: Pace = Pace {
+    min_sync: Duration::ZERO,
+    sync: Duration::from_secs(30),
+    max_sync: Duration::from_secs(600),
+    drain: Duration::from_secs(60),
+    canary: Some(SECOND),
+};
+
+fn listening(config: Config, pace: Pace) -> Node<Simulated> {
+    let mut plane = Simulated::default();
+    plane.listen(&config, &Control::new()).unwrap();
+    plane.set_node_addresses(vec!["192.168.50.10".parse().unwrap()]);
+    Node::with_pace(Model::new(config), plane, pace)
+}
+
+/// With a node port, so that several virtual servers are there.
+fn service() -> Vec<Change> {
+    changes(
+        r#"{"apiVersion": "v1", "kind": "List", "items": [
+        {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"},
+         "spec": {"type": "NodePort", "clusterIP": "10.96.0.10", "ports": [{"port": 80, "nodePort": 30080}]}},
+        {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+         "metadata": {"name": "web-1", "labels": {"kubernetes.io/service-name": "web"}},
+         "ports": [{"port": 8080}], "endpoints": [{"addresses": ["10.244.0.5"]}]}]}"#,
+    )
+}
+
+/// A node that is at rest.
+fn at_rest(pace: Pace) -> Node<Simulated> {
+    let mut node = listening(Config::default(), pace);
+    node.changes(service());
+    let ended = during(&mut node, SECOND).ended;
+    assert_eq!(activities(&ended), [Activity::Start]);
+    node
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    ended: Vec<Ended>,
+    news: Vec<News>,
+    /// When each of those ended.
+    at: Vec<Instant>,
+}
+
+/// Lets so much time pass, in which everything that is due is done.
+fn during(node: &mut Node<Simulated>, time: Duration) -> Seen {
+    let mut seen = Seen::default();
+    let end = node.clock.steady + time;
+    loop {
+        match node.poll() {
+            Step::More => {}
+            Step::Did(report) => {
+                seen.news.extend(report.news);
+                seen.at
+                    .extend(report.ended.iter().map(|_| node.clock.steady));
+                seen.ended.extend(report.ended);
+            }
+            Step::Wait(until) => match until.filter(|until| *until <= end) {
+                Some(until) => node.set_clock(until),
+                None => {
+                    node.set_clock(end);
+                    return seen;
+                }
+            },
+        }
+    }
+}
+
+fn activities(ended: &[Ended]) -> Vec<Activity> {
+    ended.iter().map(|ended| ended.activity).collect()
+}
+
+fn causes(ended: &[Ended]) -> Vec<DriftCause> {
+    let mut causes: Vec<DriftCause> = ended
+        .iter()
+        .flat_map(|ended| ended.drift.keys().map(|(_, cause)| *cause))
+        .collect();
+    causes.dedup();
+    causes
+}
+
+/// What others do, and its name.
+type Hand = (&'static str, fn(&mut Known));
+
+const CLUSTER_IPS: (KubeSet, Family) = (KubeSet::ClusterIp, Family::Ipv4);
+
+fn entry(last: u8) -> Entry {
+    Entry::IpPort(
+        [10, 96, 0, last].into(),
+        ipvs_netfilter::ipset::EntryProtocol::TCP,
+        80,
+    )
+}
+
+fn foreign() -> ServiceKey {
+    ServiceKey::endpoint(Protocol::TCP, [10, 96, 0, 99].into(), 81)
+}
+
+fn add_foreign(known: &mut Known) {
+    let server = VirtualServer::new(Service::new(foreign(), Scheduler::RR), Vec::new());
+    known.virtual_servers.insert(foreign(), server.into());
+}
+
+fn vip() -> std::net::IpAddr {
+    [10, 96, 0, 10].into()
+}
+
+/// What the kernel tells of.
+const TOLD_OF: [Hand; 4] = [
+    ("an address goes", |known| drop(known.vips.remove(&vip()))),
+    ("an address comes", |known| {
+        let address = [10, 96, 0, 200].into();
+        known.vips.insert(address, vec![Vip::Address { address }]);
+    }),
+    ("the link goes", |known| {
+        known.link = None;
+        known.vips.clear();
+    }),
+    ("all addresses go", |known| known.vips.clear()),
+];
+
+/// Rules, of which it depends.
+const RULES: [Hand; 1] = [("rules go", |known| known.rules.clear())];
+
+/// What the kernel tells nobody of.
+const ASKED_FOR: [Hand; 7] = [
+    ("virtual servers go", |known| known.virtual_servers.clear()),
+    ("one virtual server goes", |known| {
+        known.virtual_servers.remove(&key(Protocol::TCP));
+    }),
+    ("a virtual server comes", add_foreign),
+    ("sets are emptied", |known| {
+        known.sets.values_mut().for_each(|entries| entries.clear());
+    }),
+    ("an entry goes", |known| {
+        assert!(known.sets.get_mut(&CLUSTER_IPS).unwrap().remove(&entry(10)));
+    }),
+    ("an entry comes", |known| {
+        assert!(known.sets.get_mut(&CLUSTER_IPS).unwrap().insert(entry(11)));
+    }),
+    ("a set goes", |known| drop(known.sets.remove(&CLUSTER_IPS))),
+];
+
+fn is_put_right(node: &mut Node<Simulated>, hand: Hand, within: Duration, cause: DriftCause) {
+    let wanted = node.plane().state().clone();
+    hand.1(node.plane().state_mut());
+    assert!(*node.plane().state() != wanted, "{}", hand.0);
+    let seen = during(node, within);
+    assert!(*node.plane().state() == wanted, "{}", hand.0);
+    assert_eq!(causes(&seen.ended), [cause], "{}", hand.0);
+    let only_repairs = |activity: &Activity| *activity == Activity::Repair;
+    assert!(
+        activities(&seen.ended).iter().all(only_repairs),
+        "{}",
+        hand.0
+    );
+    assert!(node.known().unwrap() == &wanted);
+    // The resync would find nothing.
+    let rest = during(node, 3 * SECOND);
+    assert_eq!(activities(&rest.ended), [], "{}", hand.0);
+}
+
+#[test]
+fn what_the_kernel_tells_of_is_put_right_at_once() {
+    let pace = Pace {
+        sync: 1000 * SECOND,
+        canary: None,
+        ..PACE
+    };
+    let mut node = at_rest(pace);
+    for hand in TOLD_OF.into_iter().chain(RULES) {
+        is_put_right(&mut node, hand, TOLD, DriftCause::Notification);
+    }
+}
+
+#[test]
+fn what_it_does_not_tell_of_is_put_right_by_a_canary() {
+    // No resync comes between.
+    let pace = Pace {
+        sync: 1000 * SECOND,
+        ..PACE
+    };
+    let mut node = listening(Config::default(), pace);
+    node.plane().use_legacy_rules();
+    node.changes(service());
+    during(&mut node, SECOND);
+    for hand in ASKED_FOR.into_iter().chain(RULES) {
+        is_put_right(&mut node, hand, SEEN, DriftCause::Canary);
+    }
+    // What has its own turn comes a little later.
+    let hand: Hand = ("a real server goes", |known| {
+        let server = known.virtual_servers.get_mut(&key(Protocol::TCP)).unwrap();
+        *server = VirtualServer::new(server.service, Vec::new()).into();
+    });
+    let virtual_servers = u32::try_from(node.plane().state().virtual_servers.len()).unwrap();
+    is_put_right(
+        &mut node,
+        hand,
+        2 * SECOND * virtual_servers,
+        DriftCause::Canary,
+    );
+}
+
+#[test]
+fn own_changes_cost_nothing() {
+    let mut node = at_rest(PACE);
+    node.plane().use_legacy_rules();
+    let (mut reads, mut seen) = (0, Vec::new());
+    for count in 1..20_u8 {
+        let endpoints = [format!("10.244.0.{count}")];
+        let before = node.plane().reads();
+        node.changes(web("TCP", &[&endpoints[0]]));
+        seen.extend(activities(&during(&mut node, SECOND / 20).ended));
+        reads += node.plane().reads() - before;
+    }
+    assert_eq!(reads, 0);
+    assert!(
+        seen.iter().all(|activity| *activity == Activity::Sync),
+        "{seen:?}"
+    );
+}
+
+#[test]
+fn two_hands_at_once_are_one_repair_of_each_section() {
+    let mut node = at_rest(PACE);
+    let wanted = node.plane().state().clone();
+    let state = node.plane().state_mut();
+    state.vips.clear();
+    state.rules.clear();
+    state.virtual_servers.clear();
+    let seen = during(&mut node, SEEN);
+    assert!(*node.plane().state() == wanted);
+    assert_eq!(
+        causes(&seen.ended),
+        [DriftCause::Notification, DriftCause::Canary]
+    );
+}
+
+#[test]
+fn a_storm_costs_one_look_and_makes_no_change_wait() {
+    let mut node = at_rest(PACE);
+    let reads = node.plane().reads();
+    let clock = node.clock;
+    for _ in 0..5_000 {
+        for what in [Concern::Section(Section::Link), Concern::Node] {
+            let cause = DriftCause::Notification;
+            let event = KernelEvent {
+                what,
+                cause,
+                by: None,
+            };
+            node.controller.kernel_event(event, clock);
+        }
+    }
+    // Looks are due, and the change comes first all the same.
+    node.after(TOLD);
+    node.changes(web("TCP", &["10.244.0.7"]));
+    let Step::Did(report) = node.poll() else {
+        panic!("nothing was done")
+    };
+    assert_eq!(report.ended.unwrap().activity, Activity::Sync);
+    let seen = during(&mut node, SECOND / 2);
+    assert_eq!(activities(&seen.ended), [Activity::Repair]);
+    assert_eq!(node.plane().reads() - reads, 1);
+}
+
+#[test]
+fn what_others_do_while_it_starts_or_resyncs_is_put_right_after_it() {
+    for steps in 0..60 {
+        let mut node = at_rest(PACE);
+        let wanted = node.plane().state().clone();
+        node.controller.hurry(Activity::Resync, node.clock);
+        for _ in 0..steps {
+            let _ = node.poll();
+        }
+        let hand = TOLD_OF[steps % TOLD_OF.len()];
+        hand.1(node.plane().state_mut());
+        let seen = during(&mut node, TOLD);
+        assert!(*node.plane().state() == wanted, "{} after {steps}", hand.0);
+        assert!(activities(&seen.ended).contains(&Activity::Repair) || steps < 2);
+    }
+    for steps in 0..60 {
+        let mut node = listening(Config::default(), PACE);
+        node.changes(service());
+        for _ in 0..steps {
+            let _ = node.poll();
+        }
+        let hand: Hand = ("the link goes", |known| {
+            known.link = None;
+            known.vips.clear();
+        });
+        hand.1(node.plane().state_mut());
+        during(&mut node, 2 * SECOND);
+        assert!(node.plane().state().link.is_some(), "after {steps}");
+        assert!(
+            node.plane().state().vips.contains_key(&vip()),
+            "after {steps}"
+        );
+    }
+}
+
+#[test]
+fn a_resync_goes_on_after_whatever_others_do_meanwhile() {
+    let mut node = at_rest(PACE);
+    let wanted = node.plane().state().clone();
+    node.controller.hurry(Activity::Resync, node.clock);
+    let mut repairs = 0;
+    for round in 0.. {
+        node.plane().state_mut().vips.remove(&vip());
+        let ended = during(&mut node, SECOND / 5).ended;
+        repairs += ended
+            .iter()
+            .filter(|one| one.activity == Activity::Repair)
+            .count();
+        if ended.iter().any(|one| one.activity == Activity::Resync) {
+            break;
+        }
+        assert!(round < 10, "it does not come to its end");
+    }
+    during(&mut node, SECOND);
+    assert!(repairs > 0 && *node.plane().state() == wanted);
+}
+
+#[test]
+fn what_was_lost_is_read_again() {
+    let mut node = at_rest(PACE);
+    let wanted = node.plane().state().clone();
+    let state = node.plane().state_mut();
+    state.vips.clear();
+    state.rules.clear();
+    node.plane().set_node_addresses(Vec::new());
+    node.plane().lose_events();
+    let seen = during(&mut node, TOLD);
+    assert_eq!(causes(&seen.ended), [DriftCause::Lost]);
+    let state = node.plane().state();
+    assert!(state.vips == wanted.vips);
+    assert!(state.rules[&Family::Ipv4].has_chains("KUBE-SERVICES"));
+    assert_eq!(
+        state.virtual_servers.len(),
+        1,
+        "no node port without an address"
+    );
+}
+
+#[test]
+fn node_ports_follow_the_addresses_of_the_node() {
+    let mut node = at_rest(PACE);
+    let server = |ip: [u8; 4]| ServiceKey::endpoint(Protocol::TCP, ip.into(), 30_080);
+    let (first, second) = ([192, 168, 50, 10], [192, 168, 50, 77]);
+    for addresses in [vec![first, second], vec![first], vec![second], vec![]] {
+        let ips = addresses.iter().map(|ip| (*ip).into()).collect();
+        node.plane().set_node_addresses(ips);
+        let seen = during(&mut node, TOLD);
+        assert_eq!(activities(&seen.ended), [Activity::Sync]);
+        for ip in [first, second] {
+            let servers = &node.plane().state().virtual_servers;
+            let is_served = servers.contains_key(&server(ip));
+            assert_eq!(is_served, addresses.contains(&ip), "{ip:?}");
+        }
+    }
+    // The same again is no change.
+    node.plane().set_node_addresses(Vec::new());
+    assert_eq!(activities(&during(&mut node, TOLD).ended), []);
+}
+
+#[test]
+fn an_address_of_the_node_concerns_no_service_that_is_not_served_on_it() {
+    let mut node = at_rest(PACE);
+    for number in 0..100 {
+        node.changes(changes(&format!(
+            r#"{{"apiVersion": "v1", "kind": "Service", "metadata": {{"name": "s{number}"}},
+                "spec": {{"clusterIP": "10.97.0.{number}", "ports": [{{"port": 80}}]}}}}"#
+        )));
+    }
+    during(&mut node, SECOND);
+    let compiled = node.model().compiled();
+    node.plane()
+        .set_node_addresses(vec![[192, 168, 50, 77].into()]);
+    during(&mut node, TOLD);
+    assert_eq!(
+        node.model().compiled() - compiled,
+        1,
+        "the one with a node port"
+    );
+}
+
+#[test]
+fn an_address_that_becomes_the_nodes_or_a_gateways_is_not_bound_any_more() {
+    let never_bind = NeverBind {
+        gateways: true,
+        ..NeverBind::default()
+    };
+    let config = Config {
+        never_bind,
+        ..Config::default()
+    };
+    let mut node = listening(config, PACE);
+    node.changes(changes(
+        r#"{"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"},
+            "spec": {"clusterIP": "10.96.0.10", "externalIPs": ["192.0.2.1"], "ports": [{"port": 80}]}}"#,
+    ));
+    during(&mut node, SECOND);
+    let external = std::net::IpAddr::from([192, 0, 2, 1]);
+    let mut bound_with = |addresses: &[std::net::IpAddr], gateways: &[std::net::IpAddr]| {
+        node.plane().set_node_addresses(addresses.to_vec());
+        node.plane().set_gateways(gateways.to_vec());
+        during(&mut node, TOLD);
+        node.plane().state().vips.contains_key(&external)
+    };
+    assert!(bound_with(&[], &[]));
+    assert!(!bound_with(&[external], &[]));
+    assert!(bound_with(&[], &[]));
+    assert!(!bound_with(&[], &[external]));
+    assert!(bound_with(&[], &[]));
+}
+
+/// The times between resyncs, in seconds.
+fn resyncs(node: &mut Node<Simulated>, time: Duration) -> Vec<u64> {
+    let mut last = node.clock.steady;
+    let seen = during(node, time);
+    let resyncs = seen.ended.iter().zip(seen.at);
+    let resyncs = resyncs.filter(|(ended, _)| ended.activity == Activity::Resync);
+    let between = resyncs.map(|(_, at)| (at - std::mem::replace(&mut last, at)).as_secs());
+    between.collect()
+}
+
+#[test]
+fn resyncs_that_find_nothing_come_less_and_less_often() {
+    let mut node = at_rest(PACE);
+    let wanted = [29, 60, 120, 240, 480, 600, 600];
+    assert_eq!(resyncs(&mut node, Duration::from_secs(2_200)), wanted);
+    // Something of which neither the kernel nor a canary says anything: which is found by its turn at the latest.
+    node.plane().state_mut().vips.clear();
+    let ended = during(&mut node, SECOND).ended;
+    assert_eq!(activities(&ended), [Activity::Repair]);
+    assert_eq!(resyncs(&mut node, Duration::from_secs(90))[0], 29);
+
+    // Without the one or the other every resync is needed.
+    let deaf = Pace {
+        canary: None,
+        ..PACE
+    };
+    let mut node = at_rest(deaf);
+    assert_eq!(
+        resyncs(&mut node, Duration::from_secs(125)),
+        [29, 30, 30, 30]
+    );
+    let mut node = Node::with_pace(Model::new(Config::default()), Simulated::default(), PACE);
+    during(&mut node, SECOND);
+    assert_eq!(
+        resyncs(&mut node, Duration::from_secs(125)),
+        [29, 30, 30, 30]
+    );
+}
+
+#[test]
+fn a_resync_that_finds_drift_brings_the_usual_pace_back() {
+    let mut node = at_rest(PACE);
+    resyncs(&mut node, Duration::from_secs(2_200));
+    // Nothing says so: one set has the same number of other entries.
+    let entries = node.plane().state_mut().sets.get_mut(&CLUSTER_IPS).unwrap();
+    assert!(entries.remove(&entry(10)) && entries.insert(entry(11)));
+    let seen = resyncs(&mut node, Duration::from_secs(700));
+    assert!(seen[0] <= 600 && seen[1] == 30, "{seen:?}");
+}
+
+#[test]
+fn whoever_undoes_it_again_and_again_is_named_once_and_answered_less_often() {
+    let mut node = at_rest(PACE);
+    let (mut news, mut repairs) = (Vec::new(), 0);
+    let end = node.clock.steady + Duration::from_secs(300);
+    while node.clock.steady < end {
+        if node.plane().state().vips.contains_key(&vip()) {
+            node.plane().state_mut().vips.clear();
+            // The kernel said who it was.
+            for event in node.plane().kernel_events().unwrap() {
+                let name = "NetworkManager".to_owned();
+                let by = Some(ChangedBy { name, process: 42 });
+                let clock = node.clock;
+                node.controller
+                    .kernel_event(KernelEvent { by, ..event }, clock);
+            }
+        }
+        let seen = during(&mut node, SECOND / 100);
+        repairs += activities(&seen.ended).len();
+        news.extend(seen.news);
+    }
+    assert!((10..40).contains(&repairs), "{repairs}");
+    let texts: Vec<String> = news.iter().map(ToString::to_string).collect();
+    let wanted = "others change the dummy interface again and again: put right 5 times, the last change was made by \
+                  NetworkManager (process 42); who undoes it at once is answered less and less often";
+    assert_eq!(texts, [wanted]);
+    // When they give up, all is right soon, and as it was.
+    during(&mut node, Duration::from_secs(31));
+    assert!(node.plane().state().vips.contains_key(&vip()));
+}
