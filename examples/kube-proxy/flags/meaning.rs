@@ -251,6 +251,8 @@ impl Flags {
         Ok(Pace {
             min_sync: self.ipvs_min_sync_period,
             sync: self.ipvs_sync_period,
+            max_sync: self.max_sync_period,
+            canary: Some(self.canary_period).filter(|period| !period.is_zero()),
             ..Pace::default()
         })
     }

@@ -142,7 +142,7 @@ pub(crate) struct Flags {
     #[arg(long, default_value = "", hide_default_value = true, value_name = "NAME", help_heading = IPVS)]
     ipvs_scheduler: String,
 
-    /// Everything is read and compared this often.
+    /// Everything is read and compared this often, or less often as long as nothing is wrong (--max-sync-period).
     #[arg(long, default_value = "30s", value_parser = duration, value_name = "DURATION", help_heading = IPVS)]
     ipvs_sync_period: Duration,
 
@@ -268,6 +268,15 @@ pub(crate) struct Flags {
     /// Cut the connections of draining TCP endpoints after this long; 0 waits for their end, as kube-proxy does.
     #[arg(long, default_value = "0s", value_parser = duration, value_name = "DURATION", help_heading = OURS)]
     drain_deadline: Duration,
+
+    /// Look this often for what others change where the kernel tells nobody: IPVS, ipsets, rules of iptables-legacy; 0 never.
+    #[arg(long, default_value = "1s", value_parser = duration, value_name = "DURATION", help_heading = OURS)]
+    canary_period: Duration,
+
+    /// Everything is read and compared at least this often. Each time that nothing was wrong it waits twice as long, from
+    /// --ipvs-sync-period up to this, unless --canary-period is 0.
+    #[arg(long, default_value = "10m", value_parser = duration, value_name = "DURATION", help_heading = OURS)]
+    max_sync_period: Duration,
 
     /// Counters of at most so many virtual servers, and of ten times as many real servers, in /metrics; 0 for none. Each
     /// look costs a request for each of them.

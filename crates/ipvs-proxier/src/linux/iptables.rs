@@ -52,6 +52,14 @@ impl Programs {
         format!("{name}{}{action}", self.suffix)
     }
 
+    /// Whether they are iptables-legacy, by the version of the first that was looked at: before 1.8 there was no other.
+    fn is_legacy(self, version: &str) -> bool {
+        match self.suffix {
+            "" => !version.contains("(nf_tables)"),
+            suffix => suffix == IptablesBackend::Legacy.suffix(),
+        }
+    }
+
     /// Where others hold the lock it waits for a second, and no longer: whoever asks has other work.
     fn restore(self, family: Family, text: &str, control: &Control) -> Result<(), PlaneError> {
         let program = self.name(family, "-restore");
@@ -100,6 +108,7 @@ pub(super) struct Iptables {
     programs: Programs,
     families: Vec<Family>,
     random_fully: bool,
+    is_legacy: bool,
     /// How many of the next processes read rules with the usual urgency; those behind them yield to everything else.
     usual: usize,
 }
@@ -155,6 +164,7 @@ impl Iptables {
                     usual: usable.len(),
                     families: usable,
                     random_fully: takes_random_fully(&version),
+                    is_legacy: programs.is_legacy(&version),
                 });
             }
         }
@@ -171,6 +181,16 @@ impl Iptables {
     /// Whether `MASQUERADE` knows `--random-fully`.
     pub(super) const fn random_fully(&self) -> bool {
         self.random_fully
+    }
+
+    /// Whether it is iptables-legacy, of whose rules the kernel tells nothing.
+    pub(super) const fn is_legacy(&self) -> bool {
+        self.is_legacy
+    }
+
+    /// The next processes, one for each family, do not yield to everything else.
+    pub(super) fn hurry(&mut self) {
+        self.usual = self.usual.max(self.families.len());
     }
 
     /// Starts to read the rules of a family, beside whatever else is done. The first time everything waits for it; later it
@@ -253,5 +273,14 @@ mod tests {
         assert_eq!(numbers("iptables"), None);
         assert!(!takes_random_fully("iptables v1.6.1"));
         assert!(takes_random_fully("iptables v1.6.2") && takes_random_fully(""));
+    }
+
+    #[test]
+    fn each_back_end_is_known_by_its_name_or_its_version() {
+        let is_legacy = |suffix, version| Programs { suffix }.is_legacy(version);
+        assert!(is_legacy("", "iptables v1.8.9 (legacy)") && is_legacy("", "iptables v1.6.1"));
+        assert!(!is_legacy("", "iptables v1.8.9 (nf_tables)"));
+        assert!(is_legacy("-legacy", "iptables v1.8.9 (nf_tables)"));
+        assert!(!is_legacy("-nft", "iptables v1.8.9 (legacy)"));
     }
 }

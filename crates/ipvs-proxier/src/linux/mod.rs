@@ -1,13 +1,17 @@
 mod busy;
 mod clean_up;
+mod heard;
 mod iptables;
 mod ipv6;
 mod nftables;
 mod observe;
+mod own_processes;
 mod patience;
 mod process_facts;
 mod program;
 mod saving;
+mod signs;
+mod watcher;
 mod xtables_lock;
 
 use std::net::IpAddr;
@@ -15,12 +19,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use ipvs_codec::{Family, Request, ServiceKey};
-use ipvs_model::{Known, Operation, Vip};
+use ipvs_model::{Config, Known, Operation, Vip};
 use ipvs_netfilter::conntrack::Flow;
 use ipvs_netfilter::ipset;
 use ipvs_netlink::{
     Binding, BindingReader, Cause, Conntrack, IpSetReader, IpSets, Ipvs, IpvsReader, KernelError,
-    Link, Links,
+    Link, LinkIndex, Links,
 };
 
 use self::busy::{BETWEEN_ATTEMPTS, until_free};
@@ -29,9 +33,12 @@ use self::iptables::Iptables;
 pub use self::iptables::IptablesBackend;
 pub use self::nftables::NftablesMode;
 use self::saving::Saving;
+use self::signs::SignReader;
+use self::watcher::{Wanted, Watcher};
 use crate::control::Control;
 use crate::dataplane::{Connections, DataPlane, Outcome, Part, Progress};
 use crate::error::PlaneError;
+use crate::kernel_event::{KernelEvent, Signs};
 
 /// The name of the dummy interface that VIPs are bound to.
 const LINK: &str = "kube-ipvs0";
@@ -54,6 +61,9 @@ pub struct Linux {
     binding_reader: BindingReader,
     /// Rules that are on their way.
     saving: Option<Saving>,
+    signs: SignReader,
+    /// Once it listens.
+    watcher: Option<Watcher>,
     /// Whether this process is to end: then nothing is waited for.
     control: Control,
 }
@@ -91,16 +101,19 @@ impl Linux {
     /// # Ok::<(), ipvs_proxier::PlaneError>(())
     /// ```
     pub fn open_with(backend: IptablesBackend, control: &Control) -> Result<Self, PlaneError> {
+        let iptables = Iptables::detect(backend, enabled_families(), control)?;
         Ok(Self {
             ipvs: Ipvs::open()?,
             links: Links::open()?,
             sets: IpSets::open()?,
             flows: Conntrack::open()?,
-            iptables: Iptables::detect(backend, enabled_families(), control)?,
+            signs: SignReader::new(iptables.is_legacy()),
+            iptables,
             lister: IpvsReader::open()?,
             set_reader: IpSetReader::open()?,
             binding_reader: BindingReader::open()?,
             saving: None,
+            watcher: None,
             control: control.clone(),
         })
     }
@@ -189,6 +202,10 @@ impl Linux {
             }
         };
         let bind = matches!(operations.first(), Some(Operation::BindVip { .. }));
+        if bind {
+            self.make_room(link, operations);
+        }
+        self.tell_binds(operations, !bind);
         for some in operations.chunks(CHUNK) {
             let bindings: Vec<Binding> = some.iter().filter_map(binding).collect();
             if bind {
@@ -200,9 +217,49 @@ impl Linux {
         }
     }
 
+    /// An address that lost its route to somebody is dead, and bound: it comes back with its route.
+    fn make_room(&mut self, link: LinkIndex, operations: &[Operation]) {
+        let Some(watcher) = &self.watcher else {
+            return;
+        };
+        let heard = watcher.heard();
+        if heard.routeless.is_empty() {
+            return;
+        }
+        let bindings = operations.iter().filter_map(binding);
+        let is_routeless = |binding: &Binding| match binding {
+            Binding::Address(address) => heard.routeless.contains(address),
+            _ => false,
+        };
+        let dead: Vec<Binding> = bindings.filter(is_routeless).collect();
+        drop(heard);
+        // One that is not there any more needs no room.
+        let _ = self.links.unbind(link, &dead);
+    }
+
+    /// Tells whoever listens what this process binds.
+    fn tell_binds(&self, operations: &[Operation], is_gone: bool) {
+        let Some(watcher) = &self.watcher else {
+            return;
+        };
+        let addresses = operations
+            .iter()
+            .filter_map(|operation| match binding(operation) {
+                Some(Binding::Address(address)) => Some(address),
+                _ => None,
+            });
+        let mut heard = watcher.heard();
+        // The socket may be another one since an answer was lost.
+        heard.own_port = self.links.port();
+        heard.binds(addresses, is_gone);
+    }
+
     fn apply_one(&mut self, operation: &Operation) -> Result<(), PlaneError> {
         match operation {
             Operation::EnsureLink { up } => {
+                if let Some(watcher) = &self.watcher {
+                    watcher.heard().expect_link(*up);
+                }
                 let link = self.links.ensure_dummy(LINK)?;
                 if !link.is_dummy {
                     return Err(PlaneError::NoDummy { name: LINK });
@@ -329,12 +386,20 @@ impl DataPlane for Linux {
     }
 
     fn node_addresses(&mut self) -> Result<Vec<IpAddr>, PlaneError> {
+        let followed = self.watcher.as_ref();
+        if let Some(addresses) = followed.and_then(|watcher| watcher.heard().addresses()) {
+            return Ok(addresses);
+        }
         let link = self.dummy()?.map(|link| link.index);
         let addresses = self.links.addresses_except(link)?.into_iter();
         Ok(addresses.map(|(_, address)| address).collect())
     }
 
     fn gateways(&mut self) -> Result<Vec<IpAddr>, PlaneError> {
+        let followed = self.watcher.as_ref();
+        if let Some(gateways) = followed.and_then(|watcher| watcher.heard().gateways.clone()) {
+            return Ok(gateways);
+        }
         Ok(self.links.gateways()?)
     }
 
@@ -383,6 +448,35 @@ impl DataPlane for Linux {
             }
         }
         Ok(connections)
+    }
+
+    fn hurry(&mut self) {
+        self.iptables.hurry();
+    }
+
+    fn listen(&mut self, config: &Config, control: &Control) -> Result<(), PlaneError> {
+        let wanted = Wanted {
+            families: config.families.clone(),
+            gateways: config.never_bind.gateways,
+            rules: !self.iptables.is_legacy(),
+        };
+        let watcher = Watcher::start(wanted, control)?;
+        watcher.heard().own_port = self.links.port();
+        self.watcher = Some(watcher);
+        Ok(())
+    }
+
+    fn is_listening(&self) -> bool {
+        self.watcher.is_some()
+    }
+
+    fn kernel_events(&mut self) -> Result<Vec<KernelEvent>, PlaneError> {
+        let watcher = self.watcher.as_ref();
+        watcher.map_or_else(|| Ok(Vec::new()), Watcher::take)
+    }
+
+    fn signs(&mut self) -> Result<Signs, PlaneError> {
+        self.signs.read(&mut self.sets)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Reading the kernel's state part by part: at start, by a resync, and after failures that leave open what was done.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipvs_codec::{Family, ObservedService, ServiceKey};
@@ -7,6 +8,7 @@ use ipvs_model::{Known, KubeSet, Vip, VirtualServer};
 use ipvs_netlink::Binding;
 
 use super::Linux;
+use super::watcher::Watcher;
 use crate::dataplane::{Part, Progress};
 use crate::error::PlaneError;
 
@@ -61,8 +63,15 @@ impl Linux {
         known.link = Some(link.up);
         let mut bindings = Vec::new();
         let done = self.binding_reader.next_chunk(link.index, &mut bindings)?;
+        let heard = self.watcher.as_ref().map(Watcher::heard);
+        let is_dead = |address: &IpAddr| {
+            let heard = heard.as_ref();
+            heard.is_some_and(|heard| heard.routeless.contains(address))
+        };
         for binding in bindings {
             let vip = match binding {
+                // Nobody is answered there: it is as good as not bound.
+                Binding::Address(address) if is_dead(&address) => continue,
                 Binding::Address(address) => Vip::Address { address },
                 Binding::Route(address, source) => Vip::Route { address, source },
                 Binding::Network(..) => continue,
@@ -70,6 +79,11 @@ impl Linux {
             if families.contains(&Family::of(vip.address())) {
                 known.vips.entry(vip.address()).or_default().push(vip);
             }
+        }
+        if let Some(mut heard) = heard.filter(|_| done) {
+            let bound = known.vips.values().flatten();
+            let addresses = bound.filter(|vip| !vip.is_route());
+            heard.found(addresses.map(Vip::address));
         }
         Ok(progress(done))
     }

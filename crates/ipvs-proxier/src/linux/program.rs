@@ -12,6 +12,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::ioctl_fionbio;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process_group, setpriority_pgrp, waitpid};
 
+use super::own_processes;
 use super::patience::{BETWEEN_LOOKS, Look, Patience};
 use super::process_facts::of_group;
 use super::xtables_lock;
@@ -103,6 +104,7 @@ impl Running {
             .process_group(0)
             .spawn()
             .map_err(io_failed)?;
+        own_processes::started(child.id());
         let now = Instant::now();
         let mut running = Self {
             program: program.to_owned(),

@@ -1,4 +1,5 @@
-//! Hands in the kernel: what others take away, change or add beside us is put right by the next resync, and counted.
+//! Hands in the kernel: what others take away, change or add beside us is put right, and counted: as soon as the kernel tells of
+//! it or a canary is gone, and by the next resync if neither says anything.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,7 @@ use crate::packets::{CIDR, addr};
 use crate::shop::shop;
 
 /// What an operator, another program or a mistake does.
-const HANDS: [&str; 18] = [
+const HANDS: [&str; 19] = [
     "ipvsadm -D -t 10.96.0.10:80",
     "ipvsadm -d -t 10.96.0.10:80 -r 10.244.1.11:8080",
     "ipvsadm -E -t 10.96.0.20:80 -s wrr",
@@ -25,6 +26,7 @@ const HANDS: [&str; 18] = [
     "ip addr add 10.96.0.200/32 dev kube-ipvs0",
     "ip link del kube-ipvs0",
     "ip link set kube-ipvs0 down; ip addr flush dev kube-ipvs0",
+    "ip route flush table local dev kube-ipvs0",
     "ipset del KUBE-CLUSTER-IP 10.96.0.10,tcp:80",
     "ipset add KUBE-CLUSTER-IP 10.96.0.200,tcp:80",
     "ipset flush",
@@ -40,12 +42,12 @@ pub(crate) fn observe(namespace: &NetNs) -> Result<Known> {
     Ok(namespace.run(open)??)
 }
 
-/// The repairs that were counted so far.
-fn drift(namespace: &NetNs) -> Result<u64> {
+/// The repairs that were counted so far, of all causes or of one.
+pub(crate) fn drift(namespace: &NetNs, cause: &str) -> Result<u64> {
     let text = metrics(namespace)?;
     let mut sum = 0;
     for line in text.lines() {
-        if line.starts_with("ipvs_proxier_drift_total{") {
+        if line.starts_with("ipvs_proxier_drift_total{") && line.contains(cause) {
             let count = line.rsplit(' ').next().context("no count")?;
             sum += count.parse::<u64>()?;
         }
@@ -53,7 +55,12 @@ fn drift(namespace: &NetNs) -> Result<u64> {
     Ok(sum)
 }
 
-fn put_right(prefix: &str, binding: &str) {
+/// How often everything is read.
+const OFTEN: &str = "--ipvs-sync-period=300ms";
+/// Not as long as this test runs.
+const NEVER: &str = "--ipvs-sync-period=10h";
+
+fn put_right(prefix: &str, binding: &str, period: &str) {
     let cluster = Cluster::new(prefix).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("log");
@@ -62,7 +69,7 @@ fn put_right(prefix: &str, binding: &str) {
         CIDR.to_owned(),
         binding.to_owned(),
         "--ipvs-min-sync-period=0s".to_owned(),
-        "--ipvs-sync-period=300ms".to_owned(),
+        period.to_owned(),
     ];
     let proxier = RunningProxier::start(&cluster.node, &arguments, &log).unwrap();
     let ask = || ask_tcp(&cluster.client, addr("10.96.0.10:80")).map(drop);
@@ -82,45 +89,66 @@ fn put_right(prefix: &str, binding: &str) {
     let pairs: Vec<String> = (0..PAIRS)
         .map(|_| format!("{}; {}", chosen(), chosen()))
         .collect();
-    let mut longest = Duration::ZERO;
+    let all = |namespace: &NetNs| drift(namespace, "");
+    let of_resync = |namespace: &NetNs| drift(namespace, "cause=\"resync\"");
     for hands in hands
         .iter()
         .copied()
         .chain(pairs.iter().map(String::as_str))
     {
-        let before = drift(&cluster.node).unwrap();
+        let before = all(&cluster.node).unwrap();
         // Some of it may not be there in this binding, or not any more.
         let line = format!("({hands}) 2>/dev/null; true");
         cluster.node.output("sh", &["-c", &line]).unwrap();
         let start = Instant::now();
-        eventually(Duration::from_secs(20), || {
-            let counted = drift(&cluster.node)?;
+        let told = |error: anyhow::Error| -> ! {
+            let log = std::fs::read_to_string(&log).unwrap_or_default();
+            panic!("seed {seed}: {hands}: {error:#}\n{log}")
+        };
+        let counted = eventually(Duration::from_secs(60), || {
+            let counted = all(&cluster.node)?;
             ensure!(counted > before, "not counted");
+            Ok(counted)
+        });
+        let counted = counted.unwrap_or_else(|error| told(error));
+        let took = start.elapsed();
+        eventually(Duration::from_secs(20), || {
             let found = observe(&cluster.node)?;
             ensure!(found == wanted, "{found:?}\ninstead of\n{wanted:?}");
             Ok(())
         })
-        .unwrap_or_else(|error| {
-            let log = std::fs::read_to_string(&log).unwrap_or_default();
-            panic!("seed {seed}: {hands}: {error:#}\n{log}")
-        });
-        longest = longest.max(start.elapsed());
+        .unwrap_or_else(|error| told(error));
         ask().unwrap_or_else(|error| panic!("{hands}: {error:#}"));
+        println!("{took:?}, {} repairs: {hands}", counted - before);
     }
     println!(
-        "seed {seed}: {} hands and {PAIRS} pairs, {} repairs, all right after at most {longest:?}",
+        "seed {seed}: {} hands and {PAIRS} pairs, {} repairs, {} of them by a resync",
         hands.len(),
-        drift(&cluster.node).unwrap()
+        all(&cluster.node).unwrap(),
+        of_resync(&cluster.node).unwrap(),
     );
+    if period == NEVER {
+        assert_eq!(of_resync(&cluster.node).unwrap(), 0);
+    }
     assert!(proxier.stop().unwrap().success());
 }
 
 #[test]
 fn what_hands_do_is_put_right_with_addresses() {
-    put_right("hands-a", "--vip-binding=address");
+    put_right("hands-a", "--vip-binding=address", OFTEN);
 }
 
 #[test]
 fn what_hands_do_is_put_right_with_routes() {
-    put_right("hands-r", "--vip-binding=route");
+    put_right("hands-r", "--vip-binding=route", OFTEN);
+}
+
+#[test]
+fn what_hands_do_comes_out_without_a_resync_with_addresses() {
+    put_right("hands-ea", "--vip-binding=address", NEVER);
+}
+
+#[test]
+fn what_hands_do_comes_out_without_a_resync_with_routes() {
+    put_right("hands-er", "--vip-binding=route", NEVER);
 }

@@ -1,0 +1,299 @@
+//! What notifications mean to the proxier. Pure: however many come, it stays as large, and each costs O(1).
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv6Addr};
+
+use ipvs_codec::Family;
+use ipvs_netfilter::{NftEvent, NftObject};
+use ipvs_netlink::{LinkEvent, LinkIndex, Notification, RouteEvent};
+
+use super::LINK;
+use crate::kernel_event::{ChangedBy, Concern, DriftCause, KernelEvent};
+use crate::reading::Section;
+
+/// `RT_TABLE_MAIN` and `RT_TABLE_LOCAL`.
+const TABLE_MAIN: u8 = 254;
+const TABLE_LOCAL: u8 = 255;
+
+/// Who did something, as far as it is asked for.
+pub(super) trait Who {
+    /// The program that has a netlink port.
+    fn of_port(&self, port: u32) -> Option<ChangedBy>;
+    /// Whether this process has started a process.
+    fn is_ours(&self, process: u32) -> bool;
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Heard {
+    /// The netlink port of the socket that binds VIPs.
+    pub(super) own_port: u32,
+    /// The dummy interface, and whether it is up.
+    dummy: Option<(LinkIndex, bool)>,
+    /// What this process is making of the dummy interface.
+    expected: Option<bool>,
+    /// IPv6 VIPs on the dummy interface: the kernel does not say who adds or removes an IPv6 address.
+    bound: BTreeSet<Ipv6Addr>,
+    /// Addresses on the dummy interface whose local routes others have removed, so that they are dead.
+    pub(super) routeless: BTreeSet<IpAddr>,
+    /// Those of all other links; none before they were read.
+    addresses: Option<BTreeSet<(LinkIndex, IpAddr)>>,
+    /// Where they are asked for, and were read.
+    pub(super) gateways: Option<Vec<IpAddr>>,
+    /// Whether a route by a gateway came or went since they were read.
+    pub(super) is_route_new: bool,
+    /// Families of whose rules the transaction that goes on changes some.
+    transaction: BTreeSet<Family>,
+    /// What nobody has taken, each concern once.
+    events: Vec<KernelEvent>,
+    /// Whether the facts of the node must be read again.
+    pub(super) is_outdated: bool,
+}
+
+/// What was read of the node.
+#[derive(Debug, Default)]
+pub(super) struct NodeRead {
+    pub(super) dummy: Option<(LinkIndex, bool)>,
+    pub(super) addresses: Vec<(LinkIndex, IpAddr)>,
+    pub(super) gateways: Option<Vec<IpAddr>>,
+}
+
+impl Heard {
+    /// What nobody has taken yet.
+    pub(super) fn take(&mut self) -> Vec<KernelEvent> {
+        std::mem::take(&mut self.events)
+    }
+
+    pub(super) const fn has_events(&self) -> bool {
+        !self.events.is_empty()
+    }
+
+    /// The addresses of all links but the dummy interface, some perhaps twice.
+    pub(super) fn addresses(&self) -> Option<Vec<IpAddr>> {
+        let addresses = self.addresses.as_ref()?.iter();
+        Some(addresses.map(|(_, address)| *address).collect())
+    }
+
+    fn note(&mut self, what: Concern, cause: DriftCause, by: Option<ChangedBy>) {
+        match self.events.iter_mut().find(|event| event.what == what) {
+            Some(event) => event.by = by.or_else(|| event.by.take()),
+            None => self.events.push(KernelEvent { what, cause, by }),
+        }
+    }
+
+    fn note_link(&mut self, port: u32, who: &impl Who) {
+        let what = Concern::Section(Section::Link);
+        // Asked once: whoever does it a thousand times is mostly the same.
+        let is_named = |event: &KernelEvent| event.what == what && event.by.is_some();
+        if !self.events.iter().any(is_named) {
+            self.note(what, DriftCause::Notification, who.of_port(port));
+        }
+    }
+
+    /// The node was read, after these notifications began.
+    pub(super) fn read(&mut self, read: NodeRead) {
+        self.is_outdated = false;
+        let addresses: BTreeSet<_> = read.addresses.into_iter().collect();
+        let before = (self.addresses.take(), self.gateways.take());
+        (self.dummy, self.addresses, self.gateways) = (read.dummy, Some(addresses), read.gateways);
+        if before.0.is_some() && before != (self.addresses.clone(), self.gateways.clone()) {
+            self.note(Concern::Node, DriftCause::Notification, None);
+        }
+    }
+
+    /// The gateways were read.
+    pub(super) fn read_gateways(&mut self, gateways: Vec<IpAddr>) {
+        if self.gateways.replace(gateways.clone()) != Some(gateways) {
+            self.note(Concern::Node, DriftCause::Notification, None);
+        }
+    }
+
+    /// This process makes the dummy interface, or sets it up.
+    pub(super) fn expect_link(&mut self, up: bool) {
+        if self.dummy.map(|(_, is_up)| is_up) != Some(up) {
+            self.expected = Some(up);
+        }
+    }
+
+    /// This process binds addresses to the dummy interface, or unbinds them.
+    pub(super) fn binds(&mut self, addresses: impl Iterator<Item = IpAddr>, is_gone: bool) {
+        for address in addresses {
+            self.routeless.remove(&address);
+            match address {
+                IpAddr::V6(v6) if is_gone => drop(self.bound.remove(&v6)),
+                IpAddr::V6(v6) => drop(self.bound.insert(v6)),
+                IpAddr::V4(_) => {}
+            }
+        }
+    }
+
+    /// Addresses that were found on the dummy interface. Others may have been bound since.
+    pub(super) fn found(&mut self, addresses: impl Iterator<Item = IpAddr>) {
+        self.bound.extend(addresses.filter_map(only_v6));
+    }
+
+    /// Notifications of links, addresses and routes were lost.
+    pub(super) fn lost_links(&mut self) {
+        self.is_outdated = true;
+        self.expected = None;
+        for what in [Concern::Section(Section::Link), Concern::Node] {
+            self.note(what, DriftCause::Lost, None);
+        }
+    }
+
+    /// Notifications of rules were lost.
+    pub(super) fn lost_rules(&mut self, families: &[Family]) {
+        self.transaction.clear();
+        for family in families {
+            let what = Concern::Section(Section::Rules(*family));
+            self.note(what, DriftCause::Lost, None);
+        }
+    }
+
+    pub(super) fn link(&mut self, heard: Notification<LinkEvent<'_>>, who: &impl Who) {
+        let port = heard.port;
+        match heard.event {
+            LinkEvent::Link {
+                link,
+                name,
+                is_up,
+                is_gone,
+            } => {
+                let is_dummy = self.dummy.is_some_and(|(dummy, _)| dummy == link);
+                if name == LINK && !is_gone {
+                    // A new one: which kind of link it is must be asked for.
+                    self.is_outdated |= !is_dummy;
+                    self.state(Some((link, is_up)), port, who);
+                } else if is_dummy {
+                    // If it has another name now, its addresses are the node's.
+                    self.is_outdated |= !is_gone;
+                    self.state(None, port, who);
+                }
+            }
+            LinkEvent::Address {
+                link,
+                address,
+                is_gone,
+            } => {
+                if self.dummy.is_some_and(|(dummy, _)| dummy == link) {
+                    self.bound_address(address, is_gone, port, who);
+                } else if !address.is_loopback() {
+                    self.node_address((link, address), is_gone);
+                }
+            }
+            LinkEvent::Route(route) => self.route(&route, port, who),
+            _ => {}
+        }
+    }
+
+    fn state(&mut self, now: Option<(LinkIndex, bool)>, port: u32, who: &impl Who) {
+        let before = std::mem::replace(&mut self.dummy, now);
+        if before == now {
+            return;
+        }
+        match (self.expected, now) {
+            (Some(expected), Some((_, is_up))) if is_up == expected => self.expected = None,
+            // It is made first, and set up then.
+            (Some(true), Some((_, false))) if before.is_none() => {}
+            _ if port == self.own_port => {}
+            _ => self.note_link(port, who),
+        }
+    }
+
+    fn bound_address(&mut self, address: IpAddr, is_gone: bool, port: u32, who: &impl Who) {
+        let is_own = match address {
+            IpAddr::V6(v6) if is_gone => !self.bound.remove(&v6),
+            IpAddr::V6(v6) => self.bound.contains(&v6),
+            IpAddr::V4(_) => port == self.own_port,
+        };
+        if is_gone {
+            self.routeless.remove(&address);
+        }
+        if !is_own {
+            self.note_link(port, who);
+        }
+    }
+
+    fn node_address(&mut self, address: (LinkIndex, IpAddr), is_gone: bool) {
+        let Some(addresses) = &mut self.addresses else {
+            return;
+        };
+        let is_new = if is_gone {
+            addresses.remove(&address)
+        } else {
+            addresses.insert(address)
+        };
+        if is_new {
+            self.note(Concern::Node, DriftCause::Notification, None);
+        }
+    }
+
+    fn route(&mut self, route: &RouteEvent, port: u32, who: &impl Who) {
+        let by_dummy = || {
+            self.dummy
+                .is_some_and(|(dummy, _)| route.link == Some(dummy))
+        };
+        match route.table {
+            TABLE_LOCAL if route.is_local && by_dummy() => {
+                // The kernel's own come and go with their addresses, unless somebody removes one.
+                let is_taken = route.is_gone && port != 0;
+                if port == self.own_port || (route.is_kernels && !is_taken) {
+                    return;
+                }
+                if route.is_kernels {
+                    self.routeless.extend(route.address);
+                }
+                self.note_link(port, who);
+            }
+            TABLE_MAIN if route.has_gateway && self.gateways.is_some() => self.is_route_new = true,
+            _ => {}
+        }
+    }
+
+    /// Of nf_tables.
+    pub(super) fn rules(&mut self, heard: Notification<NftEvent<'_>>, who: &impl Who) {
+        match heard.event {
+            NftEvent::Changed {
+                family,
+                table,
+                what,
+            } => {
+                let is_rule = !matches!(what, NftObject::Set | NftObject::Entries);
+                let family = match family {
+                    2 => Some(Family::Ipv4),
+                    10 => Some(Family::Ipv6),
+                    _ => None,
+                };
+                let is_ours = is_rule && matches!(table, "nat" | "filter");
+                self.transaction.extend(family.filter(|_| is_ours));
+            }
+            NftEvent::Generation {
+                process, program, ..
+            } => {
+                let changed = std::mem::take(&mut self.transaction);
+                // A port is mostly the number of its process, as this one's namespace counts them.
+                if process.is_some_and(|process| who.is_ours(process)) || who.is_ours(heard.port) {
+                    return;
+                }
+                for family in changed {
+                    let what = Concern::Section(Section::Rules(family));
+                    let by = process.map(|process| ChangedBy {
+                        name: program.to_owned(),
+                        process,
+                    });
+                    self.note(what, DriftCause::Notification, by);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+const fn only_v6(address: IpAddr) -> Option<Ipv6Addr> {
+    match address {
+        IpAddr::V6(v6) => Some(v6),
+        IpAddr::V4(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

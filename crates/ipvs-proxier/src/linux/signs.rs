@@ -1,0 +1,100 @@
+//! Signs of what the kernel notifies nobody of.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+
+use ipvs_codec::Family;
+use ipvs_model::KubeSet;
+use ipvs_netlink::IpSets;
+
+use crate::error::PlaneError;
+use crate::kernel_event::{SetSign, Signs};
+
+/// Each virtual server holds a reference to the module.
+const IPVS: &str = "/sys/module/ip_vs/refcnt";
+/// As does each rule with a comment to this one. All of ours have one, but a few that lead nowhere without the others.
+const COMMENTED_RULES: &str = "/sys/module/xt_comment/refcnt";
+
+/// Reads them: one dump of the heads of sets, and a file or two.
+#[derive(Debug)]
+pub(super) struct SignReader {
+    names: HashMap<String, (KubeSet, Family)>,
+    virtual_servers: Count,
+    /// Rules of iptables-legacy; of iptables-nft the kernel tells.
+    rules: Option<Count>,
+}
+
+impl SignReader {
+    pub(super) fn new(is_legacy: bool) -> Self {
+        let of_family = |family: Family| KubeSet::ALL.map(|set| (set, family));
+        let keys = Family::ALL.into_iter().flat_map(of_family);
+        let names = keys.map(|key| (key.0.name(key.1).as_str().to_owned(), key));
+        Self {
+            names: names.collect(),
+            virtual_servers: Count::of(IPVS),
+            rules: is_legacy.then(|| Count::of(COMMENTED_RULES)),
+        }
+    }
+
+    pub(super) fn read(&mut self, ipsets: &mut IpSets) -> Result<Signs, PlaneError> {
+        let mut sets = BTreeMap::new();
+        ipsets.sizes(|size| {
+            if let Some(key) = self.names.get(size.name) {
+                let sign = SetSign {
+                    entries: size.entries,
+                    references: size.references,
+                };
+                sets.insert(*key, sign);
+            }
+        })?;
+        Ok(Signs {
+            sets: Some(sets),
+            virtual_servers: self.virtual_servers.read(),
+            rules: self.rules.as_mut().and_then(Count::read),
+        })
+    }
+}
+
+/// A number in a file that is kept open.
+#[derive(Debug)]
+struct Count {
+    path: &'static str,
+    file: Option<File>,
+}
+
+impl Count {
+    const fn of(path: &'static str) -> Self {
+        Self { path, file: None }
+    }
+
+    /// None where the kernel does not count: it has the module built in, or has not loaded it.
+    fn read(&mut self) -> Option<u64> {
+        let file = match self.file.take() {
+            Some(file) => file,
+            None => File::open(self.path).ok()?,
+        };
+        let mut text = [0; 32];
+        // A module that was unloaded has no number any more: another file has it, once it is there again.
+        let length = file.read_at(&mut text, 0).ok()?;
+        self.file = Some(file);
+        let text = std::str::from_utf8(text.get(..length)?).ok()?;
+        text.trim_end().parse().ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_that_is_not_there_is_none() {
+        let mut missing = Count::of("/proc/nowhere");
+        assert_eq!((missing.read(), missing.read()), (None, None));
+        let mut text = Count::of("/proc/self/comm");
+        assert_eq!(text.read(), None);
+        let mut number = Count::of("/proc/sys/kernel/pid_max");
+        let first = number.read();
+        assert!(first.is_some() && number.read() == first);
+    }
+}

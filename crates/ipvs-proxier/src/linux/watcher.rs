@@ -1,0 +1,278 @@
+//! A thread that hears what others change in the kernel, and wakes whoever drives the proxier.
+
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ipvs_codec::Family;
+use ipvs_netlink::{Heard as Received, LinkGroup, LinkNotifications, Links, RuleNotifications};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::fs::readlink;
+use tracing::warn;
+
+use super::heard::{Heard, NodeRead, Who};
+use super::{LINK, own_processes};
+use crate::control::Control;
+use crate::error::PlaneError;
+use crate::kernel_event::{ChangedBy, KernelEvent};
+use crate::thread::LastingThread;
+
+/// Between two times in which somebody is woken: a storm wakes him now and then, not with each notification.
+const BETWEEN_WAKES: Duration = Duration::from_millis(5);
+/// Routes come in numbers, and gateways are read with all of them.
+const BETWEEN_GATEWAYS: Duration = Duration::from_millis(50);
+/// Before sockets are opened anew.
+const RETRY: Duration = Duration::from_secs(1);
+/// The process namespace of the machine itself (`PROC_PID_INIT_INO`). In another one a netlink port says nothing of who it is.
+const FIRST_PROCESSES: &[u8] = b"pid:[4026531836]";
+
+/// What is listened to.
+#[derive(Debug, Clone)]
+pub(super) struct Wanted {
+    pub(super) families: Vec<Family>,
+    pub(super) gateways: bool,
+    /// Rules of iptables-nft; of iptables-legacy the kernel tells nothing.
+    pub(super) rules: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Watcher {
+    heard: Arc<Mutex<Heard>>,
+    thread: LastingThread,
+    /// Written to when the thread is to end.
+    stop: Arc<OwnedFd>,
+}
+
+impl Watcher {
+    /// Listens in the network namespace of this thread.
+    pub(super) fn start(wanted: Wanted, control: &Control) -> Result<Self, PlaneError> {
+        let mut sockets = Sockets::open(&wanted)?;
+        let mut heard = Heard::default();
+        heard.read(sockets.read_node(&wanted)?);
+        let heard = Arc::new(Mutex::new(heard));
+        let failed = |error: std::io::Error| PlaneError::Deaf {
+            reason: error.to_string(),
+        };
+        let stop = eventfd(0, EventfdFlags::CLOEXEC).map_err(|error| failed(error.into()))?;
+        let stop = Arc::new(stop);
+        let listening = Listening {
+            wanted,
+            heard: Arc::clone(&heard),
+            stop: Arc::clone(&stop),
+            control: control.clone(),
+            who: Processes::new(),
+        };
+        let woken = control.clone();
+        let work = move || listening.run(sockets);
+        let thread = LastingThread::start("kernel-events", work, move || woken.wake());
+        Ok(Self {
+            heard,
+            thread: thread.map_err(failed)?,
+            stop,
+        })
+    }
+
+    pub(super) fn heard(&self) -> MutexGuard<'_, Heard> {
+        lock(&self.heard)
+    }
+
+    /// What was heard since the last call.
+    pub(super) fn take(&self) -> Result<Vec<KernelEvent>, PlaneError> {
+        match self.thread.ended() {
+            None => Ok(self.heard().take()),
+            Some(reason) => Err(PlaneError::Deaf {
+                reason: reason.to_owned(),
+            }),
+        }
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        // It is not full: nobody else writes to it.
+        let _ = rustix::io::write(&*self.stop, &1_u64.to_ne_bytes());
+    }
+}
+
+/// What was heard is whole at any time, so that of a thread that panicked is as good.
+fn lock(heard: &Mutex<Heard>) -> MutexGuard<'_, Heard> {
+    heard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[derive(Debug)]
+struct Sockets {
+    links: LinkNotifications,
+    rules: Option<RuleNotifications>,
+    asking: Links,
+}
+
+impl Sockets {
+    fn open(wanted: &Wanted) -> Result<Self, ipvs_netlink::Error> {
+        let of_family =
+            |family: &Family| [LinkGroup::Addresses(*family), LinkGroup::Routes(*family)];
+        let groups = wanted.families.iter().flat_map(of_family);
+        let groups: Vec<LinkGroup> = groups.chain([LinkGroup::Links]).collect();
+        Ok(Self {
+            links: LinkNotifications::open(&groups)?,
+            rules: wanted.rules.then(RuleNotifications::open).transpose()?,
+            asking: Links::open()?,
+        })
+    }
+
+    /// Off the thread that changes wait for: a node may have thousands of addresses and routes.
+    fn read_node(&mut self, wanted: &Wanted) -> Result<NodeRead, ipvs_netlink::Error> {
+        let dummy = self.asking.find(LINK)?.filter(|link| link.is_dummy);
+        let index = dummy.map(|link| link.index);
+        let mut addresses = self.asking.addresses_except(index)?;
+        addresses.retain(|(_, address)| wanted.families.contains(&Family::of(*address)));
+        Ok(NodeRead {
+            dummy: dummy.map(|link| (link.index, link.up)),
+            addresses,
+            gateways: wanted
+                .gateways
+                .then(|| self.asking.gateways())
+                .transpose()?,
+        })
+    }
+}
+
+#[derive(Debug)]
+struct Listening {
+    wanted: Wanted,
+    heard: Arc<Mutex<Heard>>,
+    stop: Arc<OwnedFd>,
+    control: Control,
+    who: Processes,
+}
+
+/// How a wait ended.
+enum Waited {
+    Heard,
+    Stopped,
+}
+
+impl Listening {
+    /// Until it is to end; why it has ended.
+    fn run(self, mut sockets: Sockets) -> String {
+        let mut gateways_due = None;
+        loop {
+            match self.wait(&sockets, gateways_due) {
+                Ok(Waited::Heard) => {}
+                Ok(Waited::Stopped) => return "it is not needed any more".to_owned(),
+                Err(error) => return error.to_string(),
+            }
+            if let Err(error) = self.receive(&mut sockets, &mut gateways_due) {
+                warn!(%error, "kernel events are lost; listening anew");
+                thread::sleep(RETRY);
+                if let Ok(anew) = Sockets::open(&self.wanted) {
+                    sockets = anew;
+                }
+                let mut heard = lock(&self.heard);
+                heard.lost_links();
+                if self.wanted.rules {
+                    heard.lost_rules(&self.wanted.families);
+                }
+            }
+            if lock(&self.heard).has_events() {
+                self.control.wake();
+                thread::sleep(BETWEEN_WAKES);
+            }
+        }
+    }
+
+    fn wait(&self, sockets: &Sockets, until: Option<Instant>) -> rustix::io::Result<Waited> {
+        let at_most = until.map(|until| until.saturating_duration_since(Instant::now()));
+        let at_most = at_most.and_then(|at_most| Timespec::try_from(at_most).ok());
+        let mut waiting = vec![
+            PollFd::new(&*self.stop, PollFlags::IN),
+            PollFd::new(&sockets.links, PollFlags::IN),
+        ];
+        let rules = sockets.rules.as_ref();
+        waiting.extend(rules.map(|rules| PollFd::new(rules, PollFlags::IN)));
+        match poll(&mut waiting, at_most.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error),
+        }
+        let is_stopped = waiting
+            .first()
+            .is_some_and(|stop| !stop.revents().is_empty());
+        Ok(if is_stopped {
+            Waited::Stopped
+        } else {
+            Waited::Heard
+        })
+    }
+
+    fn receive(
+        &self,
+        sockets: &mut Sockets,
+        gateways_due: &mut Option<Instant>,
+    ) -> Result<(), ipvs_netlink::Error> {
+        let mut heard = lock(&self.heard);
+        let received = sockets
+            .links
+            .receive(Duration::ZERO, |event| heard.link(event, &self.who))?;
+        if received == Received::Lost {
+            heard.lost_links();
+        }
+        if let Some(rules) = &mut sockets.rules {
+            let received = rules.receive(Duration::ZERO, |event| heard.rules(event, &self.who))?;
+            if received == Received::Lost {
+                heard.lost_rules(&self.wanted.families);
+            }
+        }
+        let (is_outdated, is_route_new) = (heard.is_outdated, heard.is_route_new);
+        drop(heard);
+        if is_outdated {
+            let read = sockets.read_node(&self.wanted)?;
+            lock(&self.heard).read(read);
+        }
+        let now = Instant::now();
+        if gateways_due.is_some_and(|due| due <= now) {
+            *gateways_due = None;
+            let gateways = sockets.asking.gateways()?;
+            lock(&self.heard).read_gateways(gateways);
+        }
+        if is_route_new {
+            lock(&self.heard).is_route_new = false;
+            let due = gateways_due.or_else(|| now.checked_add(BETWEEN_GATEWAYS));
+            *gateways_due = due;
+        }
+        Ok(())
+    }
+}
+
+/// The processes of the machine.
+#[derive(Debug)]
+struct Processes {
+    /// Whether this process counts them as the machine does.
+    are_all: bool,
+}
+
+impl Processes {
+    fn new() -> Self {
+        let namespace = readlink("/proc/self/ns/pid", Vec::new());
+        Self {
+            are_all: namespace.is_ok_and(|name| name.as_bytes() == FIRST_PROCESSES),
+        }
+    }
+}
+
+impl Who for Processes {
+    /// The first netlink socket of a process has its number for a port.
+    fn of_port(&self, port: u32) -> Option<ChangedBy> {
+        if port == 0 || !self.are_all {
+            return None;
+        }
+        let name = std::fs::read_to_string(format!("/proc/{port}/comm")).ok()?;
+        Some(ChangedBy {
+            name: name.trim_end().to_owned(),
+            process: port,
+        })
+    }
+
+    fn is_ours(&self, process: u32) -> bool {
+        own_processes::has(process)
+    }
+}
