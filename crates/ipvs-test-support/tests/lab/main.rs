@@ -2,6 +2,7 @@
 
 mod a_fresh_kernel;
 mod api_connection;
+mod at_rest;
 mod capabilities;
 mod changes;
 mod clean_up;
@@ -14,6 +15,7 @@ mod golden;
 mod hand_over;
 mod hands;
 mod ipvsadm;
+mod kernel_events;
 mod killed;
 mod kubernetes;
 mod leaving;

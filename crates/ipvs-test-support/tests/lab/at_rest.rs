@@ -1,0 +1,98 @@
+//! A node at rest costs next to nothing: nobody wakes the proxier but the canaries, and nothing is read.
+
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use ipvs_test_support::{ApiServer, NetNs, RunningProxier, eventually};
+
+/// How many services, of ten endpoints each: for figures with more.
+const SERVICES: &str = "AT_REST_SERVICES";
+/// `USER_HZ`.
+const TICKS: f64 = 100.0;
+const REST: Duration = Duration::from_secs(30);
+
+fn objects(number: u32) -> [String; 2] {
+    let [_, a, b, c] = (number + 1).to_be_bytes();
+    let address = |endpoint: u32| {
+        let [_, x, y, z] = (number * 10 + endpoint + 1).to_be_bytes();
+        format!(
+            r#"{{"addresses": ["10.{}.{y}.{z}"], "nodeName": "elsewhere"}}"#,
+            128 + x
+        )
+    };
+    let endpoints: Vec<String> = (0..10).map(address).collect();
+    [
+        format!(
+            r#"{{"apiVersion": "v1", "kind": "Service", "metadata": {{"name": "s{number}", "namespace": "rest"}},
+                 "spec": {{"clusterIP": "10.{}.{b}.{c}", "ports": [{{"name": "p", "port": 80, "protocol": "TCP"}}]}}}}"#,
+            97 + a
+        ),
+        format!(
+            r#"{{"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+                 "metadata": {{"name": "s{number}-a", "namespace": "rest",
+                               "labels": {{"kubernetes.io/service-name": "s{number}"}}}},
+                 "ports": [{{"name": "p", "port": 8080, "protocol": "TCP"}}], "endpoints": [{}]}}"#,
+            endpoints.join(",")
+        ),
+    ]
+}
+
+/// How often the threads of a process have waited for something.
+fn waits(process: u32) -> Result<u64> {
+    let mut sum = 0;
+    for task in fs::read_dir(format!("/proc/{process}/task"))? {
+        let status = fs::read_to_string(task?.path().join("status"))?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        sum += line.context("no such line")?.trim().parse::<u64>()?;
+    }
+    Ok(sum)
+}
+
+/// The CPU time that a process has had, its own and the kernel's for it.
+fn cpu(process: u32) -> Result<[f64; 2]> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
+    let (_, rest) = stat.rsplit_once(')').context("no name")?;
+    let mut fields = rest.split_whitespace().skip(11);
+    let mut seconds = || -> Result<f64> {
+        let ticks: f64 = fields.next().context("no time")?.parse()?;
+        Ok(ticks / TICKS)
+    };
+    Ok([seconds()?, seconds()?])
+}
+
+#[test]
+fn a_node_at_rest_wakes_nobody_but_for_the_canaries() {
+    let services = std::env::var(SERVICES).map_or(100, |count| count.parse().unwrap());
+    let namespace = NetNs::new("at-rest").unwrap();
+    let server = namespace.run(ApiServer::start).unwrap().unwrap();
+    server
+        .put(r#"{"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node-0"}}"#)
+        .unwrap();
+    for object in (0..services).flat_map(objects) {
+        server.put(&object).unwrap();
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("log");
+    let arguments = [format!("--master={}", server.url())];
+    let proxier = RunningProxier::start(&namespace, &arguments, &log).unwrap();
+    eventually(Duration::from_secs(240), || {
+        let text = fs::read_to_string(&log)?;
+        text.contains("synced").then_some(()).context(text)
+    })
+    .unwrap();
+    // What comes after a start, and the first resync.
+    std::thread::sleep(Duration::from_secs(45));
+    let before = (waits(proxier.id()).unwrap(), cpu(proxier.id()).unwrap());
+    std::thread::sleep(REST);
+    let waits = waits(proxier.id()).unwrap() - before.0;
+    let [user, system] = cpu(proxier.id()).unwrap();
+    let (user, system) = (user - before.1[0], system - before.1[1]);
+    println!(
+        "{services} services, {REST:?} at rest: {waits} wake-ups, {user:.2} + {system:.2} s of CPU"
+    );
+    // A look at the canaries each second, in which the kernel may let it wait a few times.
+    assert!(waits <= 10 * REST.as_secs(), "{waits}");
+}
