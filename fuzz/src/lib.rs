@@ -12,9 +12,11 @@ use ipvs_codec::{
     parse_destination, parse_service, services,
 };
 use ipvs_netfilter::conntrack::Flow;
-use ipvs_netfilter::ipset::{Listing, parse_protocol, parse_revision};
+use ipvs_netfilter::NftEvent;
+use ipvs_netfilter::ipset::{Listing, SetSize, parse_protocol, parse_revision};
 use ipvs_netfilter::iptables::SavedRules;
 use ipvs_netfilter::nftables::{self, Entries, Entry, Place};
+use ipvs_netlink::LinkEvent;
 use ipvs_model::input::{Change, Manifest, ObjectKind};
 use ipvs_model::{Config, LocalTraffic, Model, Plan};
 use ipvs_proxier::{
@@ -94,6 +96,14 @@ pub fn ipset_listing(bytes: &[u8]) {
     let (first, second) = rest.split_at(usize::from(*at).min(rest.len()));
     let mut listing = Listing::default();
     let _ = (listing.read(first), listing.read(second), parse_revision(rest), parse_protocol(rest));
+    let _ = SetSize::parse(rest);
+}
+
+/// The first two bytes are the type of the message that the rest is told in.
+pub fn notification(bytes: &[u8]) {
+    let Some((kind, rest)) = bytes.split_first_chunk() else { return };
+    let kind = u16::from_ne_bytes(*kind);
+    let _ = (LinkEvent::parse(kind, rest), NftEvent::parse(kind, rest));
 }
 
 /// Any answer of nf_tables: the first byte says to what question. What parses is written and parses to the same again.
@@ -340,6 +350,8 @@ mod tests {
     #[test]
     fn nf_tables() {
         each("nf_tables", super::nf_tables);
+    fn notification() {
+        each("notification", super::notification);
     }
 
     #[test]

@@ -85,7 +85,16 @@ pub struct RouteEvent {
 impl<'a> LinkEvent<'a> {
     /// Reads an event from the type of a netlink message and the bytes behind its header; none of another type. O(attributes),
     /// and no memory: thousands may come in a second.
-    pub(crate) fn parse(kind: u16, bytes: &'a [u8]) -> Result<Option<Self>, Cause> {
+    ///
+    /// # Errors
+    /// [`Cause::Malformed`] when the bytes are no such message.
+    ///
+    /// ```
+    /// use ipvs_netlink::LinkEvent;
+    /// assert!(LinkEvent::parse(20, &[2, 32]).is_err()); // RTM_NEWADDR that is cut off
+    /// assert_eq!(LinkEvent::parse(99, &[]).unwrap(), None);
+    /// ```
+    pub fn parse(kind: u16, bytes: &'a [u8]) -> Result<Option<Self>, Cause> {
         Ok(match kind {
             RTM_NEWLINK | RTM_DELLINK => Some(link(bytes, kind == RTM_DELLINK)?),
             RTM_NEWADDR | RTM_DELADDR => {
