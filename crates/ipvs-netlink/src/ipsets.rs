@@ -1,8 +1,8 @@
 use std::ops::RangeInclusive;
 
 use ipvs_netfilter::ipset::{
-    Entry, Listing, PROTOCOL_VERSION, Request, SetHead, SetName, SetSize, SetSpec, parse_protocol,
-    parse_revision,
+    Entry, Listing, PROTOCOL_VERSION, Request, SetHead, SetName, SetSize, SetSpec, listed_sets,
+    parse_protocol, parse_revision,
 };
 use netlink_packet_core::NLM_F_CREATE;
 use netlink_sys::protocols::NETLINK_NETFILTER;
@@ -168,6 +168,43 @@ impl IpSets {
             Ok(_) => Ok(()),
             Err(cause) => Err(Error::new("list the sizes of sets", cause)),
         }
+    }
+
+    /// The sets of type `list:set`, each with the names of the sets that it lists. A request, and one for each of them.
+    ///
+    /// # Errors
+    /// Whatever the kernel refuses: `EINVAL` in a kernel without ipset.
+    ///
+    /// ```no_run
+    /// use ipvs_netlink::IpSets;
+    ///
+    /// for (list, sets) in IpSets::open()?.set_lists()? {
+    ///     println!("{list}: {}", sets.join(", "));
+    /// }
+    /// # Ok::<(), ipvs_netlink::Error>(())
+    /// ```
+    pub fn set_lists(&mut self) -> Result<Vec<(SetName, Vec<String>)>, Error> {
+        let mut lists = Vec::new();
+        self.sizes(|size| {
+            if size.type_name == "list:set" {
+                lists.extend(size.name.parse().map(|name| (name, Vec::new())));
+            }
+        })?;
+        for (list, sets) in &mut lists {
+            let request = Request::List(*list);
+            let read = |message: &[u8]| {
+                let names = listed_sets(message).map_err(malformed)?;
+                sets.extend(names.into_iter().map(str::to_owned));
+                Ok(())
+            };
+            match self.connection.dump(|out| write(&request, out), read) {
+                Err(cause) if !cause.is_not_found() => {
+                    return Err(Error::new(format!("list set {list}"), cause));
+                }
+                _ => {}
+            }
+        }
+        Ok(lists)
     }
 
     /// What a set says of itself, and its entries; `None` if there is no such set. There are no entries of a set of a type

@@ -5,6 +5,7 @@ mod head;
 mod listing;
 mod request;
 mod set;
+mod set_list;
 mod size;
 mod wire;
 
@@ -13,6 +14,7 @@ pub use head::{SetDifference, SetHead};
 pub use listing::{Listing, parse_protocol, parse_revision};
 pub use request::Request;
 pub use set::{InvalidSetName, SetFamily, SetName, SetSpec, SetType};
+pub use set_list::listed_sets;
 pub use size::SetSize;
 
 /// The protocol version of every request.

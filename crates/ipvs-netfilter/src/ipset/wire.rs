@@ -30,7 +30,9 @@ pub(crate) mod data {
     /// Of a set as of an entry; in network byte order.
     pub(crate) const TIMEOUT: u16 = 6;
     pub(crate) const PROTO: u16 = 7;
+    /// Of a set; an entry of a `list:set` has its name at this number.
     pub(crate) const HASH_SIZE: u16 = 18;
+    pub(crate) const NAME: u16 = 18;
     pub(crate) const MAX_ELEMENTS: u16 = 19;
     /// Of a set; an entry has its second address at this number.
     pub(crate) const NETMASK: u16 = 20;

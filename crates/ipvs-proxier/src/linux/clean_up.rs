@@ -266,6 +266,9 @@ fn sets(found: &mut Remains) -> Result<(), Unreadable> {
             }
         }
     }
+    // They only say what holds a set.
+    let lists = sets.set_lists().unwrap_or_default();
+    found.set_lists = lists.into_iter().collect();
     Ok(())
 }
 

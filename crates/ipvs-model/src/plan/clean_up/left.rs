@@ -108,6 +108,8 @@ pub enum Holder {
     NotRead(String),
     /// The kernel or a program refused, in these words.
     Refused(String),
+    /// A set of type `list:set` lists it.
+    SetList(SetName),
     /// The kernel says in these words that something refers to the set, and no rule that could be read does.
     Unseen(String),
     /// The same, where these rules could not be read.
@@ -143,9 +145,10 @@ impl fmt::Display for Holder {
             ),
             Self::NotRead(reason) => write!(f, "cannot be read: {reason}"),
             Self::Refused(reason) => f.write_str(reason),
+            Self::SetList(list) => write!(f, "the set {list} of type list:set lists it"),
             Self::Unseen(reason) => write!(
                 f,
-                "{reason}: no rule that iptables-save shows does; look at nft and at sets of type list:set"
+                "{reason}: no rule that iptables-save shows and no set does; look at nft and at programs of eBPF"
             ),
             Self::MaybeRules(reason, part) => write!(
                 f,

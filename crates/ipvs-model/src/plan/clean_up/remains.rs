@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use foldhash::{HashMap, HashSet};
 use ipvs_codec::{Family, ServiceKey};
-use ipvs_netfilter::ipset::Entry;
+use ipvs_netfilter::ipset::{Entry, SetName};
 use ipvs_netfilter::iptables::SavedRules;
 
 use crate::known::Known;
@@ -66,6 +66,8 @@ pub enum Unreadable {
 pub struct Remains {
     /// Those of our sets that are there, of whatever type. Without entries where these cannot be made out.
     pub sets: HashMap<(KubeSet, Family), HashSet<Entry>>,
+    /// The sets of type `list:set`, whoever made them, with the names of the sets that each lists.
+    pub set_lists: BTreeMap<SetName, Vec<String>>,
     /// Virtual servers, but for those with a firewall mark, which are never ours.
     pub virtual_servers: BTreeSet<ServiceKey>,
     /// The link that has the name of the dummy interface.
@@ -97,8 +99,8 @@ impl Remains {
     /// Puts what was found of a part in the place of what was known of it.
     pub(super) fn take(&mut self, part: CleanUpPart, found: Self) {
         match part {
-            // They are the ledger, which has a place of its own.
-            CleanUpPart::Sets => {}
+            // Our sets are the ledger, which has a place of its own.
+            CleanUpPart::Sets => self.set_lists = found.set_lists,
             CleanUpPart::VirtualServers => self.virtual_servers = found.virtual_servers,
             CleanUpPart::Link => self.link = found.link,
             CleanUpPart::Rules(family) => {
@@ -126,6 +128,7 @@ impl From<&Known> for Remains {
         sets.extend(known.unusable.keys().map(|key| (*key, HashSet::default())));
         Self {
             sets,
+            set_lists: BTreeMap::new(),
             virtual_servers: known.virtual_servers.keys().copied().collect(),
             link: known.link.map(|_| RemainingLink {
                 is_dummy: true,

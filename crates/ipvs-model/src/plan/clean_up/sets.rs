@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use ipvs_codec::{Family, ServiceKey};
+use ipvs_netfilter::ipset::SetName;
 use ipvs_netfilter::iptables::SavedRules;
 
 use super::CleanUp;
@@ -93,13 +94,23 @@ impl CleanUp {
         match refusal {
             Some(refusal) if refusal.is_set_busy => {
                 let reason = refusal.text.clone();
-                match self.unread_rules() {
-                    Some(part) => Holder::MaybeRules(reason, part),
-                    None => Holder::Unseen(reason),
+                match (self.list_of(set.name(family)), self.unread_rules()) {
+                    (Some(list), _) => Holder::SetList(list),
+                    (None, Some(part)) => Holder::MaybeRules(reason, part),
+                    (None, None) => Holder::Unseen(reason),
                 }
             }
             refusal => refused(refusal),
         }
+    }
+
+    /// A set that lists this one.
+    fn list_of(&self, name: SetName) -> Option<SetName> {
+        let is_listed = |sets: &[String]| sets.iter().any(|set| set == name.as_str());
+        let mut lists = self.remains.set_lists.iter();
+        lists
+            .find(|(_, sets)| is_listed(sets))
+            .map(|(list, _)| *list)
     }
 
     /// Rules that may refer to sets, and could not be read.

@@ -19,6 +19,19 @@ fn a_rule_of_others_keeps_the_one_set_that_it_names() {
 }
 
 #[test]
+fn a_list_of_others_keeps_the_one_set_that_it_lists() {
+    let namespace = proxied("cu-setlist");
+    for words in ["create all list:set", "add all KUBE-CLUSTER-IP"] {
+        let words: Vec<&str> = words.split(' ').collect();
+        namespace.output("ipset", &words).unwrap();
+    }
+    let (ok, log) = run(&namespace, &["--cleanup"]);
+    let held = "set KUBE-CLUSTER-IP: the set all of type list:set lists it";
+    assert!(!ok && log.contains(held), "{log}");
+    assert_eq!(left(&namespace), ["KUBE-CLUSTER-IP", "all"]);
+}
+
+#[test]
 fn sets_of_any_type_go_by_their_names() {
     let namespace = proxied("cu-types");
     let all = namespace.output("ipset", &["list", "-n"]).unwrap();

@@ -91,14 +91,20 @@ fn a_set_that_stays_in_use_is_named_after_two_seconds() {
     let mut unread = node();
     let denied = "iptables-nft-save: Permission denied".to_owned();
     unread.unread_rules.insert(Family::Ipv4, denied);
+    let mut listed = unread.clone();
+    let sets = vec!["theirs".to_owned(), "KUBE-IPVS-IPS".to_owned()];
+    listed.set_lists.insert("all".parse().unwrap(), sets);
     for (remains, why) in [
-        (node(), "no rule"),
-        (unread, "perhaps one of the IPv4 rules, which could not"),
+        (node(), "a rule or another set refers to the set: no rule"),
+        (
+            unread,
+            "a rule or another set refers to the set: perhaps one of the IPv4 rules, which could not",
+        ),
+        (listed, "the set all of type list:set lists it"),
     ] {
         let mut kernel = Kernel::refusing(remains, judge);
         let left = texts(&kernel.clean_up(&Config::default()));
-        let words = "set KUBE-IPVS-IPS: a rule or another set refers to the set";
-        let words = format!("{words}: {why}");
+        let words = format!("set KUBE-IPVS-IPS: {why}");
         let named = left.iter().find(|text| text.starts_with(&words));
         assert!(named.is_some(), "{left:?}");
         assert_eq!(kernel.waited, Duration::from_secs(2));
