@@ -20,6 +20,8 @@ const RECEIVE_BYTES: usize = 64 * 1024;
 const BUFFER: usize = 2 * 1024 * 1024;
 /// Datagrams that are read at once: whoever listens has other sockets too.
 const AT_ONCE: usize = 256;
+/// More than fit the buffer: who is faster than this reader loses others, which is noticed again.
+const MOST_DRAINED: usize = 64 * 1024;
 const MSG_TRUNC: i32 = RecvFlags::TRUNC.bits().cast_signed();
 
 #[derive(Debug)]
@@ -63,7 +65,7 @@ impl Listener {
                     Some(Errno::AGAIN) if read == 0 => return Ok(Heard::Nothing),
                     Some(Errno::AGAIN) => break,
                     Some(Errno::INTR) => continue,
-                    Some(Errno::NOBUFS) => return Ok(Heard::Lost),
+                    Some(Errno::NOBUFS) => return self.drain(),
                     _ => return Err(error.into()),
                 },
             };
@@ -72,6 +74,21 @@ impl Listener {
             }
         }
         Ok(Heard::Some)
+    }
+
+    /// What is left is from before the loss, and what would have put it right may be lost: none of it is told.
+    fn drain(&mut self) -> Result<Heard, Cause> {
+        for _ in 0..MOST_DRAINED {
+            self.received.clear();
+            if let Err(error) = self.socket.recv_from(&mut self.received, MSG_TRUNC) {
+                match Errno::from_io_error(&error) {
+                    Some(Errno::AGAIN) => break,
+                    Some(Errno::INTR | Errno::NOBUFS) => {}
+                    _ => return Err(error.into()),
+                }
+            }
+        }
+        Ok(Heard::Lost)
     }
 
     /// Whether there is something to read before the time is over.

@@ -285,10 +285,16 @@ fn notifications_say_what_and_who_and_that_some_were_lost() {
                     match heard.receive(Duration::ZERO, |_| {}).unwrap() {
                         Heard::Some => {}
                         Heard::Nothing => break,
-                        Heard::Lost => has_lost = true,
+                        Heard::Lost => {
+                            has_lost = true;
+                            break;
+                        }
                     }
                 }
             }
+            // An address that came before the loss and went in it would be there for ever.
+            let nothing = heard.receive(Duration::ZERO, |_| panic!("from before the loss"));
+            assert_eq!(nothing.unwrap(), Heard::Nothing);
             // What comes afterwards is whole.
             assert!(links.unbind(link, &[address])[0].is_ok());
             let mut gone = 0;
