@@ -45,6 +45,12 @@ const HEAD: &str = r#"
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:$PATH
 finish() { echo "$1" > STATUS; sync; END; }
 refuse() { finish "$1"; }
+mount=$(command -v mount)
+# Where this machine's root is a user's, programs that are root's elsewhere would make nobody of it. Its own is among them.
+if [ "$(stat -L -c %u "$mount")" != 0 ]; then
+    /lib64/ld-linux-x86-64.so.2 "$mount" -o remount,nosuid /
+    of_a_user=1
+fi
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t tmpfs tmpfs /run
@@ -60,9 +66,17 @@ mkdir -p /run/tmp /run/netns
 export TMPDIR=/run/tmp
 cover() {
     [ -d "$1" ] && ! [ -L "$1" ] || return 0
+    if [ -n "$of_a_user" ]; then
+        # An overlay opens files in a way that only their owner may. This user cannot write there anyway.
+        [ "$1" = /etc ] || return 0
+        mkdir -p /run/lab/written && cp -a /etc /run/lab/written/ 2>/dev/null
+        mount --bind /run/lab/written/etc /etc || refuse "cannot cover /etc, which is this machine's"
+        return 0
+    fi
     mkdir -p "/run/lab/written$1/upper" "/run/lab/written$1/work"
-    mount -t overlay -o "lowerdir=$2$1,upperdir=/run/lab/written$1/upper,workdir=/run/lab/written$1/work" overlay "$1" ||
-        refuse "cannot cover $1, which is this machine's"
+    options=lowerdir=$2$1,upperdir=/run/lab/written$1/upper,workdir=/run/lab/written$1/work
+    problem=$(mount -t overlay -o "$options" overlay "$1" 2>&1) ||
+        refuse "cannot cover $1, which is this machine's: $problem $(dmesg 2>/dev/null | tail -n 1)"
 }
 "#;
 
