@@ -350,6 +350,9 @@ mod tests {
     #[test]
     fn nf_tables() {
         each("nf_tables", super::nf_tables);
+    }
+
+    #[test]
     fn notification() {
         each("notification", super::notification);
     }

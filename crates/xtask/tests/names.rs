@@ -49,12 +49,21 @@ fn names_tell_their_rows() {
     assert_eq!(rows("122_a_connection_lives_to_100"), [122]);
 }
 
+fn crates() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+/// Of all crates and examples.
+fn all_sources() -> String {
+    let mut text = String::new();
+    sources(crates(), &mut text);
+    sources(&crates().with_file_name("examples"), &mut text);
+    text
+}
+
 #[test]
 fn every_row_has_a_test() {
-    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let mut text = String::new();
-    sources(crates, &mut text);
-    sources(&crates.parent().unwrap().join("examples"), &mut text);
+    let text = all_sources();
     let mut tested = BTreeSet::new();
     for line in text.lines().map(str::trim_start) {
         let name = line.strip_prefix("fn row_").or_else(|| {
@@ -76,10 +85,8 @@ fn every_row_has_a_test() {
 /// `…_at_a_list` and fuzz targets have no whole name.
 #[test]
 fn every_test_that_the_page_of_the_sources_names_exists() {
-    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let mut text = String::new();
-    sources(crates, &mut text);
-    let page = fs::read_to_string(crates.join("ipvs-proxier/SOURCES.md")).unwrap();
+    let text = all_sources();
+    let page = fs::read_to_string(crates().join("ipvs-proxier/SOURCES.md")).unwrap();
     let mut named = 0;
     for row in page.lines().filter(|line| line.starts_with("| ")) {
         let shown = row.split('|').nth(2).unwrap();
@@ -94,10 +101,8 @@ fn every_test_that_the_page_of_the_sources_names_exists() {
 
 #[test]
 fn every_test_that_a_table_names_exists() {
-    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let mut text = String::new();
-    sources(crates, &mut text);
-    let readme = fs::read_to_string(crates.join("ipvs-codec/README.md")).unwrap();
+    let text = all_sources();
+    let readme = fs::read_to_string(crates().join("ipvs-codec/README.md")).unwrap();
     let mut named = 0;
     for row in readme.lines().filter(|line| line.ends_with("` |")) {
         let name = row.rsplit('`').nth(1).unwrap();
