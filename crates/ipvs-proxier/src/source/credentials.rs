@@ -12,11 +12,13 @@ use base64::prelude::BASE64_STANDARD;
 use hyper::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use kube::Config;
 use kube::config::{
-    AuthInfo, Cluster, ExecConfig, Kubeconfig, NamedAuthInfo, NamedCluster, NamedContext,
+    AuthInfo, Cluster, ExecConfig, Kubeconfig, KubeconfigError, NamedAuthInfo, NamedCluster,
+    NamedContext,
 };
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::access::{Access, ClusterError, unusable, with_causes};
+use crate::files::file_text;
 
 const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
@@ -71,9 +73,10 @@ impl Credentials {
         let mut files = Vec::new();
         let kubeconfig = match (&access.kubeconfig, &access.master) {
             (Some(path), _) => {
-                // Whoever reads it reads it again: when it changed in between, it is not as it was here.
-                files.extend(fs::read(path).ok().map(|text| FileRead::new(path, &text)));
-                Kubeconfig::read_from(path).map_err(|error| unusable(access.name(), &error))?
+                kubeconfig(path, &mut files).map_err(|reason| ClusterError::Access {
+                    what: access.name(),
+                    reason,
+                })?
             }
             (None, Some(url)) => of_server(url.clone(), AuthInfo::default(), None),
             (None, None) => {
@@ -88,7 +91,9 @@ impl Credentials {
             what: access.name(),
             reason,
         };
-        let kubeconfig = with_files(kubeconfig, &mut files).map_err(wrong)?;
+        let folder = access.kubeconfig.as_deref().and_then(Path::parent);
+        let folder = folder.unwrap_or_else(|| Path::new(""));
+        let kubeconfig = with_files(kubeconfig, folder, &mut files).map_err(wrong)?;
         let mut config =
             Config::try_from(kubeconfig).map_err(|error| unusable(access.name(), &error))?;
         if let (Some(_), Some(master)) = (&access.kubeconfig, &access.master) {
@@ -144,6 +149,24 @@ impl Credentials {
             && this.auth_info.client_certificate_data == other.auth_info.client_certificate_data
             && key(this) == key(other)
     }
+}
+
+/// Reads a kubeconfig. What is wrong with it is told by its place alone: both the lines and the values that an error of the
+/// parser shows may hold tokens and keys.
+fn kubeconfig(path: &Path, files: &mut Vec<FileRead>) -> Result<Kubeconfig, String> {
+    let bytes = fs::read(path).map_err(|error| error.to_string())?;
+    let text = file_text(&bytes).map_err(|error| error.to_string())?;
+    let kubeconfig = Kubeconfig::from_yaml(text).map_err(|error| match error {
+        KubeconfigError::Parse(error) => {
+            let place = error.location().map_or_else(String::new, |place| {
+                format!("line {}, column {}: ", place.line(), place.column())
+            });
+            format!("{place}this is no kubeconfig (the text is not shown, it may hold secrets)")
+        }
+        other => with_causes(&other),
+    })?;
+    files.push(FileRead::new(path, &bytes));
+    Ok(kubeconfig)
 }
 
 /// A kubeconfig with one server and one user.
@@ -204,8 +227,12 @@ fn service_account(
     Ok(of_server(url, user, Some(folder.join("ca.crt"))))
 }
 
-/// The chosen server and user alone, with the contents of their files in place of the names.
-fn with_files(kubeconfig: Kubeconfig, files: &mut Vec<FileRead>) -> Result<Kubeconfig, String> {
+/// The chosen server and user alone, with the contents of their files in place of the names, which are relative to a folder.
+fn with_files(
+    kubeconfig: Kubeconfig,
+    folder: &Path,
+    files: &mut Vec<FileRead>,
+) -> Result<Kubeconfig, String> {
     let current = kubeconfig.current_context.as_deref().unwrap_or_default();
     let mut contexts = kubeconfig.contexts.iter();
     let context = contexts.find(|context| context.name == current);
@@ -217,7 +244,7 @@ fn with_files(kubeconfig: Kubeconfig, files: &mut Vec<FileRead>) -> Result<Kubec
     let mut chosen = kubeconfig;
     for named in &mut chosen.clusters {
         if let (true, Some(cluster)) = (named.name == context.cluster, &mut named.cluster) {
-            cluster_files(cluster, files)?;
+            cluster_files(cluster, folder, files)?;
         }
     }
     for named in &mut chosen.auth_infos {
@@ -225,62 +252,79 @@ fn with_files(kubeconfig: Kubeconfig, files: &mut Vec<FileRead>) -> Result<Kubec
             Some(&named.name) == context.user.as_ref(),
             &mut named.auth_info,
         ) {
-            user_files(user, files)?;
+            user_files(user, folder, files)?;
         }
     }
     Ok(chosen)
 }
 
-fn cluster_files(cluster: &mut Cluster, files: &mut Vec<FileRead>) -> Result<(), String> {
-    if let Some(proxy) = cluster.proxy_url.as_deref().filter(|url| !url.is_empty()) {
-        return Err(format!(
-            "proxy-url: {proxy}: only direct connections are supported"
-        ));
+fn cluster_files(
+    cluster: &mut Cluster,
+    folder: &Path,
+    files: &mut Vec<FileRead>,
+) -> Result<(), String> {
+    if cluster
+        .proxy_url
+        .as_ref()
+        .is_some_and(|url| !url.is_empty())
+    {
+        // It may hold a password.
+        return Err("proxy-url: only direct connections are supported".to_owned());
     }
     let path = cluster.certificate_authority.take();
     if let (None, Some(path)) = (&cluster.certificate_authority_data, path) {
-        let text = read_file(&path, files)?;
+        let text = read_file(&folder.join(path), files)?;
         cluster.certificate_authority_data = Some(BASE64_STANDARD.encode(text));
     }
     Ok(())
 }
 
-fn user_files(user: &mut AuthInfo, files: &mut Vec<FileRead>) -> Result<(), String> {
+fn user_files(user: &mut AuthInfo, folder: &Path, files: &mut Vec<FileRead>) -> Result<(), String> {
     if let (None, Some(path)) = (
         &user.client_certificate_data,
         user.client_certificate.take(),
     ) {
-        let text = read_file(&path, files)?;
+        let text = read_file(&folder.join(path), files)?;
         user.client_certificate_data = Some(BASE64_STANDARD.encode(text));
     }
     if let (None, Some(path)) = (&user.client_key_data, user.client_key.take()) {
-        let text = read_file(&path, files)?;
+        let text = read_file(&folder.join(path), files)?;
         user.client_key_data = Some(BASE64_STANDARD.encode(text).into());
     }
     if let (None, Some(path)) = (&user.token, user.token_file.take()) {
+        let path = folder.join(path);
         let text = read_file(&path, files)?;
+        let path = path.display();
         let text = String::from_utf8(text).map_err(|_secret| format!("{path}: no text"))?;
         let token = text.trim();
         bearer(token).map_err(|reason| format!("{path}: {reason}"))?;
         user.token = Some(SecretString::from(token));
     }
+    let command = user.exec.as_mut().and_then(|exec| exec.command.as_mut());
+    if let Some(command) = command.filter(|command| command.contains('/'))
+        && let Some(path) = folder.join(&*command).to_str().map(str::to_owned)
+    {
+        // Others are looked up in `PATH`.
+        *command = path;
+    }
     Ok(())
 }
 
-fn read_file(path: &str, files: &mut Vec<FileRead>) -> Result<Vec<u8>, String> {
-    let told = |error: std::io::Error| format!("{path}: {error}");
+fn read_file(path: &Path, files: &mut Vec<FileRead>) -> Result<Vec<u8>, String> {
+    let name = path.display();
+    let told = |error: std::io::Error| format!("{name}: {error}");
     let metadata = fs::metadata(path).map_err(told)?;
     if !metadata.is_file() {
-        return Err(format!("{path}: not a regular file"));
+        return Err(format!("{name}: not a regular file"));
     }
     if metadata.len() > LONGEST {
-        return Err(format!("{path}: longer than {LONGEST} bytes"));
+        return Err(format!("{name}: longer than {LONGEST} bytes"));
     }
     let text = fs::read(path).map_err(told)?;
     if text.trim_ascii().is_empty() {
-        return Err(format!("{path}: empty"));
+        return Err(format!("{name}: empty"));
     }
-    files.push(FileRead::new(Path::new(path), &text));
+    files.push(FileRead::new(path, &text));
     Ok(text)
 }
 
@@ -404,6 +448,64 @@ mod tests {
         fs::remove_file(&file).unwrap();
         fs::create_dir(&file).unwrap();
         assert!(told().contains("not a regular file"), "{}", told());
+    }
+
+    /// The parser would show the lines around, or the value.
+    #[test]
+    fn a_kubeconfig_that_does_not_parse_is_told_by_line_and_never_shown() {
+        let folder = tempfile::tempdir().unwrap();
+        for user in [
+            "{token: hidden, client-key-data: [}",
+            "{exec: hidden}",
+            "{token: hidden, token: hidden}",
+            "{token: hidden, exec: {args: hidden}}\n  b: c",
+            "{token: *hidden}",
+        ] {
+            let access = kubeconfig(folder.path(), user);
+            let told = Credentials::read(&access).unwrap_err().to_string();
+            assert!(
+                told.starts_with(&format!("{}: line 1", access.name())),
+                "{told}"
+            );
+            assert!(!told.contains("hidden"), "{told}");
+            assert_eq!(told.lines().count(), 1, "{told}");
+        }
+        let access = kubeconfig(folder.path(), "{}");
+        let path = access.kubeconfig.as_ref().unwrap();
+        let told = |text: &[u8]| {
+            fs::write(path, text).unwrap();
+            Credentials::read(&access).unwrap_err().to_string()
+        };
+        let encoded = told(b"users: \xffhidden");
+        assert!(
+            encoded.ends_with("line 1 has bytes that are no UTF-8"),
+            "{encoded}"
+        );
+        let proxy = told(
+            b"clusters: [{name: a, cluster: {proxy-url: 'http://me:hidden@proxy'}}]\n\
+            contexts: [{name: a, context: {cluster: a}}]\ncurrent-context: a\n",
+        );
+        assert!(
+            proxy.contains("proxy-url: ") && !proxy.contains("hidden"),
+            "{proxy}"
+        );
+    }
+
+    #[test]
+    fn a_plugin_beside_the_kubeconfig_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        for (command, found) in [
+            ("./plugin", folder.path().join("./plugin")),
+            ("/bin/plugin", "/bin/plugin".into()),
+            ("plugin", "plugin".into()),
+        ] {
+            let user = format!(
+                "{{exec: {{apiVersion: client.authentication.k8s.io/v1, command: {command}, interactiveMode: Never}}}}"
+            );
+            let credentials = Credentials::read(&kubeconfig(folder.path(), &user)).unwrap();
+            let plugin = credentials.plugin.unwrap();
+            assert_eq!(plugin.command.as_deref(), found.to_str());
+        }
     }
 
     #[test]
