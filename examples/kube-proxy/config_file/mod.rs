@@ -54,7 +54,9 @@ pub(crate) fn flags_of(path: &Path, contents: &[u8]) -> Result<(Vec<String>, Vec
 
 fn parse(text: &str) -> Result<(Vec<String>, Vec<String>)> {
     let mut complaints = Vec::new();
-    let value: Value = match serde_saphyr::from_str(text) {
+    // An error is one line of a log, and shows nothing of a file that is perhaps another one than was meant.
+    let strict = serde_saphyr::options! { with_snippet: false };
+    let value: Value = match serde_saphyr::from_str_with_options(text, strict) {
         Ok(value) => value,
         Err(error) => {
             // A field that stands twice is no reason to end: the last one counts.
@@ -342,6 +344,12 @@ winkernel: {enableDSR: false, forwardHealthCheckVip: false, networkName: "", roo
         let iptables = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\nmode: iptables\n";
         assert!(refused(iptables).contains("mode: iptables: this proxier has only ipvs"));
         assert!(refused("a: [").contains("no YAML"));
+        let told = refused("users:\n- token: secret\n  key: [\n");
+        assert!(
+            !told.contains("secret") && told.lines().count() == 1,
+            "{told}"
+        );
+        assert!(told.contains("line "), "{told}");
         let head = "kind: KubeProxyConfiguration\napiVersion: kubeproxy.config.k8s.io";
         let next = refused(&format!("{head}/v1beta1\nmode: ipvs\n"));
         assert!(next.contains("no KubeProxyConfiguration of kubeproxy.config.k8s.io/v1alpha1"));
