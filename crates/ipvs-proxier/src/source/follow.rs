@@ -140,17 +140,12 @@ impl<'a, A: Api> Follower<'a, A> {
             self.back_off.reset();
             self.last = None;
         }
+        // A cache that has forgotten the version is newer. What could not be read is missing however the watch ended.
+        if heard.is_list_due || result.as_ref().is_err_and(ApiError::is_expired) {
+            self.list = Some(self.not_older());
+        }
         match result {
-            Err(error) if error.is_expired() => {
-                // A cache that has forgotten the version is newer.
-                self.list = Some(self.not_older());
-                Err(error)
-            }
-            Ok(()) if heard.is_list_due => {
-                self.list = Some(self.not_older());
-                Ok(())
-            }
-            Ok(()) if is_good => Ok(()),
+            Ok(()) if is_good || heard.has_waited => Ok(()),
             Ok(()) => Err(ApiError::Short),
             error => error,
         }
@@ -173,7 +168,10 @@ impl<'a, A: Api> Follower<'a, A> {
                 Ok(Ok(Some(bytes))) => bytes,
                 Ok(Ok(None)) => break,
                 Ok(Err(error)) => return Err(error),
-                Err(_) => return Ok(()),
+                Err(_) => {
+                    heard.has_waited = true;
+                    return Ok(());
+                }
             };
             for event in reader.push(&bytes) {
                 self.take(event, heard)?;
@@ -258,6 +256,8 @@ struct Heard {
     events: bool,
     /// Whether it told something that cannot be read.
     is_list_due: bool,
+    /// Whether it went on until its time was over, or until the list was due that it made necessary.
+    has_waited: bool,
 }
 
 #[cfg(test)]

@@ -308,6 +308,39 @@ fn after_bytes_that_are_no_event_the_watch_goes_on_until_everything_is_listed_an
     assert!((0.8..=1.6).contains(&seen.gaps()[1]), "{:?}", seen.calls);
 }
 
+/// With and without a line end, and on a watch that goes on.
+#[test]
+fn watches_that_tell_nothing_readable_are_asked_for_less_and_less_often() {
+    for garbled in [json("x\n"), json("x"), watch(&["x\n"])] {
+        let seen = follow(600.0, |_, path| match path.contains("watch=true") {
+            true => garbled.clone(),
+            false => list(&["a"], 7),
+        });
+        // List and watch by turns: what follows a watch waits.
+        let gaps: Vec<f64> = seen.gaps().into_iter().skip(1).step_by(2).collect();
+        for (gap, least) in gaps.iter().zip([0.8, 1.6, 3.2, 5.0]) {
+            assert!(*gap >= least, "{gaps:?}");
+        }
+        assert!(gaps.iter().all(|gap| *gap >= 0.8), "{gaps:?}");
+        assert!(seen.calls.len() < 260, "{} calls", seen.calls.len());
+    }
+}
+
+/// A later event of the same watch has moved its version past what was lost.
+#[test]
+fn after_bytes_that_are_no_event_a_watch_that_breaks_is_not_resumed() {
+    let mut broken = json(&["x\n", &event("ADDED", "c", 9)].concat());
+    broken.parts.push(Part::Broken);
+    let seen = follow(20.0, |number, _| match number {
+        0 => list(&["a"], 7),
+        1 => broken.clone(),
+        2 => list(&["a", "b", "c"], 9),
+        _ => watch(&[]),
+    });
+    assert_eq!(seen.lists().len(), 2, "{:?}", seen.calls);
+    assert_eq!(seen.told().last().map(String::as_str), Some("listed"));
+}
+
 #[test]
 fn an_answer_of_another_kind_changes_nothing() {
     let pods = json(
