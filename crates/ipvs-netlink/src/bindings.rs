@@ -20,7 +20,7 @@ const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
 
 /// A change of what a link answers for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Binding {
     /// The address on the link, as /32 or /128. `EEXIST` if it is there, `EADDRNOTAVAIL` if it is not.
     Address(IpAddr),

@@ -14,6 +14,7 @@ use crate::bindings::{Binding, Table, local_address};
 use crate::connection::{Connection, Outcome};
 use crate::error::{Cause, Error};
 use crate::ipvs::malformed;
+use crate::listing::stable_part;
 use crate::namespace::NetworkNamespace;
 use crate::rtnetlink::{LinkIndex, TABLE_LOCAL, family_of, open, write};
 
@@ -160,27 +161,30 @@ impl Links {
             .request(|out| write(message, flags, out), |_| Ok(()))
     }
 
-    /// The addresses of a link, IPv6 link-local ones left out, and its `local` routes that are not the kernel's own.
+    /// The addresses of a link, IPv6 link-local ones left out, and its `local` routes that are not the kernel's own, each once.
     ///
     /// # Errors
-    /// Whatever the kernel refuses.
+    /// [`Cause::Unstable`] when they change too fast to be read; whatever the kernel refuses.
     pub fn bindings(&mut self, link: LinkIndex) -> Result<Vec<Binding>, Error> {
         let mut bindings = Vec::new();
         for table in Table::ALL {
             let request = table.request(Some(link));
-            let dumped = self.connection.dump(
-                |out| write(&request, 0, out),
-                |bytes| table.take(bytes, link, &mut bindings),
-            );
-            dumped.map_err(|cause| table.failed(cause))?;
+            let read = |found: &mut Vec<Binding>| {
+                self.connection.dump(
+                    |out| write(&request, 0, out),
+                    |bytes| table.take(bytes, link, found),
+                )
+            };
+            bindings.extend(stable_part(read).map_err(|cause| table.failed(cause))?);
         }
         Ok(bindings)
     }
 
-    /// The addresses of all links but one, each with its link; loopback and IPv6 link-local ones are left out.
+    /// The addresses of all links but one, each with its link; loopback and IPv6 link-local ones are left out. A
+    /// list during which addresses came or went is read again.
     ///
     /// # Errors
-    /// Whatever the kernel refuses.
+    /// [`Cause::Unstable`] when they change too fast to be read; whatever the kernel refuses.
     pub fn addresses_except(
         &mut self,
         except: Option<LinkIndex>,
@@ -190,7 +194,7 @@ impl Links {
             let table = Table::Addresses(family);
             let request = table.request(None);
             // Others are not parsed: there may be thousands.
-            let read = |bytes: &[u8]| {
+            let take = |bytes: &[u8], found: &mut Vec<_>| {
                 let header = AddressHeader::parse(bytes).map_err(malformed)?;
                 let link = LinkIndex(header.index);
                 if Some(link) != except {
@@ -200,8 +204,11 @@ impl Links {
                 }
                 Ok(())
             };
-            let dumped = self.connection.dump(|out| write(&request, 0, out), read);
-            dumped.map_err(|cause| table.failed(cause))?;
+            let read = |found: &mut Vec<_>| {
+                let write = |out: &mut Vec<u8>| write(&request, 0, out);
+                self.connection.dump(write, |bytes| take(bytes, found))
+            };
+            found.extend(stable_part(read).map_err(|cause| table.failed(cause))?);
         }
         Ok(found)
     }

@@ -25,6 +25,26 @@ pub(crate) fn stable<V, K: Ord>(
     Err(Cause::Unstable(ATTEMPTS))
 }
 
+/// As [`stable`], for what is a small part of a table that others, this process among them, change all the time: what
+/// interrupted a dump may have been elsewhere, so two in a row that agree are good, whatever the kernel says of them.
+pub(crate) fn stable_part<V: Ord>(
+    mut read: impl FnMut(&mut Vec<V>) -> Result<DumpShape, Cause>,
+) -> Result<Vec<V>, Cause> {
+    let mut before: Option<Vec<V>> = None;
+    for _ in 0..ATTEMPTS {
+        let mut found = Vec::new();
+        let shape = read(&mut found)?;
+        found.sort_unstable();
+        found.dedup();
+        let is_whole = !shape.interrupted && shape.chunks <= 1;
+        if is_whole || before.as_ref() == Some(&found) {
+            return Ok(found);
+        }
+        before = Some(found);
+    }
+    Err(Cause::Unstable(ATTEMPTS))
+}
+
 /// The objects of one dump, each once, in the kernel's order.
 pub(crate) fn once<V, K: Ord>(
     read: impl FnOnce(&mut Vec<V>) -> Result<DumpShape, Cause>,
@@ -101,6 +121,42 @@ mod tests {
     fn what_the_kernel_calls_interrupted_is_read_again() {
         let (found, reads) = listed(&[(&[0, 1], 1), (&[1], 1)]);
         assert_eq!((found.unwrap(), reads), (vec![1], 2));
+    }
+
+    /// Each dump as its objects, its chunks, and whether it was interrupted.
+    fn listed_part(dumps: &[(&[u8], usize, bool)]) -> (Result<Vec<u8>, Cause>, usize) {
+        let mut taken = 0;
+        let result = stable_part(|found| {
+            let (objects, chunks, interrupted) = dumps[taken.min(dumps.len() - 1)];
+            taken += 1;
+            found.extend(objects);
+            Ok(DumpShape {
+                chunks,
+                interrupted,
+            })
+        });
+        (result, taken)
+    }
+
+    #[test]
+    fn a_part_of_a_table_is_good_once_two_dumps_agree_on_it() {
+        let listed = |dumps| {
+            let (found, reads) = listed_part(dumps);
+            (found.unwrap(), reads)
+        };
+        assert_eq!(listed(&[(&[2, 1, 2], 1, false)]), (vec![1, 2], 1));
+        // One that was interrupted, or came in several chunks, may lack something.
+        let lacking: [(&[u8], usize, bool); 3] =
+            [(&[1], 1, true), (&[2, 1], 1, true), (&[1, 2], 1, true)];
+        assert_eq!(listed(&lacking), (vec![1, 2], 3));
+        let lacking: [(&[u8], usize, bool); 3] =
+            [(&[1], 2, false), (&[1, 2], 2, false), (&[1, 2], 2, false)];
+        assert_eq!(listed(&lacking), (vec![1, 2], 3));
+        let restless: Vec<[u8; 1]> = (0..20).map(|object| [object]).collect();
+        let restless: Vec<(&[u8], usize, bool)> =
+            restless.iter().map(|dump| (&dump[..], 1, true)).collect();
+        let (found, reads) = listed_part(&restless);
+        assert!(matches!(found, Err(Cause::Unstable(ATTEMPTS))) && reads == ATTEMPTS);
     }
 
     #[test]

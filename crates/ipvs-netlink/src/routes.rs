@@ -6,9 +6,10 @@ use netlink_packet_core::Parseable as _;
 use netlink_packet_route::route::{RouteAttribute, RouteMessage, RouteProtocol, RouteType};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
-use crate::error::{Cause, Error};
+use crate::error::Error;
 use crate::ipvs::malformed;
 use crate::links::Links;
+use crate::listing::stable_part;
 use crate::rtnetlink::{LinkIndex, family_of, ip, write};
 
 /// `RT_TABLE_UNSPEC`: of a dump, all tables.
@@ -20,17 +21,16 @@ impl Links {
     /// The gateways of the main routing table, each once. Reads that whole table.
     ///
     /// # Errors
-    /// Whatever the kernel refuses.
+    /// [`Cause::Unstable`](crate::Cause::Unstable) when they change too fast to be read; whatever the kernel refuses.
     ///
     /// ```no_run
     /// let gateways = ipvs_netlink::Links::open()?.gateways()?;
     /// # Ok::<(), ipvs_netlink::Error>(())
     /// ```
     pub fn gateways(&mut self) -> Result<Vec<IpAddr>, Error> {
-        let mut found = Vec::new();
-        self.routes(TABLE_MAIN, None, |message| {
+        let mut found = self.routes(TABLE_MAIN, None, |message, found| {
             if message.header.table == TABLE_MAIN {
-                gateways_of(&message.attributes, &mut found);
+                gateways_of(&message.attributes, found);
             }
         })?;
         found.sort_unstable();
@@ -43,7 +43,7 @@ impl Links {
     /// (5.0) leaves out the routes of other links; an older one tells of every route of the node.
     ///
     /// # Errors
-    /// Whatever the kernel refuses.
+    /// [`Cause::Unstable`](crate::Cause::Unstable) when they change too fast to be read; whatever the kernel refuses.
     ///
     /// ```no_run
     /// use ipvs_netlink::Links;
@@ -57,8 +57,7 @@ impl Links {
     /// # Ok::<(), ipvs_netlink::Error>(())
     /// ```
     pub fn routes_through(&mut self, link: LinkIndex) -> Result<Vec<(IpAddr, u8)>, Error> {
-        let mut found = Vec::new();
-        self.routes(ALL_TABLES, Some(link), |message| {
+        let mut found = self.routes(ALL_TABLES, Some(link), |message, found| {
             found.extend(destination_through(link, message));
         })?;
         found.sort_unstable();
@@ -66,12 +65,14 @@ impl Links {
         Ok(found)
     }
 
-    fn routes(
+    /// What is taken of the routes of both families.
+    fn routes<V: Ord>(
         &mut self,
         table: u8,
         link: Option<LinkIndex>,
-        mut take: impl FnMut(&RouteMessage),
-    ) -> Result<(), Error> {
+        take: impl Fn(&RouteMessage, &mut Vec<V>),
+    ) -> Result<Vec<V>, Error> {
+        let mut routes = Vec::new();
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {
             let mut message = RouteMessage::default();
             message.header.address_family = family;
@@ -79,14 +80,17 @@ impl Links {
             let link = link.map(|link| RouteAttribute::Oif(link.0));
             message.attributes.extend(link);
             let request = RouteNetlinkMessage::GetRoute(message);
-            let read = |bytes: &[u8]| {
-                take(&RouteMessage::parse(bytes).map_err(malformed)?);
-                Ok::<(), Cause>(())
+            let read = |found: &mut Vec<V>| {
+                let read = |bytes: &[u8]| {
+                    take(&RouteMessage::parse(bytes).map_err(malformed)?, found);
+                    Ok(())
+                };
+                self.connection.dump(|out| write(&request, 0, out), read)
             };
-            let dumped = self.connection.dump(|out| write(&request, 0, out), read);
-            dumped.map_err(|cause| Error::new("list routes", cause))?;
+            let read = stable_part(read);
+            routes.extend(read.map_err(|cause| Error::new("list routes", cause))?);
         }
-        Ok(())
+        Ok(routes)
     }
 }
 
