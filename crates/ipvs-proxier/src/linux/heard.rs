@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr};
+use std::time::{Duration, Instant};
 
 use ipvs_codec::Family;
 use ipvs_netfilter::{NftEvent, NftObject};
@@ -14,6 +15,9 @@ use crate::reading::Section;
 /// `RT_TABLE_MAIN` and `RT_TABLE_LOCAL`.
 const TABLE_MAIN: u8 = 254;
 const TABLE_LOCAL: u8 = 255;
+
+/// Between two times in which the node is read again though nothing says that it is otherwise.
+const BETWEEN_READS: Duration = Duration::from_secs(10);
 
 /// Who did something, as far as it is asked for.
 pub(super) trait Who {
@@ -47,6 +51,8 @@ pub(super) struct Heard {
     events: Vec<KernelEvent>,
     /// Whether the facts of the node must be read again.
     pub(super) is_outdated: bool,
+    /// When somebody last asked for that.
+    asked: Option<Instant>,
 }
 
 /// What was read of the node.
@@ -98,6 +104,18 @@ impl Heard {
         if before.0.is_some() && before != (self.addresses.clone(), self.gateways.clone()) {
             self.note(Concern::Node, DriftCause::Notification, None);
         }
+    }
+
+    /// Has the facts of the node read again, unless somebody asked for that a short time ago; whether it has. What was missed,
+    /// when they were read or notified, does not stay missed.
+    pub(super) fn read_again(&mut self, now: Instant) -> bool {
+        let since = |asked: Instant| now.saturating_duration_since(asked);
+        if self.asked.is_some_and(|asked| since(asked) < BETWEEN_READS) {
+            return false;
+        }
+        self.asked = Some(now);
+        self.is_outdated = true;
+        true
     }
 
     /// The gateways were read.

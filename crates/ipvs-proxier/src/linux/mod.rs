@@ -386,9 +386,13 @@ impl DataPlane for Linux {
     }
 
     fn node_addresses(&mut self) -> Result<Vec<IpAddr>, PlaneError> {
-        let followed = self.watcher.as_ref();
-        if let Some(addresses) = followed.and_then(|watcher| watcher.heard().addresses()) {
-            return Ok(addresses);
+        if let Some(watcher) = &self.watcher {
+            // What it followed is at hand; should it lack something, it tells so soon.
+            watcher.read_again();
+            let addresses = watcher.heard().addresses();
+            if let Some(addresses) = addresses {
+                return Ok(addresses);
+            }
         }
         let link = self.dummy()?.map(|link| link.index);
         let addresses = self.links.addresses_except(link)?.into_iter();

@@ -6,7 +6,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ipvs_codec::Family;
-use ipvs_netlink::{Heard as Received, LinkGroup, LinkNotifications, Links, RuleNotifications};
+use ipvs_netlink::{
+    Cause, Heard as Received, LinkGroup, LinkNotifications, Links, RuleNotifications,
+};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fs::readlink;
 use tracing::warn;
@@ -22,7 +24,7 @@ use crate::thread::LastingThread;
 const BETWEEN_WAKES: Duration = Duration::from_millis(5);
 /// Routes come in numbers, and gateways are read with all of them.
 const BETWEEN_GATEWAYS: Duration = Duration::from_millis(50);
-/// Before sockets are opened anew.
+/// Before sockets are opened anew, or what changed while it was read is read again.
 const RETRY: Duration = Duration::from_secs(1);
 /// The process namespace of the machine itself (`PROC_PID_INIT_INO`). In another one a netlink port says nothing of who it is.
 const FIRST_PROCESSES: &[u8] = b"pid:[4026531836]";
@@ -42,6 +44,8 @@ pub(super) struct Watcher {
     thread: LastingThread,
     /// Written to when the thread is to end.
     stop: Arc<OwnedFd>,
+    /// Written to when it is to read the node again.
+    ask: Arc<OwnedFd>,
 }
 
 impl Watcher {
@@ -49,6 +53,7 @@ impl Watcher {
     pub(super) fn start(wanted: Wanted, control: &Control) -> Result<Self, PlaneError> {
         let mut sockets = Sockets::open(&wanted)?;
         let mut heard = Heard::default();
+        heard.read_again(Instant::now());
         heard.read(sockets.read_node(&wanted)?);
         let heard = Arc::new(Mutex::new(heard));
         let failed = |error: std::io::Error| PlaneError::Deaf {
@@ -56,10 +61,14 @@ impl Watcher {
         };
         let stop = eventfd(0, EventfdFlags::CLOEXEC).map_err(|error| failed(error.into()))?;
         let stop = Arc::new(stop);
+        let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
+        let ask = eventfd(0, flags).map_err(|error| failed(error.into()))?;
+        let ask = Arc::new(ask);
         let listening = Listening {
             wanted,
             heard: Arc::clone(&heard),
             stop: Arc::clone(&stop),
+            ask: Arc::clone(&ask),
             control: control.clone(),
             who: Processes::new(),
         };
@@ -70,7 +79,16 @@ impl Watcher {
             heard,
             thread: thread.map_err(failed)?,
             stop,
+            ask,
         })
+    }
+
+    /// Has the node read again, soon and on the thread. Not more often than is good.
+    pub(super) fn read_again(&self) {
+        if self.heard().read_again(Instant::now()) {
+            // It is full only if the thread has read nothing for ever.
+            let _ = rustix::io::write(&*self.ask, &1_u64.to_ne_bytes());
+        }
     }
 
     pub(super) fn heard(&self) -> MutexGuard<'_, Heard> {
@@ -142,8 +160,17 @@ struct Listening {
     wanted: Wanted,
     heard: Arc<Mutex<Heard>>,
     stop: Arc<OwnedFd>,
+    ask: Arc<OwnedFd>,
     control: Control,
     who: Processes,
+}
+
+/// When something is to be read; never, if there is none.
+#[derive(Debug, Default)]
+struct Due {
+    gateways: Option<Instant>,
+    /// Not before that, where the facts of the node are outdated.
+    node: Option<Instant>,
 }
 
 /// How a wait ended.
@@ -155,14 +182,14 @@ enum Waited {
 impl Listening {
     /// Until it is to end; why it has ended.
     fn run(self, mut sockets: Sockets) -> String {
-        let mut gateways_due = None;
+        let mut due = Due::default();
         loop {
-            match self.wait(&sockets, gateways_due) {
+            match self.wait(&sockets, &due) {
                 Ok(Waited::Heard) => {}
                 Ok(Waited::Stopped) => return "it is not needed any more".to_owned(),
                 Err(error) => return error.to_string(),
             }
-            if let Err(error) = self.receive(&mut sockets, &mut gateways_due) {
+            if let Err(error) = self.receive(&mut sockets, &mut due) {
                 warn!(%error, "kernel events are lost; listening anew");
                 thread::sleep(RETRY);
                 if let Ok(anew) = Sockets::open(&self.wanted) {
@@ -181,11 +208,16 @@ impl Listening {
         }
     }
 
-    fn wait(&self, sockets: &Sockets, until: Option<Instant>) -> rustix::io::Result<Waited> {
-        let at_most = until.map(|until| until.saturating_duration_since(Instant::now()));
+    fn wait(&self, sockets: &Sockets, due: &Due) -> rustix::io::Result<Waited> {
+        let now = Instant::now();
+        let is_outdated = lock(&self.heard).is_outdated;
+        let node = is_outdated.then(|| due.node.unwrap_or(now));
+        let until = node.into_iter().chain(due.gateways).min();
+        let at_most = until.map(|until| until.saturating_duration_since(now));
         let at_most = at_most.and_then(|at_most| Timespec::try_from(at_most).ok());
         let mut waiting = vec![
             PollFd::new(&*self.stop, PollFlags::IN),
+            PollFd::new(&*self.ask, PollFlags::IN),
             PollFd::new(&sockets.links, PollFlags::IN),
         ];
         let rules = sockets.rules.as_ref();
@@ -194,6 +226,8 @@ impl Listening {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error),
         }
+        // Whether it was written to: what is asked for is among what was heard.
+        let _ = rustix::io::read(&*self.ask, &mut [0; 8]);
         let is_stopped = waiting
             .first()
             .is_some_and(|stop| !stop.revents().is_empty());
@@ -204,11 +238,7 @@ impl Listening {
         })
     }
 
-    fn receive(
-        &self,
-        sockets: &mut Sockets,
-        gateways_due: &mut Option<Instant>,
-    ) -> Result<(), ipvs_netlink::Error> {
+    fn receive(&self, sockets: &mut Sockets, due: &mut Due) -> Result<(), ipvs_netlink::Error> {
         let mut heard = lock(&self.heard);
         let received = sockets
             .links
@@ -224,23 +254,41 @@ impl Listening {
         }
         let (is_outdated, is_route_new) = (heard.is_outdated, heard.is_route_new);
         drop(heard);
-        if is_outdated {
-            let read = sockets.read_node(&self.wanted)?;
-            lock(&self.heard).read(read);
-        }
         let now = Instant::now();
-        if gateways_due.is_some_and(|due| due <= now) {
-            *gateways_due = None;
-            let gateways = sockets.asking.gateways()?;
-            lock(&self.heard).read_gateways(gateways);
+        let again = now.checked_add(RETRY);
+        if is_outdated && due.node.is_none_or(|due| due <= now) {
+            due.node = match sockets.read_node(&self.wanted) {
+                Ok(read) => {
+                    lock(&self.heard).read(read);
+                    None
+                }
+                // What was read before stays in force.
+                Err(error) if is_unstable(&error) => again,
+                Err(error) => return Err(error),
+            };
+        }
+        if due.gateways.is_some_and(|due| due <= now) {
+            due.gateways = match sockets.asking.gateways() {
+                Ok(gateways) => {
+                    lock(&self.heard).read_gateways(gateways);
+                    None
+                }
+                Err(error) if is_unstable(&error) => again,
+                Err(error) => return Err(error),
+            };
         }
         if is_route_new {
             lock(&self.heard).is_route_new = false;
-            let due = gateways_due.or_else(|| now.checked_add(BETWEEN_GATEWAYS));
-            *gateways_due = due;
+            let soon = now.checked_add(BETWEEN_GATEWAYS);
+            due.gateways = due.gateways.or(soon);
         }
         Ok(())
     }
+}
+
+/// Whether it changed too fast to be read, which is no fault of a socket.
+const fn is_unstable(error: &ipvs_netlink::Error) -> bool {
+    matches!(error.cause(), Cause::Unstable(_))
 }
 
 /// The processes of the machine.

@@ -269,3 +269,20 @@ fn what_was_lost_is_everything() {
     }
     assert_eq!(heard.take().len(), 2);
 }
+
+#[test]
+fn an_address_that_was_missed_comes_out_when_the_node_is_asked_for_again() {
+    let (mut heard, start) = (heard(), Instant::now());
+    assert!(heard.read_again(start) && heard.is_outdated);
+    heard.read(NodeRead {
+        dummy: Some((DUMMY, false)),
+        addresses: vec![(OTHER, ip("192.168.50.10")), (OTHER, ip("192.168.50.11"))],
+        gateways: Some(Vec::new()),
+    });
+    let node: Vec<Concern> = heard.take().into_iter().map(|event| event.what).collect();
+    assert_eq!(node, [Concern::Node]);
+    assert_eq!(heard.addresses().unwrap().len(), 2);
+    // Whoever asks for it all the time does not have it read all the time.
+    assert!(!heard.read_again(start + BETWEEN_READS / 2) && !heard.is_outdated);
+    assert!(heard.read_again(start + BETWEEN_READS) && heard.is_outdated);
+}
