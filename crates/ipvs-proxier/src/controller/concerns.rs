@@ -12,13 +12,15 @@ use crate::reading::Section;
 const SETTLE: Duration = Duration::from_millis(20);
 /// Between two readings of the same, as long as there are few.
 const SHORT: Duration = Duration::from_millis(100);
-/// After so many readings in a row each further one waits twice as long,
+/// After so many readings or repairs in a row each further one waits twice as long,
 const FEW: u32 = 8;
-/// up to this: nothing that others undo is worth more.
+/// up to this after repairs: nothing that others undo is worth more.
 const LONGEST: Duration = Duration::from_secs(30);
+/// And up to this after readings that found nothing to repair: what others do beside us must not put off repairs for long.
+const LONGEST_HARMLESS: Duration = Duration::from_secs(2);
 /// What is only asked for, and never written, is cheap.
 const LONGEST_OF_NODE: Duration = Duration::from_secs(1);
-/// What comes so long after the last reading is no answer to it.
+/// What comes so long after the last reading or repair is no answer to it.
 const CALM: Duration = Duration::from_secs(1);
 /// After so many repairs of the same people are told,
 const TOLD: u32 = 5;
@@ -37,8 +39,10 @@ struct Pacing {
     /// End of the last reading.
     last: Option<Instant>,
     /// Readings in a row.
-    in_a_row: u32,
+    readings: u32,
     last_repair: Option<Instant>,
+    /// Repairs in a row, each of what came at once after the one before.
+    answered: u32,
     /// Repairs, none of which came a long time after the one before.
     repairs: u32,
 }
@@ -66,11 +70,27 @@ impl Pacing {
     /// How long to wait after a reading.
     fn gap(&self, concern: Concern) -> Duration {
         let longest = match concern {
-            Concern::Section(_) => LONGEST,
+            Concern::Section(_) => LONGEST_HARMLESS,
             Concern::Node => LONGEST_OF_NODE,
         };
-        let doublings = self.in_a_row.saturating_sub(FEW).min(16);
-        SHORT.saturating_mul(1 << doublings).min(longest)
+        let gap = |in_a_row: u32, longest| {
+            let doublings = in_a_row.saturating_sub(FEW).min(16);
+            SHORT.saturating_mul(1 << doublings).min(longest)
+        };
+        gap(self.readings, longest).max(gap(self.answered, LONGEST))
+    }
+
+    /// Something comes: what was long ago does not count any more.
+    fn forget(&mut self, now: Instant) {
+        let is_calm = |last: Option<Instant>| {
+            last.is_none_or(|last| now.saturating_duration_since(last) > CALM)
+        };
+        if is_calm(self.last) {
+            self.readings = 0;
+        }
+        if is_calm(self.last_repair) {
+            self.answered = 0;
+        }
     }
 }
 
@@ -83,12 +103,8 @@ impl Concerns {
             waiting.by = by.or_else(|| waiting.by.take());
             return;
         }
-        let gap = pacing.gap(what);
-        let calm = gap.saturating_mul(2).saturating_add(CALM);
+        pacing.forget(now);
         let since = |last: Instant| now.saturating_duration_since(last);
-        if pacing.last.is_none_or(|last| since(last) > calm) {
-            pacing.in_a_row = 0;
-        }
         let settle = match cause {
             // It was seen just now.
             DriftCause::Canary => Duration::ZERO,
@@ -136,13 +152,14 @@ impl Concerns {
     ) -> Option<News> {
         let pacing = self.all.entry(concern).or_default();
         pacing.last = Some(now);
-        pacing.in_a_row = pacing.in_a_row.saturating_add(1);
+        pacing.readings = pacing.readings.saturating_add(1);
         let Concern::Section(section) = concern else {
             return None;
         };
         if !is_repaired {
             return None;
         }
+        pacing.answered = pacing.answered.saturating_add(1);
         let last = pacing.last_repair.replace(now);
         if last.is_none_or(|last| now.saturating_duration_since(last) > FORGOTTEN) {
             pacing.repairs = 0;
@@ -220,6 +237,26 @@ mod tests {
         assert_eq!(wait(&mut concerns, rules, &mut now), SETTLE);
         now += 3 * LONGEST;
         assert_eq!(wait(&mut concerns, LINK, &mut now), SETTLE);
+    }
+
+    #[test]
+    fn harmless_changes_put_off_no_repair_for_long() {
+        let (mut concerns, mut now) = (Concerns::default(), Instant::now());
+        // A busy neighbour, whose doing leaves what is ours as it is.
+        for _ in 0..100 {
+            let waited = wait(&mut concerns, LINK, &mut now);
+            assert!(waited <= LONGEST_HARMLESS, "{waited:?}");
+            assert_eq!(concerns.finished(LINK, None, false, now), None);
+        }
+        // After a fight, too, though the neighbour leaves no moment of calm.
+        for _ in 0..20 {
+            wait(&mut concerns, LINK, &mut now);
+            concerns.finished(LINK, None, true, now);
+        }
+        assert_eq!(wait(&mut concerns, LINK, &mut now), LONGEST);
+        concerns.finished(LINK, None, false, now);
+        let waited = wait(&mut concerns, LINK, &mut now);
+        assert!(waited <= LONGEST_HARMLESS, "{waited:?}");
     }
 
     #[test]
