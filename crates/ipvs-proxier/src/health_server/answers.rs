@@ -10,8 +10,8 @@ use hyper::body::Bytes;
 use hyper::header::{ACCEPT, HeaderValue};
 use hyper::{Request, Response, StatusCode};
 use ipvs_model::input::ObjectName;
-use tokio::task::spawn_blocking;
 
+use super::jobs::Jobs;
 use crate::clock::Moment;
 use crate::health::{Health, HealthAnswer};
 use crate::metrics::{Exposition, Metrics};
@@ -36,6 +36,7 @@ pub(super) enum Served {
 pub(super) struct Answers {
     pub(super) health: Mutex<Health>,
     pub(super) metrics: Metrics,
+    pub(super) jobs: Jobs,
     pub(super) configuration: Bytes,
     pub(super) flags: Bytes,
     pub(super) version: String,
@@ -69,7 +70,7 @@ impl Answers {
                 let metrics = self.metrics.clone();
                 let exposition = accepted(request);
                 // It may have to ask the kernel for a lot, and others want to know whether the node is well.
-                let text = spawn_blocking(move || metrics.encode(exposition)).await;
+                let text = self.jobs.run(move || metrics.encode(exposition)).await;
                 text.map_or_else(
                     |_| self::text(500, "the metrics could not be read\n"),
                     |text| self.measured(exposition, text),

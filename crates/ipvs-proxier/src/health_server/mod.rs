@@ -3,6 +3,7 @@
 mod answers;
 mod bounds;
 mod connections;
+mod jobs;
 mod listening;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ pub use self::listening::{ListenFailure, Listener};
 
 use self::answers::{Answers, Served, flagz};
 use self::bounds::Bounds;
+use self::jobs::Jobs;
 use self::listening::{Listeners, Place, RETRY, Serving, Wanted};
 use crate::Metrics;
 use crate::controller::Status;
@@ -117,6 +119,7 @@ impl HealthServer {
         let answers = Arc::new(Answers {
             health: Mutex::new(serve.health),
             metrics: serve.metrics,
+            jobs: Jobs::default(),
             configuration: serve.configuration.into(),
             flags: flagz(&serve.flags).into(),
             version: serve.version,
@@ -260,6 +263,7 @@ mod tests {
         let answers = Answers {
             health: Mutex::new(serve.health),
             metrics: serve.metrics,
+            jobs: Jobs::default(),
             configuration: serve.configuration.into(),
             flags: Default::default(),
             version: serve.version,
