@@ -97,6 +97,8 @@ pub(super) struct FileRules {
     candidate: Option<Candidate>,
     unsettled_since: Option<Instant>,
     told: Told,
+    /// Whether the kernel tells of its changes.
+    is_watched: bool,
     is_being_written: bool,
     was_moved: bool,
     /// Whether somebody wants it read though it looks unchanged.
@@ -111,6 +113,10 @@ impl FileRules {
             Touch::Moved => (self.is_being_written, self.was_moved) = (false, true),
             Touch::Named | Touch::Other => {}
         }
+    }
+
+    pub(super) const fn watched(&mut self, is_watched: bool) {
+        self.is_watched = is_watched;
     }
 
     /// Read it with the next look, and say again what is wrong with it.
@@ -258,11 +264,14 @@ impl FileRules {
         }
         let before = self.in_force;
         let is_other = before.is_none_or(|before| before.identity != stamp.identity);
-        if self.was_moved || is_other && stamp.was_moved() {
-            return Duration::ZERO;
-        }
         let is_less =
             stamp.length == 0 || before.is_some_and(|before| stamp.length < before.length);
+        // A file that was made anew and given other rights has the times of one that was renamed. If somebody goes on to write
+        // to it, only a watch tells.
+        let seems_moved = is_other && stamp.was_moved() && self.is_watched && !is_less;
+        if self.was_moved || seems_moved {
+            return Duration::ZERO;
+        }
         let patience = if is_less { GRACE } else { SETTLE };
         if is_first && stamp.rested(now.wall) >= patience {
             return Duration::ZERO;

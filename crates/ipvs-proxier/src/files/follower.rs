@@ -95,6 +95,8 @@ struct Root {
     /// The folder whose files these are.
     folder: Option<Identity>,
     files: BTreeSet<PathBuf>,
+    /// Whether the kernel tells of its changes.
+    is_watched: bool,
     trouble: Trouble,
 }
 
@@ -123,6 +125,7 @@ impl<D: Disk> Follower<D> {
             followed,
             folder: None,
             files: BTreeSet::new(),
+            is_watched: false,
             trouble: Trouble::default(),
         };
         Self {
@@ -151,19 +154,16 @@ impl<D: Disk> Follower<D> {
         let unlisted = looks.iter().filter(|path| !self.is_listed(path));
         let folders = unlisted.filter_map(|path| path.parent());
         listings.extend(folders.map(Path::to_owned));
-        for (path, touch) in touched.paths {
-            if let Some((file, _)) = self.files.get_mut(&path) {
-                file.touched(touch);
-            }
-            let is_new = !self.files.contains_key(&path);
-            if is_new && !self.may_be_followed(&path) {
+        for (path, touch) in &touched.paths {
+            let is_new = !self.files.contains_key(path);
+            if is_new && !self.may_be_followed(path) {
                 continue;
             }
-            if is_new || touch == Touch::Named {
+            if is_new || *touch == Touch::Named {
                 listings.extend(path.parent().map(Path::to_owned));
             }
             listings.insert(path.clone());
-            looks.insert(path);
+            looks.insert(path.clone());
         }
         for index in 0..self.roots.len() {
             let is_touched = self.roots.get(index).is_some_and(|root| {
@@ -171,6 +171,12 @@ impl<D: Disk> Follower<D> {
             });
             if everything || touched.mounts || is_touched {
                 self.look_at_root(index, everything, now, &mut looks, &mut news);
+            }
+        }
+        // Also those of files that have just been found.
+        for (path, touch) in touched.paths {
+            if let Some((file, _)) = self.files.get_mut(&path) {
+                file.touched(touch);
             }
         }
         for path in looks {
@@ -219,6 +225,7 @@ impl<D: Disk> Follower<D> {
         };
         let path = root.followed.path.clone();
         let Look { seen, is_watched } = self.disk.look(&path);
+        root.is_watched = is_watched;
         if !is_watched {
             at(&mut self.due, &path, now.steady.checked_add(PERIOD));
         }
@@ -288,6 +295,9 @@ impl<D: Disk> Follower<D> {
 
     fn look_at(&mut self, path: &Path, now: Moment, news: &mut Vec<FileNews>) {
         let is_listed = self.is_listed(path);
+        // What its folder does not tell, nobody does.
+        let mut roots = self.roots.iter().filter(|root| root.files.contains(path));
+        let are_roots_watched = roots.all(|root| root.is_watched);
         let Some((file, at_most)) = self.files.get_mut(path) else {
             return;
         };
@@ -300,6 +310,7 @@ impl<D: Disk> Follower<D> {
                 self.disk.look_in_folder(path)
             };
             is_watched = look.is_watched;
+            file.watched(is_watched && are_roots_watched);
             sighting(look)
         } else {
             Sighting::Gone
