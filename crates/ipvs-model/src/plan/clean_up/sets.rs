@@ -51,6 +51,9 @@ impl CleanUp {
         if let Some(place) = all.find_map(named) {
             return Some(Holder::Rule(place));
         }
+        if let Some(list) = self.list_of(name) {
+            return Some(Holder::SetList(list));
+        }
         if self.config.foreign == Foreign::Remove {
             return None;
         }
@@ -94,23 +97,27 @@ impl CleanUp {
         match refusal {
             Some(refusal) if refusal.is_set_busy => {
                 let reason = refusal.text.clone();
-                match (self.list_of(set.name(family)), self.unread_rules()) {
-                    (Some(list), _) => Holder::SetList(list),
-                    (None, Some(part)) => Holder::MaybeRules(reason, part),
-                    (None, None) => Holder::Unseen(reason),
+                match self.unread_rules() {
+                    Some(part) => Holder::MaybeRules(reason, part),
+                    None => Holder::Unseen(reason),
                 }
             }
             refusal => refused(refusal),
         }
     }
 
-    /// A set that lists this one.
+    /// A set of others that lists this one. One that has a name of ours goes itself.
     fn list_of(&self, name: SetName) -> Option<SetName> {
-        let is_listed = |sets: &[String]| sets.iter().any(|set| set == name.as_str());
+        let is_ours = |list: SetName| {
+            self.ledger
+                .sets
+                .keys()
+                .any(|(set, of)| set.name(*of) == list)
+        };
         let mut lists = self.remains.set_lists.iter();
-        lists
-            .find(|(_, sets)| is_listed(sets))
-            .map(|(list, _)| *list)
+        let lists_it = lists
+            .find(|(list, sets)| sets.iter().any(|set| set == name.as_str()) && !is_ours(**list));
+        lists_it.map(|(list, _)| *list)
     }
 
     /// Rules that may refer to sets, and could not be read.
