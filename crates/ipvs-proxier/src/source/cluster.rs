@@ -90,7 +90,14 @@ impl Cluster {
             wake: Arc::clone(&wake),
         };
         let session = Session::open(access.clone(), Arc::new(observer), Arc::clone(&connected));
-        let session = runtime.block_on(session)?;
+        let session = match runtime.block_on(session) {
+            Ok(session) => session,
+            Err(error) => {
+                // To drop it is to wait for files that are still being read.
+                runtime.shutdown_background();
+                return Err(error);
+            }
+        };
         let (notices, published) = mpsc::channel(NOTICES);
         let work = move || {
             // To drop it is to wait for names that are being resolved, which a panic must not do.

@@ -2,7 +2,6 @@
 
 use std::error::Error;
 use std::fmt;
-use std::fs;
 use std::hash::{DefaultHasher, Hasher as _};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -18,7 +17,7 @@ use kube::config::{
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::access::{Access, ClusterError, unusable, with_causes};
-use crate::files::file_text;
+use crate::files::{file_text, read_file};
 
 const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
@@ -154,7 +153,7 @@ impl Credentials {
 /// Reads a kubeconfig. What is wrong with it is told by its place alone: both the lines and the values that an error of the
 /// parser shows may hold tokens and keys.
 fn kubeconfig(path: &Path, files: &mut Vec<FileRead>) -> Result<Kubeconfig, String> {
-    let bytes = fs::read(path).map_err(|error| error.to_string())?;
+    let bytes = read_file(path, LONGEST).map_err(|error| error.to_string())?;
     let text = file_text(&bytes).map_err(|error| error.to_string())?;
     let kubeconfig = Kubeconfig::from_yaml(text).map_err(|error| match error {
         KubeconfigError::Parse(error) => {
@@ -273,7 +272,7 @@ fn cluster_files(
     }
     let path = cluster.certificate_authority.take();
     if let (None, Some(path)) = (&cluster.certificate_authority_data, path) {
-        let text = read_file(&folder.join(path), files)?;
+        let text = contents(&folder.join(path), files)?;
         cluster.certificate_authority_data = Some(BASE64_STANDARD.encode(text));
     }
     Ok(())
@@ -284,16 +283,16 @@ fn user_files(user: &mut AuthInfo, folder: &Path, files: &mut Vec<FileRead>) -> 
         &user.client_certificate_data,
         user.client_certificate.take(),
     ) {
-        let text = read_file(&folder.join(path), files)?;
+        let text = contents(&folder.join(path), files)?;
         user.client_certificate_data = Some(BASE64_STANDARD.encode(text));
     }
     if let (None, Some(path)) = (&user.client_key_data, user.client_key.take()) {
-        let text = read_file(&folder.join(path), files)?;
+        let text = contents(&folder.join(path), files)?;
         user.client_key_data = Some(BASE64_STANDARD.encode(text).into());
     }
     if let (None, Some(path)) = (&user.token, user.token_file.take()) {
         let path = folder.join(path);
-        let text = read_file(&path, files)?;
+        let text = contents(&path, files)?;
         let path = path.display();
         let text = String::from_utf8(text).map_err(|_secret| format!("{path}: no text"))?;
         let token = text.trim();
@@ -310,17 +309,9 @@ fn user_files(user: &mut AuthInfo, folder: &Path, files: &mut Vec<FileRead>) -> 
     Ok(())
 }
 
-fn read_file(path: &Path, files: &mut Vec<FileRead>) -> Result<Vec<u8>, String> {
+fn contents(path: &Path, files: &mut Vec<FileRead>) -> Result<Vec<u8>, String> {
     let name = path.display();
-    let told = |error: std::io::Error| format!("{name}: {error}");
-    let metadata = fs::metadata(path).map_err(told)?;
-    if !metadata.is_file() {
-        return Err(format!("{name}: not a regular file"));
-    }
-    if metadata.len() > LONGEST {
-        return Err(format!("{name}: longer than {LONGEST} bytes"));
-    }
-    let text = fs::read(path).map_err(told)?;
+    let text = read_file(path, LONGEST).map_err(|error| format!("{name}: {error}"))?;
     if text.trim_ascii().is_empty() {
         return Err(format!("{name}: empty"));
     }
@@ -380,6 +371,10 @@ fn secret(text: &str) -> Result<HeaderValue, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+
     use super::*;
 
     fn kubeconfig(folder: &Path, user: &str) -> Access {
@@ -420,7 +415,7 @@ mod tests {
         let told = || Credentials::read(&access).unwrap_err().to_string();
         let path = file.display().to_string();
         assert!(
-            told().contains(&format!("{path}: No such file")),
+            told().contains(&format!("{path}: cannot open it: No such file")),
             "{}",
             told()
         );
@@ -444,10 +439,18 @@ mod tests {
         }
         let long = fs::File::create(&file).unwrap();
         long.set_len(LONGEST + 1).unwrap();
-        assert!(told().contains("longer than"), "{}", told());
+        assert!(
+            told().contains("it has more than 1048576 bytes"),
+            "{}",
+            told()
+        );
         fs::remove_file(&file).unwrap();
         fs::create_dir(&file).unwrap();
-        assert!(told().contains("not a regular file"), "{}", told());
+        assert!(
+            told().contains("it is a folder: only regular files"),
+            "{}",
+            told()
+        );
     }
 
     /// The parser would show the lines around, or the value.
@@ -489,6 +492,33 @@ mod tests {
             proxy.contains("proxy-url: ") && !proxy.contains("hidden"),
             "{proxy}"
         );
+    }
+
+    #[test]
+    fn nothing_is_read_that_has_no_end_or_never_begins() {
+        let folder = tempfile::tempdir().unwrap();
+        let fifo = folder.path().join("fifo");
+        mknodat(CWD, &fifo, FileType::Fifo, Mode::RUSR, 0).unwrap();
+        let long = folder.path().join("long");
+        fs::File::create(&long)
+            .unwrap()
+            .set_len(LONGEST + 1)
+            .unwrap();
+        for (path, reason) in [
+            (Path::new("/dev/zero"), "only regular files"),
+            (&fifo, "only regular files"),
+            (&long, "it has more than 1048576 bytes"),
+        ] {
+            let access = Access {
+                kubeconfig: Some(path.to_owned()),
+                ..Access::default()
+            };
+            let user = format!("{{tokenFile: '{}'}}", path.display());
+            for access in [access, kubeconfig(folder.path(), &user)] {
+                let told = Credentials::read(&access).unwrap_err().to_string();
+                assert!(told.contains(reason), "{told}");
+            }
+        }
     }
 
     #[test]

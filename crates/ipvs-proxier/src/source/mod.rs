@@ -14,6 +14,8 @@ mod connection;
 #[cfg(feature = "kube")]
 mod credential_files;
 #[cfg(feature = "kube")]
+mod credential_reader;
+#[cfg(feature = "kube")]
 mod credentials;
 mod document;
 #[cfg(feature = "kube")]

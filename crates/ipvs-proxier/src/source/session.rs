@@ -16,6 +16,7 @@ use super::access::{Access, ClusterError, unusable, with_causes};
 use super::api::{ANSWER, Answer, Api, ApiError, Call};
 use super::connection::{Connection, connection};
 use super::credential_files::CredentialFiles;
+use super::credential_reader::CredentialReader;
 use super::credentials::Credentials;
 use super::exec_plugin::{self, PluginCredential};
 use crate::api_observer::{ApiObserver, ApiRequest};
@@ -39,6 +40,7 @@ pub(super) struct Session {
 struct Held {
     link: Arc<Link>,
     files: CredentialFiles,
+    reader: CredentialReader,
     /// What is wrong with the credentials, so that it is logged once.
     problem: Option<String>,
 }
@@ -87,7 +89,8 @@ impl Session {
     ) -> Result<Self, ClusterError> {
         let agent = HeaderValue::try_from(access.user_agent())
             .map_err(|error| unusable(access.name(), &error))?;
-        let link = open(&access, None).await?;
+        let mut reader = CredentialReader::default();
+        let link = open(&access, None, &mut reader).await?;
         let changed = Arc::new(Notify::new());
         let files = CredentialFiles::follow(&link.credentials.files, &changed)?;
         Ok(Self {
@@ -97,6 +100,7 @@ impl Session {
             held: Mutex::new(Held {
                 link: Arc::new(link),
                 files,
+                reader,
                 problem: None,
             }),
             changed,
@@ -126,7 +130,7 @@ impl Session {
     }
 
     async fn renew(&self, held: &mut Held) -> Result<(), ClusterError> {
-        let link = open(&self.access, Some(&held.link)).await?;
+        let link = open(&self.access, Some(&held.link), &mut held.reader).await?;
         if !held.files.are(&link.credentials.files) {
             held.files = CredentialFiles::follow(&link.credentials.files, &self.changed)?;
         }
@@ -219,12 +223,16 @@ impl Api for Session {
 }
 
 /// Reads the credentials. The connection stays where it is the same one, and did answer.
-async fn open(access: &Access, last: Option<&Link>) -> Result<Link, ClusterError> {
+async fn open(
+    access: &Access,
+    last: Option<&Link>,
+    reader: &mut CredentialReader,
+) -> Result<Link, ClusterError> {
     let wrong = |reason: String| ClusterError::Access {
         what: access.name(),
         reason,
     };
-    let mut credentials = Credentials::read(access)?;
+    let mut credentials = reader.read(access).await?;
     // The same plugin would give the same again.
     let known = last.filter(|last| last.is_known() && last.credentials.files == credentials.files);
     let given = match (&credentials.plugin, known) {
