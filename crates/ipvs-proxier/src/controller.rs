@@ -290,7 +290,7 @@ impl Controller {
         let found = Found {
             wrote,
             drift: !drift.is_empty(),
-            is_attentive: plane.is_listening() && self.timing.pace().canary.is_some(),
+            is_attentive: plane.is_listening() && self.canaries.are_whole(),
         };
         self.timing.ended(activity, now.steady, succeeded, found);
         ended.drift = drift;

@@ -9,12 +9,14 @@ use ipvs_codec::{Family, Protocol, Scheduler, Service, ServiceKey};
 use ipvs_model::input::Change;
 use ipvs_model::{Config, Known, KubeSet, Model, NeverBind, Vip, VirtualServer};
 use ipvs_netfilter::ipset::Entry;
+use ipvs_netlink::Cause;
 use ipvs_proxier::{
-    Activity, ChangedBy, Concern, Control, DataPlane as _, DriftCause, Ended, KernelEvent, News,
-    Pace, Section, Simulated, Step,
+    Activity, ChangedBy, Concern, Control, DataPlane, DriftCause, Ended, KernelEvent, News, Pace,
+    PlaneError, Section, Signs, Simulated, Step,
 };
 
 use web::node::Node;
+use web::refusing::Refusing;
 use web::{changes, key, web};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -67,7 +69,7 @@ struct Seen {
 }
 
 /// Lets so much time pass, in which everything that is due is done.
-fn during(node: &mut Node<Simulated>, time: Duration) -> Seen {
+fn during<P: DataPlane>(node: &mut Node<P>, time: Duration) -> Seen {
     let mut seen = Seen::default();
     let end = node.clock.steady + time;
     loop {
@@ -439,7 +441,7 @@ fn an_address_that_becomes_the_nodes_or_a_gateways_is_not_bound_any_more() {
 }
 
 /// The times between resyncs, in seconds.
-fn resyncs(node: &mut Node<Simulated>, time: Duration) -> Vec<u64> {
+fn resyncs<P: DataPlane>(node: &mut Node<P>, time: Duration) -> Vec<u64> {
     let mut last = node.clock.steady;
     let seen = during(node, time);
     let resyncs = seen.ended.iter().zip(seen.at);
@@ -475,6 +477,69 @@ fn resyncs_that_find_nothing_come_less_and_less_often() {
         resyncs(&mut node, Duration::from_secs(125)),
         [29, 30, 30, 30]
     );
+}
+
+/// A node at rest, whose kernel has rules of iptables-legacy and can be made to fail.
+fn failing_at_rest() -> Node<Refusing> {
+    let mut plane = Refusing::default();
+    plane.listen(&Config::default(), &Control::new()).unwrap();
+    plane.kernel.use_legacy_rules();
+    let mut node = Node::with_pace(Model::new(Config::default()), plane, PACE);
+    node.changes(service());
+    let ended = during(&mut node, SECOND).ended;
+    assert_eq!(activities(&ended), [Activity::Start]);
+    node
+}
+
+#[test]
+fn without_whole_canaries_every_resync_is_needed() {
+    type Blinded = fn(Signs) -> Result<Signs, PlaneError>;
+    let all: [Blinded; 3] = [
+        |_| Err(Cause::Lost.into()),
+        |mut signs| {
+            signs.virtual_servers = None;
+            Ok(signs)
+        },
+        |mut signs| {
+            signs.rules = None;
+            Ok(signs)
+        },
+    ];
+    for blinded in all {
+        let mut node = failing_at_rest();
+        resyncs(&mut node, Duration::from_secs(210));
+        node.plane().blinded = Some(blinded);
+        let blind = resyncs(&mut node, Duration::from_secs(125));
+        assert!((30..=31).contains(&blind[0]), "{blind:?}");
+        assert_eq!(blind[1..], [30, 30, 30]);
+        node.plane().blinded = None;
+        let seeing = resyncs(&mut node, Duration::from_secs(300));
+        assert!(seeing[1..].starts_with(&[60, 120]), "{seeing:?}");
+    }
+}
+
+#[test]
+fn canaries_do_not_wait_for_a_look_that_waits() {
+    let mut node = failing_at_rest();
+    node.plane().is_waiting = true;
+    node.plane().kernel.state_mut().rules.clear();
+    during(&mut node, 2 * SECOND);
+    let state = node.plane().kernel.state_mut();
+    assert!(state.rules.is_empty(), "they are still being read");
+    state.virtual_servers.clear();
+    let seen = during(&mut node, 2 * SECOND * 3);
+    assert!(activities(&seen.ended).contains(&Activity::Repair));
+    let server = key(Protocol::TCP);
+    let is_back = |node: &mut Node<Refusing>| {
+        let state = node.plane().kernel.state();
+        state.virtual_servers.contains_key(&server)
+    };
+    assert!(is_back(&mut node));
+    // What is read already is read once.
+    node.plane().is_waiting = false;
+    let seen = during(&mut node, 3 * SECOND);
+    assert_eq!(causes(&seen.ended), [DriftCause::Canary]);
+    assert!(!node.plane().kernel.state().rules.is_empty());
 }
 
 #[test]

@@ -15,17 +15,41 @@ pub(super) struct Canaries {
     of_others: Option<i128>,
     /// Virtual servers that are looked at one by one, the next one last.
     turns: Vec<ServiceKey>,
+    /// Whether rules have a sign: where the kernel tells of them they have none.
+    have_rules: bool,
+    /// Whether the last look saw all that can be seen.
+    is_whole: bool,
 }
 
 impl Canaries {
     /// Takes the signs for those of the rules that are known: from just before these are read, or just after they are written.
     pub(super) fn remember_rules(&mut self, signs: Signs) {
+        self.have_rules |= signs.rules.is_some();
         self.rules = Some(signs);
     }
 
     /// Takes the signs for those of the virtual servers that are known.
     pub(super) fn remember_virtual_servers(&mut self, signs: &Signs, known: &Known) {
         self.of_others = of_others(signs, known);
+    }
+
+    /// A look saw these signs; whether it saw all that can be seen.
+    pub(super) const fn saw(&mut self, signs: &Signs) -> bool {
+        let has_rules = signs.rules.is_some();
+        self.have_rules |= has_rules;
+        self.is_whole =
+            signs.sets.is_some() && signs.virtual_servers.is_some() && has_rules == self.have_rules;
+        self.is_whole
+    }
+
+    /// A look failed.
+    pub(super) const fn failed(&mut self) {
+        self.is_whole = false;
+    }
+
+    /// Whether what others do comes out by them.
+    pub(super) const fn are_whole(&self) -> bool {
+        self.is_whole
     }
 
     /// The sections of which a sign is otherwise than what is known would have it. O(sets).
@@ -185,6 +209,34 @@ mod tests {
             ),
             []
         );
+    }
+
+    #[test]
+    fn a_look_that_lacks_a_sign_is_not_whole() {
+        let mut canaries = Canaries::default();
+        assert!(!canaries.are_whole(), "nobody has looked yet");
+        let all = signs(5, 40, 2, 1);
+        let of_nft = Signs {
+            rules: None,
+            ..all.clone()
+        };
+        assert!(canaries.saw(&of_nft), "the kernel tells of rules");
+        canaries.remember_rules(all.clone());
+        assert!(canaries.saw(&all) && canaries.are_whole());
+        let without_servers = Signs {
+            virtual_servers: None,
+            ..all.clone()
+        };
+        let without_sets = Signs {
+            sets: None,
+            ..all.clone()
+        };
+        for lacking in [of_nft, without_servers, without_sets] {
+            assert!(!canaries.saw(&lacking) && !canaries.are_whole());
+        }
+        assert!(canaries.saw(&all));
+        canaries.failed();
+        assert!(!canaries.are_whole());
     }
 
     #[test]

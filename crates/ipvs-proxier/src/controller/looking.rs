@@ -12,6 +12,7 @@ use super::{Controller, End, Step};
 use crate::activity::Activity;
 use crate::clock::{Clock, Moment};
 use crate::dataplane::{DataPlane, Progress};
+use crate::error::PlaneError;
 use crate::kernel_event::{Concern, DriftCause, KernelEvent, Signs};
 use crate::reading::{Findings, PAUSE, Reading, Section, read_one};
 use crate::report::{Report, Tally};
@@ -63,7 +64,12 @@ impl Controller {
         let desired = self.model.desired();
         let step = match look.reading.read_on(plane, &mut known, desired) {
             Progress::More => Step::More,
-            Progress::Waiting => Step::Wait(clock.now().steady.checked_add(PAUSE)),
+            Progress::Waiting => {
+                // Canaries do not wait for what it waits for.
+                let now = clock.now().steady;
+                look.due = now.checked_add(PAUSE).unwrap_or(now);
+                Step::Wait(Some(look.due))
+            }
             Progress::Done(()) => {
                 let running = Running {
                     known,
@@ -89,6 +95,7 @@ impl Controller {
             sections: Vec::new(),
             node: None,
             signs: None,
+            due: now.steady,
         };
         for (concern, waiting) in self.concerns.take_due(now.steady) {
             match concern {
@@ -226,12 +233,20 @@ impl Controller {
         let mut report = Report::default();
         match plane.signs() {
             Ok(signs) => {
+                if !self.canaries.saw(&signs) {
+                    self.timing.resync_as_usual(now.steady);
+                }
                 let families = &self.model.config().families;
-                for section in self.canaries.gone(&signs, &running.known, families) {
+                let mut gone = self.canaries.gone(&signs, &running.known, families);
+                if let Some(look) = &running.look {
+                    // That is being read already.
+                    gone.retain(|gone| look.sections.iter().all(|(section, _)| section != gone));
+                }
+                for section in gone {
                     self.canary_is_gone(section, now);
                 }
             }
-            Err(error) => self.failed(StepError::Canary(error), &mut report),
+            Err(error) => self.canary_failed(error, &mut report, now),
         }
         let known = &mut running.known;
         let (families, desired) = (&self.model.config().families, self.model.desired());
@@ -259,9 +274,16 @@ impl Controller {
                 };
                 return self.repair(running, repair, clock, plane);
             }
-            Err(error) => self.failed(StepError::Canary(error), &mut report),
+            Err(error) => self.canary_failed(error, &mut report, now),
         }
         looked(running, report)
+    }
+
+    /// Without canaries only a resync finds what they would have.
+    fn canary_failed(&mut self, error: PlaneError, report: &mut Report, now: Moment) {
+        self.canaries.failed();
+        self.timing.resync_as_usual(now.steady);
+        self.failed(StepError::Canary(error), report);
     }
 
     fn canary_is_gone(&mut self, section: Section, now: Moment) {

@@ -39,7 +39,7 @@ impl Controller {
     ) -> (State, Step) {
         let now = clock.now().steady;
         let next_look = match &running.look {
-            Some(_) => Some(now),
+            Some(look) => Some(look.due),
             None => self.concerns.next(),
         };
         let is_resyncing = running.resync.is_some();
@@ -52,6 +52,10 @@ impl Controller {
             Due::Drain => self.drain(running, clock, plane),
             Due::Look => self.look(running, clock, plane),
             Due::Canaries => self.look_at_canaries(running, clock, plane),
+            // The two share what reads rules.
+            Due::Resync if running.look.is_some() => {
+                (State::Running(running), Step::Wait(next_look))
+            }
             Due::Resync => self.resync(running, clock, plane),
         }
     }

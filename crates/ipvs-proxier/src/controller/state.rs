@@ -90,6 +90,8 @@ pub(super) struct Look {
     pub(super) node: Option<StepError>,
     /// From before the rules are read, if they are.
     pub(super) signs: Option<Signs>,
+    /// When it goes on.
+    pub(super) due: Instant,
 }
 
 /// A resync that goes on: the kernel's state is read part by part, and compared with what is known.

@@ -199,16 +199,19 @@ impl Timing {
             // Neither changes nor what fails of them put off the resync, nor one that is going on.
             (false, true) if !found.drift => {}
             // Somebody is at work, who may do more than comes out.
-            (false, true) => {
-                self.between_resyncs = self.pace.sync;
-                let usual = now.checked_add(self.pace.sync);
-                self.next_resync = self.next_resync.into_iter().chain(usual).min();
-            }
+            (false, true) => self.resync_as_usual(now),
             (false, false) => {
                 let retry = self.retry(now);
                 self.next_resync = self.next_resync.into_iter().chain(retry).min();
             }
         }
+    }
+
+    /// Others may do more than comes out without a resync: the usual pace is back.
+    pub(super) fn resync_as_usual(&mut self, now: Instant) {
+        self.between_resyncs = self.pace.sync;
+        let usual = now.checked_add(self.pace.sync);
+        self.next_resync = self.next_resync.into_iter().chain(usual).min();
     }
 
     fn longer(&self) -> Duration {

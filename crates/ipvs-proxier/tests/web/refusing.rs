@@ -3,10 +3,13 @@
 use std::net::IpAddr;
 
 use ipvs_codec::{Family, ServiceKey};
-use ipvs_model::{Known, Operation};
+use ipvs_model::{Config, Known, Operation};
 use ipvs_netfilter::conntrack::Flow;
 use ipvs_netlink::{Cause, KernelError};
-use ipvs_proxier::{Connections, DataPlane, Outcome, Part, PlaneError, Progress, Simulated};
+use ipvs_proxier::{
+    Connections, Control, DataPlane, KernelEvent, Outcome, Part, PlaneError, Progress, Signs,
+    Simulated,
+};
 
 const EBUSY: i32 = 16;
 
@@ -23,6 +26,10 @@ pub(crate) struct Refusing {
     pub(crate) loses: usize,
     /// Parts that cannot be read.
     pub(crate) unreadable: Option<fn(Part<'_>) -> bool>,
+    /// Reading rules takes for ever.
+    pub(crate) is_waiting: bool,
+    /// What becomes of the signs.
+    pub(crate) blinded: Option<fn(Signs) -> Result<Signs, PlaneError>>,
 }
 
 impl DataPlane for Refusing {
@@ -35,7 +42,28 @@ impl DataPlane for Refusing {
         if self.unreadable.is_some_and(|unreadable| unreadable(part)) {
             return Err(Cause::Lost.into());
         }
+        if self.is_waiting && matches!(part, Part::Rules(_)) {
+            return Ok(Progress::Waiting);
+        }
         self.kernel.read(part, families, found)
+    }
+
+    fn listen(&mut self, config: &Config, control: &Control) -> Result<(), PlaneError> {
+        self.kernel.listen(config, control)
+    }
+
+    fn is_listening(&self) -> bool {
+        self.kernel.is_listening()
+    }
+
+    fn kernel_events(&mut self) -> Result<Vec<KernelEvent>, PlaneError> {
+        self.kernel.kernel_events()
+    }
+
+    fn signs(&mut self) -> Result<Signs, PlaneError> {
+        let signs = self.kernel.signs()?;
+        let blinded = self.blinded.unwrap_or(Ok);
+        blinded(signs)
     }
 
     fn node_addresses(&mut self) -> Result<Vec<IpAddr>, PlaneError> {
