@@ -23,8 +23,8 @@ const BETWEEN_READS: Duration = Duration::from_secs(10);
 pub(super) trait Who {
     /// The program that has a netlink port.
     fn of_port(&self, port: u32) -> Option<ChangedBy>;
-    /// Whether this process has started a process.
-    fn is_ours(&self, process: u32) -> bool;
+    /// Whether this process has started one that has a netlink port, and a number as the machine counts if the kernel says it.
+    fn is_ours(&self, process: Option<u32>, port: u32) -> bool;
 }
 
 #[derive(Debug, Default)]
@@ -288,8 +288,7 @@ impl Heard {
                 process, program, ..
             } => {
                 let changed = std::mem::take(&mut self.transaction);
-                // A port is mostly the number of its process, as this one's namespace counts them.
-                if process.is_some_and(|process| who.is_ours(process)) || who.is_ours(heard.port) {
+                if who.is_ours(process, heard.port) {
                     return;
                 }
                 for family in changed {

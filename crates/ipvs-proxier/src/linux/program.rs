@@ -251,6 +251,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
+        own_processes::ended(self.child.id());
         if self.has_ended {
             return;
         }

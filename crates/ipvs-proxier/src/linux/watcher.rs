@@ -307,6 +307,15 @@ impl Processes {
     }
 }
 
+impl Processes {
+    /// The number of a process as this one's namespace counts. The kernel says how the machine counts, which is the same only
+    /// in the machine's own namespace; a port is mostly the number in the namespace of its process, which may be that of a
+    /// container, so that it is asked for only where there is nothing better.
+    fn number(&self, process: Option<u32>, port: u32) -> u32 {
+        process.filter(|_| self.are_all).unwrap_or(port)
+    }
+}
+
 impl Who for Processes {
     /// The first netlink socket of a process has its number for a port.
     fn of_port(&self, port: u32) -> Option<ChangedBy> {
@@ -320,7 +329,23 @@ impl Who for Processes {
         })
     }
 
-    fn is_ours(&self, process: u32) -> bool {
-        own_processes::has(process)
+    fn is_ours(&self, process: Option<u32>, port: u32) -> bool {
+        own_processes::has(self.number(process, port))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_compared_only_where_it_is_counted_alike() {
+        let (machine, pod) = (Processes { are_all: true }, Processes { are_all: false });
+        // In a container process 4242 of the machine may be number 7, as one of ours is.
+        assert_eq!(machine.number(Some(4242), 7), 4242);
+        // In a pod process 4242 of the machine may be anybody.
+        assert_eq!(pod.number(Some(4242), 7), 7);
+        // An old kernel does not say it.
+        assert_eq!(machine.number(None, 7), 7);
     }
 }
