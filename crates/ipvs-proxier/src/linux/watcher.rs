@@ -11,7 +11,7 @@ use ipvs_netlink::{
 };
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fs::readlink;
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::heard::{Heard, NodeRead, Who};
 use super::{LINK, own_processes};
@@ -182,15 +182,22 @@ enum Waited {
 impl Listening {
     /// Until it is to end; why it has ended.
     fn run(self, mut sockets: Sockets) -> String {
-        let mut due = Due::default();
+        let (mut due, mut loss) = (Due::default(), Loss::default());
         loop {
             match self.wait(&sockets, &due) {
                 Ok(Waited::Heard) => {}
                 Ok(Waited::Stopped) => return "it is not needed any more".to_owned(),
                 Err(error) => return error.to_string(),
             }
-            if let Err(error) = self.receive(&mut sockets, &mut due) {
-                warn!(%error, "kernel events are lost; listening anew");
+            let received = self.receive(&mut sockets, &mut due);
+            match loss.tell(received.as_ref().err()) {
+                Some(Told::Begins(error)) => {
+                    warn!(%error, "kernel events are lost; listening anew until they are heard");
+                }
+                Some(Told::Ends) => info!("kernel events are heard again"),
+                None => {}
+            }
+            if received.is_err() {
                 thread::sleep(RETRY);
                 if let Ok(anew) = Sockets::open(&self.wanted) {
                     sockets = anew;
@@ -286,6 +293,30 @@ impl Listening {
     }
 }
 
+/// Why nothing is heard, told once for as long as it lasts.
+#[derive(Debug, Default)]
+struct Loss {
+    cause: Option<String>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Told {
+    Begins(String),
+    Ends,
+}
+
+impl Loss {
+    /// What to tell after an attempt, which failed if there is an error.
+    fn tell(&mut self, failed: Option<&impl ToString>) -> Option<Told> {
+        let cause = failed.map(ToString::to_string);
+        if cause == self.cause {
+            return None;
+        }
+        self.cause.clone_from(&cause);
+        Some(cause.map_or(Told::Ends, Told::Begins))
+    }
+}
+
 /// Whether it changed too fast to be read, which is no fault of a socket.
 const fn is_unstable(error: &ipvs_netlink::Error) -> bool {
     matches!(error.cause(), Cause::Unstable(_))
@@ -337,6 +368,19 @@ impl Who for Processes {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_loss_is_told_once_for_as_long_as_it_lasts() {
+        let mut loss = Loss::default();
+        let (closed, refused) = ("closed".to_owned(), "refused".to_owned());
+        assert_eq!(loss.tell(None::<&String>), None, "all is well");
+        assert_eq!(loss.tell(Some(&closed)), Some(Told::Begins(closed.clone())));
+        assert!((0..10).all(|_| loss.tell(Some(&closed)).is_none()));
+        assert_eq!(loss.tell(Some(&refused)), Some(Told::Begins(refused)));
+        assert_eq!(loss.tell(None::<&String>), Some(Told::Ends));
+        assert_eq!(loss.tell(None::<&String>), None);
+        assert_eq!(loss.tell(Some(&closed)), Some(Told::Begins(closed.clone())));
+    }
 
     #[test]
     fn a_number_is_compared_only_where_it_is_counted_alike() {
