@@ -27,6 +27,9 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 const EXTERNAL_IPS: &str = "AllowServiceExternalIPs";
 const EXTERNAL_IPS_STAGE: &str = "DEPRECATED";
 
+/// Looks at canaries in quicker succession would take the time of syncs.
+const SHORTEST_CANARY_PERIOD: Duration = Duration::from_millis(100);
+
 impl Flags {
     /// What metrics tell of this program.
     pub(crate) fn program(&self) -> Program {
@@ -248,11 +251,15 @@ impl Flags {
         if self.ipvs_min_sync_period > self.ipvs_sync_period {
             bail!("--ipvs-min-sync-period: must not be longer than --ipvs-sync-period");
         }
+        let canary = Some(self.canary_period).filter(|period| !period.is_zero());
+        if canary.is_some_and(|period| period < SHORTEST_CANARY_PERIOD) {
+            bail!("--canary-period: must be 0, for never, or at least 100ms");
+        }
         Ok(Pace {
             min_sync: self.ipvs_min_sync_period,
             sync: self.ipvs_sync_period,
             max_sync: self.max_sync_period,
-            canary: Some(self.canary_period).filter(|period| !period.is_zero()),
+            canary,
             ..Pace::default()
         })
     }
@@ -329,6 +336,33 @@ impl Flags {
             Backend::Auto => IptablesBackend::Auto,
             Backend::Legacy => IptablesBackend::Legacy,
             Backend::Nft => IptablesBackend::Nft,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command_line::parse;
+
+    fn parsed(flag: &str) -> Result<Flags> {
+        parse(vec!["kube-proxy".into(), flag.into()])
+    }
+
+    #[test]
+    fn canaries_are_looked_at_ten_times_a_second_at_most_or_never() {
+        let canary = |flag| parsed(flag).and_then(|flags| Ok(flags.pace()?.canary));
+        for (flag, period) in [
+            ("--canary-period=0", None),
+            ("--canary-period=100ms", Some(SHORTEST_CANARY_PERIOD)),
+            ("--canary-period=1s", Some(Duration::from_secs(1))),
+        ] {
+            assert_eq!(canary(flag).unwrap(), period, "{flag}");
+        }
+        for flag in ["--canary-period=1ns", "--canary-period=99ms"] {
+            let problem = canary(flag).unwrap_err().to_string();
+            let expected = "--canary-period: must be 0, for never, or at least 100ms";
+            assert!(problem.contains(expected), "{flag}: {problem}");
         }
     }
 }

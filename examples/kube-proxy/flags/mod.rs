@@ -269,12 +269,13 @@ pub(crate) struct Flags {
     #[arg(long, default_value = "0s", value_parser = duration, value_name = "DURATION", help_heading = OURS)]
     drain_deadline: Duration,
 
-    /// Look this often for what others change where the kernel tells nobody: IPVS, ipsets, rules of iptables-legacy; 0 never.
+    /// Look this often for what others change where the kernel tells nobody: IPVS, ipsets, rules of iptables-legacy; 0 never,
+    /// else at least 100ms.
     #[arg(long, default_value = "1s", value_parser = duration, value_name = "DURATION", help_heading = OURS)]
     canary_period: Duration,
 
-    /// Everything is read and compared at least this often. Each time that nothing was wrong it waits twice as long, from
-    /// --ipvs-sync-period up to this, unless --canary-period is 0.
+    /// Everything is read and compared at least this often, or each --ipvs-sync-period if that is longer. Each time that
+    /// nothing was wrong it waits twice as long, from --ipvs-sync-period up to this, unless --canary-period is 0.
     #[arg(long, default_value = "10m", value_parser = duration, value_name = "DURATION", help_heading = OURS)]
     max_sync_period: Duration,
 
