@@ -97,12 +97,12 @@ struct Root {
     files: BTreeSet<PathBuf>,
     /// Whether the kernel tells of its changes.
     is_watched: bool,
-    trouble: Trouble,
+    problem: RootProblem,
 }
 
 /// What is wrong with a path that was given.
 #[derive(Debug, Default)]
-struct Trouble {
+struct RootProblem {
     seen: Option<(FileProblem, Instant)>,
     told: Option<FileProblem>,
 }
@@ -126,7 +126,7 @@ impl<D: Disk> Follower<D> {
             folder: None,
             files: BTreeSet::new(),
             is_watched: false,
-            trouble: Trouble::default(),
+            problem: RootProblem::default(),
         };
         Self {
             roots: paths.into_iter().map(root).collect(),
@@ -146,7 +146,7 @@ impl<D: Disk> Follower<D> {
             self.files.values_mut().for_each(|(file, _)| file.reload());
             self.roots
                 .iter_mut()
-                .for_each(|root| root.trouble.told = None);
+                .for_each(|root| root.problem.told = None);
         }
         let mut looks = self.take_due(now);
         let mut listings: BTreeSet<PathBuf> = looks.clone();
@@ -167,7 +167,7 @@ impl<D: Disk> Follower<D> {
         }
         for index in 0..self.roots.len() {
             let is_touched = self.roots.get(index).is_some_and(|root| {
-                root.trouble.seen.is_some() || listings.contains(&root.followed.path)
+                root.problem.seen.is_some() || listings.contains(&root.followed.path)
             });
             if everything || touched.mounts || is_touched {
                 self.look_at_root(index, everything, now, &mut looks, &mut news);
@@ -248,15 +248,15 @@ impl<D: Disk> Follower<D> {
             Ok(_) => Ok((None, BTreeSet::from([path.clone()]))),
             Err(error) => Err(FileProblem::io("find", &error)),
         };
-        let was_lost = root.trouble.seen.is_some();
-        let tell = root.trouble.saw(found.as_ref().err(), now, self.is_first);
+        let was_lost = root.problem.seen.is_some();
+        let tell = root.problem.saw(found.as_ref().err(), now, self.is_first);
         let is_over = matches!(tell, Some(FileState::AsBefore));
         news.extend(tell.map(|state| FileNews {
             path: path.clone(),
             state,
         }));
         let Ok((folder, files)) = found else {
-            let next = if root.trouble.told.is_some() {
+            let next = if root.problem.told.is_some() {
                 PERIOD
             } else {
                 SETTLE
@@ -344,7 +344,7 @@ impl<D: Disk> Follower<D> {
     }
 }
 
-impl Trouble {
+impl RootProblem {
     /// What to tell after a look that showed a problem, or none.
     fn saw(
         &mut self,
