@@ -65,8 +65,7 @@ pub enum Heard {
     /// There was none in that time.
     Nothing,
     /// Some were lost, because nobody read them in time (`ENOBUFS`), or one could not be read: whatever was followed must be
-    /// read anew. Those that were left from before the loss are dropped, since what followed them is missing; those that come
-    /// afterwards are whole.
+    /// read anew. Queued notifications from before the loss are discarded; later ones are complete.
     Lost,
 }
 

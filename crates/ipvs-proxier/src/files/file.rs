@@ -23,7 +23,7 @@ pub(super) const PERIOD: Duration = Duration::from_secs(1);
 pub enum FileState {
     /// It has these contents now. They may be the same as before: it was written again.
     Contents(Arc<[u8]>),
-    /// It is as it was when its contents were last told: what was told since is over.
+    /// It is unchanged since its last `Contents`; a problem reported since then has cleared.
     AsBefore,
     /// It is changing, or seems to. Its last contents stay in force.
     Unsettled,

@@ -58,10 +58,10 @@ pub struct ServerEnded {
 /// Serves [`Health`]: `/healthz` and `/livez` at one address, [`Metrics`] at another, and for each Service with a
 /// `healthCheckNodePort` what its load balancer asks for, on that port.
 ///
-/// Nobody has to say who he is, so that clients can hurt each other only: there are never more than an eighth of the files
-/// that the process may have open when the server starts (`RLIMIT_NOFILE`), and at most 512 connections. For one more, the
-/// client that has most loses the one that rested longest. A connection that rests for 10 s, or takes as long for a request,
-/// ends. Sockets that listen are at most half of the files. What remains is for the sync.
+/// Clients are not authenticated, so limits keep them from affecting the sync. Connections are at most an eighth of the files
+/// that the process may have open when the server starts (`RLIMIT_NOFILE`), and at most 512. For one more, the client that has
+/// most loses the one that rested longest. A connection that rests for 10 s, or takes as long for a request, ends. Sockets
+/// that listen are at most half of the files. Metrics are read for one client at a time. What remains is for the sync.
 ///
 /// ```no_run
 /// use std::collections::BTreeMap;

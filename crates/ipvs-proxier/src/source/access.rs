@@ -44,7 +44,7 @@ impl Access {
     }
 }
 
-/// Why the API cannot be used. Problems that may pass, as a server that is away, are none.
+/// Why the API cannot be used. A server that is temporarily unreachable is not an error.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClusterError {
