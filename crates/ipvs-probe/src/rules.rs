@@ -64,6 +64,8 @@ rules! {
         => "the kernel gives IPVS only to the initial user namespace and answers every other with EPERM, root or not", "Linux, net/netfilter/ipvs/ip_vs_ctl.c: GENL_ADMIN_PERM";
     "net-admin": Always, Blocks, Capability(12, "CAP_NET_ADMIN")
         => "without it the kernel answers every request about IPVS, addresses and sets with EPERM", "capabilities(7)";
+    "net-raw": Iptables, Blocks, Capability(13, "CAP_NET_RAW")
+        => "without it iptables can neither read nor write rules", "capabilities(7)";
     // IPVS itself.
     "ip_vs": Always, Blocks, Module { names: &["ip_vs"], now: true }
         => "without it there are no virtual servers", "Linux, net/netfilter/ipvs/Kconfig";

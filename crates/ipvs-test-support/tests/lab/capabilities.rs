@@ -58,7 +58,6 @@ fn each_feature_needs_its_capabilities_and_says_which_it_lacks() {
     let namespace = NetNs::new("caps").unwrap();
     let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
     let node = ["--hostname-override=node-0", "--conntrack-max-per-core=0"];
-    let admin = &BOTH[..1];
     let features = [
         Feature {
             program: "kube-proxy",
@@ -73,7 +72,7 @@ fn each_feature_needs_its_capabilities_and_says_which_it_lacks() {
         Feature {
             program: "preflight",
             words: Vec::new(),
-            needs: admin,
+            needs: &BOTH,
         },
         Feature {
             program: "kube-proxy",

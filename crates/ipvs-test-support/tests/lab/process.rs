@@ -11,7 +11,8 @@ use crate::shop::{run, shop};
 fn row_007_an_unknown_scheduler_is_an_error_and_leaves_nothing() {
     let namespace = NetNs::new("pr-sched").unwrap();
     let (ok, log) = run(&namespace, &[&shop(), "--once", "--ipvs-scheduler=nope"]);
-    assert!(!ok && log.contains("modprobe ip_vs_nope"), "{log}");
+    let told = "ip_vs_nope: no scheduler of Linux, and no module of this kernel";
+    assert!(!ok && log.contains(told), "{log}");
     assert_eq!(namespace.output("ipvsadm", &["-S", "-n"]).unwrap(), "");
     assert_eq!(namespace.output("ipset", &["save"]).unwrap(), "");
 }
