@@ -46,6 +46,7 @@ use crate::thread::LastingThread;
 pub struct Cluster {
     said: Receiver<Said>,
     listed: BTreeSet<&'static str>,
+    problems: Vec<String>,
     connected: Arc<AtomicBool>,
     notices: mpsc::Sender<Notice>,
     client: LastingThread,
@@ -89,7 +90,12 @@ impl Cluster {
             sender,
             wake: Arc::clone(&wake),
         };
-        let session = Session::open(access.clone(), Arc::new(observer), Arc::clone(&connected));
+        let session = Session::open(
+            access.clone(),
+            Arc::new(observer),
+            reporter.clone(),
+            Arc::clone(&connected),
+        );
         let session = match runtime.block_on(session) {
             Ok(session) => session,
             Err(error) => {
@@ -110,6 +116,7 @@ impl Cluster {
         Ok(Self {
             said,
             listed: BTreeSet::new(),
+            problems: Vec::new(),
             connected,
             notices,
             client,
@@ -141,9 +148,18 @@ impl Source for Cluster {
                     self.listed.insert(kind);
                 }
                 Said::Problem(problem) => polled.problems.push(problem),
+                Said::Credentials(problem) => {
+                    // The session has logged it.
+                    let named = problem.map(|problem| format!("credentials: {problem}"));
+                    self.problems = named.into_iter().collect();
+                }
             }
         }
         polled
+    }
+
+    fn problems(&self) -> &[String] {
+        &self.problems
     }
 
     fn wakes(&self) -> bool {
@@ -173,20 +189,66 @@ async fn work(
         publish(session, notices).await;
         "nobody follows it any more".to_owned()
     };
+    let renew = async { session.follow_credentials().await };
     first([
         follow(Selection::services()),
         follow(Selection::slices()),
         follow(Selection::nodes(nodes)),
         Box::pin(publish),
+        Box::pin(renew),
     ])
     .await
 }
 
 /// The result of the one that ends first.
-async fn first(mut all: [Pin<Box<dyn Future<Output = String> + '_>>; 4]) -> String {
+async fn first(mut all: [Pin<Box<dyn Future<Output = String> + '_>>; 5]) -> String {
     poll_fn(|context| {
         let mut polled = all.iter_mut().map(|one| one.as_mut().poll(context));
         polled.find(Poll::is_ready).unwrap_or(Poll::Pending)
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::thread::{current, park_timeout};
+    use std::time::Duration;
+
+    use super::*;
+
+    /// The server is away all the while.
+    #[test]
+    fn credentials_that_cannot_be_used_are_a_problem_for_as_long_as_they_cannot() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("kubeconfig");
+        let good = "{current-context: a, clusters: [{name: a, cluster: {server: 'http://127.0.0.1:1'}}], \
+            contexts: [{name: a, context: {cluster: a}}]}";
+        fs::write(&path, good).unwrap();
+        let access = Access {
+            kubeconfig: Some(path.clone()),
+            ..Access::default()
+        };
+        let this = current();
+        let mut cluster = Cluster::connect(&access, Nodes::All, move || this.unpark()).unwrap();
+        let mut until = |is_well: bool| {
+            while cluster.poll().ended.is_none() && cluster.problems().is_empty() != is_well {
+                park_timeout(Duration::from_millis(100));
+            }
+            cluster.problems().to_vec()
+        };
+        assert!(until(true).is_empty());
+        for wrong in [Some("{"), None] {
+            match wrong {
+                Some(text) => fs::write(&path, text).unwrap(),
+                None => fs::remove_file(&path).unwrap(),
+            }
+            let problems = until(false);
+            let start = format!("credentials: {}: ", path.display());
+            assert!(problems[0].starts_with(&start), "{problems:?}");
+            assert_eq!(problems.len(), 1);
+            fs::write(&path, good).unwrap();
+            assert!(until(true).is_empty());
+        }
+    }
 }

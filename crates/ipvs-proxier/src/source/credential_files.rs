@@ -6,7 +6,7 @@ use tokio::sync::Notify;
 use tracing::warn;
 
 use super::credentials::{FileRead, LONGEST, digest};
-use crate::files::{FileState, FollowedFiles, FollowedPath};
+use crate::files::{FileProblem, FileState, FollowedFiles, FollowedPath};
 
 /// Follows what credentials were read from.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ impl CredentialFiles {
         self.read == read
     }
 
-    /// Whether one of them has other contents now than those that were read, since this was last asked.
+    /// Whether one of them has other contents now than those that were read, or none, since this was last asked.
     pub(super) fn have_changed(&self) -> bool {
         let mut have_changed = false;
         for news in self.followed.poll() {
@@ -46,11 +46,14 @@ impl CredentialFiles {
                     let read = read.find(|file| file.path == news.path);
                     have_changed |= read.is_none_or(|file| file.digest != digest(&text));
                 }
-                FileState::Unusable(problem) => {
+                // Its contents are those of nobody yet.
+                FileState::Unusable(problem @ FileProblem::KeepsChanging { .. }) => {
                     let path = news.path.display();
                     warn!("credentials: {path}: {problem}; the last good ones stay in force");
                 }
-                FileState::AsBefore | FileState::Unsettled | FileState::Gone => {}
+                // Whoever reads it again finds out, and says so until it is well.
+                FileState::Unusable(_) | FileState::Gone => have_changed = true,
+                FileState::AsBefore | FileState::Unsettled => {}
             }
         }
         have_changed

@@ -14,6 +14,8 @@ pub(super) enum Said {
     /// A list of a kind is complete.
     Listed(&'static str),
     Problem(String),
+    /// What is wrong with the credentials now, if anything.
+    Credentials(Option<String>),
 }
 
 /// Where those who follow tell what they learn.

@@ -19,6 +19,7 @@ use super::credential_files::CredentialFiles;
 use super::credential_reader::CredentialReader;
 use super::credentials::Credentials;
 use super::exec_plugin::{self, PluginCredential};
+use super::reporter::{Reporter, Said};
 use crate::api_observer::{ApiObserver, ApiRequest};
 
 /// Before what a plugin gave expires.
@@ -28,6 +29,7 @@ const EARLIER: Duration = Duration::from_secs(60);
 pub(super) struct Session {
     access: Access,
     observer: Arc<dyn ApiObserver>,
+    reporter: Reporter,
     agent: HeaderValue,
     held: Mutex<Held>,
     /// Whether files that belong to the credentials have changed.
@@ -85,6 +87,7 @@ impl Session {
     pub(super) async fn open(
         access: Access,
         observer: Arc<dyn ApiObserver>,
+        reporter: Reporter,
         connected: Arc<AtomicBool>,
     ) -> Result<Self, ClusterError> {
         let agent = HeaderValue::try_from(access.user_agent())
@@ -96,6 +99,7 @@ impl Session {
         Ok(Self {
             access,
             observer,
+            reporter,
             agent,
             held: Mutex::new(Held {
                 link: Arc::new(link),
@@ -117,16 +121,28 @@ impl Session {
                 let problem = error.to_string();
                 if held.problem.as_ref() != Some(&problem) {
                     warn!("credentials: {problem}; the last good ones stay in force");
+                    let told = Said::Credentials(Some(problem.clone()));
+                    self.reporter.say(told);
                     held.problem = Some(problem);
                 }
             } else {
-                held.problem = None;
                 if has_changed {
                     info!("credentials: read again, as their files have changed");
+                }
+                if held.problem.take().is_some() {
+                    self.reporter.say(Said::Credentials(None));
                 }
             }
         }
         Arc::clone(&held.link)
+    }
+
+    /// Reads credentials again as soon as they change: while all watches live nothing else asks for them.
+    pub(super) async fn follow_credentials(&self) -> ! {
+        loop {
+            self.changed.notified().await;
+            self.link().await;
+        }
     }
 
     async fn renew(&self, held: &mut Held) -> Result<(), ClusterError> {

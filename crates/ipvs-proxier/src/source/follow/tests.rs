@@ -127,6 +127,7 @@ impl Seen {
             },
             Said::Listed(_) => "listed".to_owned(),
             Said::Problem(problem) => problem,
+            Said::Credentials(problem) => format!("{problem:?}"),
         };
         self.said.try_iter().map(tell).collect()
     }
