@@ -1,11 +1,13 @@
 //! What decides when: one state machine without a clock, a socket or a thread of its own.
 
 mod applying;
+mod asking;
 mod canaries;
 mod concerns;
 mod conntrack;
 mod draining;
-mod looking;
+mod repairing;
+mod rereading;
 mod running;
 mod starting;
 mod state;
@@ -32,7 +34,7 @@ use self::canaries::Canaries;
 use self::concerns::Concerns;
 use self::conntrack::StaleFlows;
 use self::draining::Drains;
-use self::state::{Look, Resync, Running, State};
+use self::state::{Running, State};
 use self::timing::{Found, Timing};
 
 pub use self::state::Stage;
@@ -262,23 +264,21 @@ impl Controller {
         plane: &mut P,
     ) -> (State, Step) {
         let End {
-            known,
-            resync,
-            look,
+            running,
             unfinished,
             mut tally,
             mut report,
             drift,
         } = end;
-        let covers_changes = known.is_some() && activity != Activity::Drain;
-        let known = known.filter(|_| !unfinished.is_unsure);
-        if known.is_some() {
+        let covers_changes = running.is_some() && activity != Activity::Drain;
+        let running = running.filter(|_| !unfinished.is_unsure);
+        if running.is_some() {
             self.settle(unfinished.undone, &mut report, plane);
         }
         tally.count(&report);
         let now = clock.now();
         let (succeeded, wrote) = (tally.succeeded(), tally.wrote());
-        let mut ended = tally.end(activity, now, covers_changes, known.is_some());
+        let mut ended = tally.end(activity, now, covers_changes, running.is_some());
         if covers_changes {
             let has_failed = |trigger: &Trigger| ended.has_failed(trigger.family);
             let (waiting, programmed) = std::mem::take(&mut self.triggers)
@@ -300,12 +300,8 @@ impl Controller {
         self.logged.ended(activity, succeeded);
         self.status.ended(&ended);
         report.ended = Some(ended);
-        let state = match known {
-            Some(known) => State::Running(Running {
-                known,
-                resync,
-                look,
-            }),
+        let state = match running {
+            Some(running) => State::Running(running),
             None => State::Unread {
                 retry: self.timing.next_resync(),
             },
@@ -316,12 +312,8 @@ impl Controller {
 
 /// What is there at the end of an activity.
 struct End {
-    /// The kernel's state, if it was read.
-    known: Option<Known>,
-    /// One that goes on beside the activity.
-    resync: Option<Box<Resync>>,
-    /// Another one that goes on.
-    look: Option<Box<Look>>,
+    /// What is known of the kernel, with what goes on beside the activity. None if it was not read.
+    running: Option<Running>,
     unfinished: Unfinished,
     /// Of the steps before the last one.
     tally: Tally,

@@ -9,15 +9,15 @@ use crate::reading::Section;
 /// What the signs were when all was as it is known, and whose turn it is.
 #[derive(Debug, Default)]
 pub(super) struct Canaries {
-    /// Signs of the rules: their number, and the references of sets. None were looked at yet, if there are none.
+    /// Signs of the rules: their number, and the references of sets. None were read yet, if there are none.
     rules: Option<Signs>,
     /// Virtual servers that are counted and not known.
     of_others: Option<i128>,
-    /// Virtual servers that are looked at one by one, the next one last.
+    /// Virtual servers that are read one by one, the next one last.
     turns: Vec<ServiceKey>,
     /// Whether rules have a sign: where the kernel tells of them they have none.
     have_rules: bool,
-    /// Whether the last look saw all that can be seen.
+    /// Whether the last answer had every sign that there can be.
     is_whole: bool,
 }
 
@@ -33,7 +33,7 @@ impl Canaries {
         self.of_others = of_others(signs, known);
     }
 
-    /// A look saw these signs; whether it saw all that can be seen.
+    /// These signs were read; whether they are all that there can be.
     pub(super) const fn saw(&mut self, signs: &Signs) -> bool {
         let has_rules = signs.rules.is_some();
         self.have_rules |= has_rules;
@@ -42,7 +42,7 @@ impl Canaries {
         self.is_whole
     }
 
-    /// A look failed.
+    /// They could not be read.
     pub(super) const fn failed(&mut self) {
         self.is_whole = false;
     }
@@ -59,15 +59,15 @@ impl Canaries {
         if others.is_some_and(|(before, now)| before != now) {
             gone.push(Section::ListOfVirtualServers);
         }
-        let sets = signs.sets.as_ref();
-        for (key, entries) in sets.iter().flat_map(|_| &known.sets) {
-            let sign = sets.and_then(|sets| sets.get(key));
-            let is_as_known = sign.is_some_and(|sign| {
-                let known = u32::try_from(entries.len()).ok();
-                sign.entries.is_none_or(|entries| Some(entries) == known)
-            });
-            if !is_as_known {
-                gone.push(Section::Set(key.0, key.1));
+        if let Some(sets) = &signs.sets {
+            for (key, entries) in &known.sets {
+                let is_as_known = sets.get(key).is_some_and(|sign| {
+                    let known = u32::try_from(entries.len()).ok();
+                    sign.entries.is_none_or(|entries| Some(entries) == known)
+                });
+                if !is_as_known {
+                    gone.push(Section::Set(key.0, key.1));
+                }
             }
         }
         gone.sort_unstable();
@@ -80,7 +80,7 @@ impl Canaries {
         gone
     }
 
-    /// The virtual server whose turn it is to be looked at: each of those that are known in its turn. O(1), and O(virtual
+    /// The virtual server whose turn it is to be read: each of those that are known in its turn. O(1), and O(virtual
     /// servers) once a round.
     pub(super) fn next(&mut self, known: &Known) -> Option<ServiceKey> {
         while let Some(key) = self.turns.pop() {
@@ -212,9 +212,9 @@ mod tests {
     }
 
     #[test]
-    fn a_look_that_lacks_a_sign_is_not_whole() {
+    fn an_answer_that_lacks_a_sign_is_not_whole() {
         let mut canaries = Canaries::default();
-        assert!(!canaries.are_whole(), "nobody has looked yet");
+        assert!(!canaries.are_whole(), "nobody has asked yet");
         let all = signs(5, 40, 2, 1);
         let of_nft = Signs {
             rules: None,

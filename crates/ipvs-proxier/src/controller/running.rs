@@ -7,7 +7,7 @@ use ipvs_model::Known;
 
 use super::applying::Unfinished;
 use super::draining::Limits;
-use super::looking::Repair;
+use super::repairing::Repair;
 use super::state::{Resync, Running, State};
 use super::timing::Due;
 use super::{Controller, End, Step};
@@ -38,23 +38,23 @@ impl Controller {
         plane: &mut P,
     ) -> (State, Step) {
         let now = clock.now().steady;
-        let next_look = match &running.look {
-            Some(look) => Some(look.due),
+        let next_reread = match &running.reread {
+            Some(reread) => Some(reread.due),
             None => self.concerns.next(),
         };
         let is_resyncing = running.resync.is_some();
         match self
             .timing
-            .due(now, self.drains.next_look(), next_look, is_resyncing)
+            .due(now, self.drains.next_look(), next_reread, is_resyncing)
         {
             Due::Wait(until) => (State::Running(running), Step::Wait(until)),
             Due::Sync => self.sync(running, clock, plane),
             Due::Drain => self.drain(running, clock, plane),
-            Due::Look => self.look(running, clock, plane),
-            Due::Canaries => self.look_at_canaries(running, clock, plane),
+            Due::Reread => self.reread(running, clock, plane),
+            Due::Canaries => self.ask_canaries(running, clock, plane),
             // The two share what reads rules.
-            Due::Resync if running.look.is_some() => {
-                (State::Running(running), Step::Wait(next_look))
+            Due::Resync if running.reread.is_some() => {
+                (State::Running(running), Step::Wait(next_reread))
             }
             Due::Resync => self.resync(running, clock, plane),
         }
@@ -64,28 +64,21 @@ impl Controller {
     /// before. O(change).
     fn sync<P: DataPlane + ?Sized>(
         &mut self,
-        running: Running,
+        mut running: Running,
         clock: &dyn Clock,
         plane: &mut P,
     ) -> (State, Step) {
-        let Running {
-            mut known,
-            resync,
-            look,
-        } = running;
         let now = clock.now();
         let new = self.model.virtual_servers_to_read();
-        let unread = read_new(&new, &mut known, plane);
-        let plan = self.model.plan(&known);
+        let unread = read_new(&new, &mut running.known, plane);
+        let plan = self.model.plan(&running.known);
         let mut unfinished = Unfinished::default();
-        let mut report = self.apply(plan, &mut known, &mut unfinished, now, plane);
+        let mut report = self.apply(plan, &mut running.known, &mut unfinished, now, plane);
         if let Err(error) = unread {
             self.failed(StepError::VirtualServers(error), &mut report);
         }
         let end = End {
-            known: Some(known),
-            resync,
-            look,
+            running: Some(running),
             unfinished,
             tally: Tally::new(now),
             report,
@@ -102,24 +95,19 @@ impl Controller {
     /// time is over. A read for each virtual server.
     fn drain<P: DataPlane + ?Sized>(
         &mut self,
-        running: Running,
+        mut running: Running,
         clock: &dyn Clock,
         plane: &mut P,
     ) -> (State, Step) {
-        let Running {
-            mut known,
-            resync,
-            look,
-        } = running;
         let now = clock.now();
         let keys = self.drains.next();
         let mut unfinished = Unfinished::default();
         let (report, is_over) = match plane.connections(&keys) {
             Ok(connections) => {
                 let (drains, limits) = self.drains_and_limits();
-                let over = drains.over(&keys, &connections, &limits, &known, now.steady);
+                let over = drains.over(&keys, &connections, &limits, &running.known, now.steady);
                 let plan = self.model.plan_drained(&over);
-                let report = self.apply(plan, &mut known, &mut unfinished, now, plane);
+                let report = self.apply(plan, &mut running.known, &mut unfinished, now, plane);
                 (report, !self.drains.goes_on())
             }
             Err(error) => {
@@ -129,9 +117,7 @@ impl Controller {
             }
         };
         let end = End {
-            known: Some(known),
-            resync,
-            look,
+            running: Some(running),
             unfinished,
             tally: Tally::new(now),
             report,
@@ -150,17 +136,12 @@ impl Controller {
     /// O(part), and at the end O(differences).
     fn resync<P: DataPlane + ?Sized>(
         &mut self,
-        running: Running,
+        mut running: Running,
         clock: &dyn Clock,
         plane: &mut P,
     ) -> (State, Step) {
-        let Running {
-            mut known,
-            resync,
-            look,
-        } = running;
         let now = clock.now();
-        let mut resync = resync.unwrap_or_else(|| {
+        let mut resync = running.resync.take().unwrap_or_else(|| {
             Box::new(Resync {
                 tally: Tally::new(now),
                 reading: Reading::everything(&self.model.config().families),
@@ -174,11 +155,10 @@ impl Controller {
             resync.signs = self.signs(plane);
         }
         let desired = self.model.desired();
-        let step = match resync.reading.read_on(plane, &mut known, desired) {
+        let step = match resync.reading.read_on(plane, &mut running.known, desired) {
             Progress::More => Step::More,
             Progress::Waiting => Step::Wait(now.steady.checked_add(PAUSE)),
             Progress::Done(()) => {
-                let resync = *resync;
                 let repair = Repair {
                     activity: Activity::Resync,
                     tally: resync.tally,
@@ -187,19 +167,10 @@ impl Controller {
                     sections: Vec::new(),
                     signs: resync.signs,
                 };
-                let running = Running {
-                    known,
-                    resync: None,
-                    look,
-                };
                 return self.repair(running, repair, clock, plane);
             }
         };
-        let running = Running {
-            known,
-            resync: Some(resync),
-            look,
-        };
+        running.resync = Some(resync);
         (State::Running(running), step)
     }
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 use ipvs_model::{Known, Plan};
 
 use super::applying::Unfinished;
-use super::state::{First, Starting, State};
+use super::state::{First, Running, Starting, State};
 use super::{Controller, End, Step};
 use crate::activity::Activity;
 use crate::clock::{Clock, Moment};
@@ -67,9 +67,7 @@ impl Controller {
             self.failed(error, &mut report);
         }
         let end = End {
-            known: None,
-            resync: None,
-            look: None,
+            running: None,
             unfinished: Unfinished::default(),
             tally,
             report,
@@ -154,9 +152,7 @@ impl Controller {
         self.remember_rules(plane);
         self.remember_virtual_servers(&known, plane);
         let end = End {
-            known: Some(known),
-            resync: None,
-            look: None,
+            running: Some(Running::new(known)),
             unfinished,
             tally,
             report,

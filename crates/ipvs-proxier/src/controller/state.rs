@@ -75,13 +75,24 @@ pub(super) struct Running {
     pub(super) known: Known,
     /// A resync that goes on.
     pub(super) resync: Option<Box<Resync>>,
-    /// A look at what others have changed that goes on.
-    pub(super) look: Option<Box<Look>>,
+    /// What others have changed, as far as it is being read again.
+    pub(super) reread: Option<Box<Reread>>,
 }
 
-/// A look at what others have changed that goes on.
+impl Running {
+    /// With nothing that goes on beside.
+    pub(super) const fn new(known: Known) -> Self {
+        Self {
+            known,
+            resync: None,
+            reread: None,
+        }
+    }
+}
+
+/// What others have changed is being read again.
 #[derive(Debug)]
-pub(super) struct Look {
+pub(super) struct Reread {
     pub(super) tally: Tally,
     pub(super) reading: Reading,
     /// What they have changed.

@@ -12,17 +12,17 @@ pub struct Pace {
     pub min_sync: Duration,
     /// Between two resyncs (`--ipvs-sync-period`).
     pub sync: Duration,
-    /// Between two resyncs at the most: where the kernel tells what others do and canaries are looked at, each resync that
+    /// Between two resyncs at the most: where the kernel tells what others do and canaries are asked, each resync that
     /// finds nothing makes the next one come later, and one that finds drift brings the usual pace back.
     pub max_sync: Duration,
     /// Between two looks at draining real servers.
     pub drain: Duration,
-    /// Between two looks at canaries: what others change where the kernel tells nobody. Never, if there is none.
+    /// Between two questions to the canaries: what others change where the kernel tells nobody. Never, if there is none.
     pub canary: Option<Duration>,
 }
 
 impl Default for Pace {
-    /// kube-proxy's, but that the first look at draining real servers comes a second after the change. Canaries are not looked
+    /// kube-proxy's, but that the first look at draining real servers comes a second after the change. Canaries are not asked
     /// at.
     fn default() -> Self {
         Self {
@@ -40,8 +40,8 @@ impl Default for Pace {
 pub(super) enum Due {
     Sync,
     Drain,
-    /// A look at what others have changed.
-    Look,
+    /// Reading again what others have changed.
+    Reread,
     Canaries,
     Resync,
     /// Nothing before that time, unless a change comes.
@@ -114,18 +114,18 @@ impl Timing {
         self.next_resync = Some(now);
     }
 
-    /// The canaries were looked at.
-    pub(super) fn looked_at_canaries(&mut self, now: Instant) {
+    /// The canaries were asked.
+    pub(super) fn asked_canaries(&mut self, now: Instant) {
         self.next_canaries = self.pace.canary.and_then(|pace| now.checked_add(pace));
     }
 
-    /// What is due while everything is known. A resync that is going on stays due until it ends, and looks at more than the
-    /// canaries.
+    /// What is due while everything is known. A resync that is going on stays due until it ends, and reads more than the
+    /// canaries tell.
     pub(super) fn due(
         &self,
         now: Instant,
         next_drain: Option<Instant>,
-        next_look: Option<Instant>,
+        next_reread: Option<Instant>,
         is_resyncing: bool,
     ) -> Due {
         let next_canaries = self.next_canaries.filter(|_| !is_resyncing);
@@ -133,7 +133,7 @@ impl Timing {
         let times = [
             (Due::Sync, self.next_sync(now)),
             (Due::Drain, next_drain),
-            (Due::Look, next_look),
+            (Due::Reread, next_reread),
             (Due::Canaries, next_canaries),
             (Due::Resync, self.next_resync),
         ];
@@ -179,7 +179,7 @@ impl Timing {
             }
         }
         if activity == Activity::Start {
-            self.looked_at_canaries(now);
+            self.asked_canaries(now);
         }
         let is_whole = matches!(activity, Activity::Start | Activity::Resync);
         match (is_whole, succeeded) {

@@ -1,0 +1,130 @@
+//! What others change: the section that they changed is read again, and what differs is repaired.
+
+use ipvs_model::input::Change;
+
+use super::repairing::Repair;
+use super::state::{Reread, Running, State};
+use super::{Controller, Step};
+use crate::activity::Activity;
+use crate::clock::{Clock, Moment};
+use crate::dataplane::{DataPlane, Progress};
+use crate::kernel_event::{Concern, KernelEvent};
+use crate::reading::{PAUSE, Reading, Section};
+use crate::report::Tally;
+use crate::step_error::StepError;
+
+impl Controller {
+    /// Others changed something in the kernel, or may have: what it concerns is read again soon, and what differs is repaired.
+    /// O(1); however many come, each section waits once.
+    ///
+    /// ```
+    /// use ipvs_model::{Config, Model};
+    /// use ipvs_proxier::{Concern, Controller, DriftCause, KernelEvent, Moment, Pace, Section};
+    ///
+    /// let mut controller = Controller::new(Model::new(Config::default()), Pace::default());
+    /// let event = KernelEvent {
+    ///     what: Concern::Section(Section::Link),
+    ///     cause: DriftCause::Notification,
+    ///     by: None,
+    /// };
+    /// controller.kernel_event(event, Moment::now());
+    /// ```
+    pub fn kernel_event(&mut self, event: KernelEvent, now: Moment) {
+        self.concerns.note(event, now.steady);
+    }
+
+    /// Reads a part of what others have changed; after the last one it repairs what differs. O(part), and at the end
+    /// O(differences).
+    pub(super) fn reread<P: DataPlane + ?Sized>(
+        &mut self,
+        mut running: Running,
+        clock: &dyn Clock,
+        plane: &mut P,
+    ) -> (State, Step) {
+        let mut reread = match running.reread.take() {
+            Some(reread) => reread,
+            None => {
+                let reread = Box::new(self.begin_reread(clock.now(), plane));
+                if let Some(resync) = &mut running.resync {
+                    resync.reading.give_way();
+                }
+                reread
+            }
+        };
+        let desired = self.model.desired();
+        let step = match reread.reading.read_on(plane, &mut running.known, desired) {
+            Progress::More => Step::More,
+            Progress::Waiting => {
+                // Canaries do not wait for what it waits for.
+                let now = clock.now().steady;
+                reread.due = now.checked_add(PAUSE).unwrap_or(now);
+                Step::Wait(Some(reread.due))
+            }
+            Progress::Done(()) => return self.end_reread(running, *reread, clock, plane),
+        };
+        running.reread = Some(reread);
+        (State::Running(running), step)
+    }
+
+    fn begin_reread<P: DataPlane + ?Sized>(&mut self, now: Moment, plane: &mut P) -> Reread {
+        let (mut sections, mut node, mut signs) = (Vec::new(), None, None);
+        for (concern, waiting) in self.concerns.take_due(now.steady) {
+            match concern {
+                Concern::Node => node = self.look_around_again(now, plane).err(),
+                Concern::Section(section) => sections.push((section, waiting)),
+            }
+        }
+        let mut all = sections.iter().map(|(section, _)| *section);
+        if all.any(|section| matches!(section, Section::Rules(_))) {
+            signs = self.signs(plane);
+            plane.hurry();
+        }
+        let all = sections.iter().map(|(section, _)| *section);
+        Reread {
+            tally: Tally::new(now),
+            reading: Reading::of(&self.model.config().families, all),
+            sections,
+            node,
+            signs,
+            due: now.steady,
+        }
+    }
+
+    /// What services depend on of the node may be another one.
+    fn look_around_again<P: DataPlane + ?Sized>(
+        &mut self,
+        now: Moment,
+        plane: &mut P,
+    ) -> Result<(), StepError> {
+        let looked = self.look_around(plane);
+        self.concerns
+            .finished(Concern::Node, None, false, now.steady);
+        if self.model.is_stale() {
+            self.status
+                .changed(&[Change::NodeAddresses(Vec::new())], now);
+            self.timing.sync_at_once();
+        }
+        looked
+    }
+
+    fn end_reread<P: DataPlane + ?Sized>(
+        &mut self,
+        running: Running,
+        reread: Reread,
+        clock: &dyn Clock,
+        plane: &mut P,
+    ) -> (State, Step) {
+        if reread.sections.is_empty() && reread.node.is_none() {
+            return (State::Running(running), Step::More);
+        }
+        let repair = Repair {
+            activity: Activity::Repair,
+            tally: reread.tally,
+            findings: reread.reading.finish(),
+            node: reread.node,
+            sections: reread.sections,
+            signs: reread.signs,
+        };
+        self.repair(running, repair, clock, plane)
+    }
+}
