@@ -27,6 +27,19 @@ impl Access {
         }
     }
 
+    /// That it cannot be used, and why.
+    pub(super) fn wrong(&self, reason: String) -> ClusterError {
+        ClusterError::Access {
+            what: self.name(),
+            reason,
+        }
+    }
+
+    /// The same, by an error with its causes.
+    pub(super) fn unusable(&self, error: &dyn Error) -> ClusterError {
+        self.wrong(with_causes(error))
+    }
+
     /// As `kube-proxy-ipvs/0.1.0 (linux/amd64) ipvs-proxier/0.1.0`.
     pub(super) fn user_agent(&self) -> String {
         let library = concat!("ipvs-proxier/", env!("CARGO_PKG_VERSION"));
@@ -63,13 +76,6 @@ pub enum ClusterError {
 
 fn server(url: &str) -> String {
     format!("server {url}")
-}
-
-pub(super) fn unusable(what: String, error: &dyn Error) -> ClusterError {
-    ClusterError::Access {
-        what,
-        reason: with_causes(error),
-    }
 }
 
 /// An error and its causes, each once: some say theirs themselves.

@@ -1,12 +1,39 @@
 //! The files of credentials, which are written again while they are used.
 
+use std::hash::{DefaultHasher, Hasher as _};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::sync::Notify;
 use tracing::warn;
 
-use super::credentials::{FileRead, LONGEST, digest};
 use crate::files::{FileProblem, FileState, FollowedFiles, FollowedPath};
+
+/// Longer files, in bytes, are no credentials.
+pub(super) const LONGEST: u64 = 1 << 20;
+
+/// A file of which the contents were read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct FileRead {
+    pub(super) path: PathBuf,
+    /// By which other contents are told.
+    pub(super) digest: u64,
+}
+
+impl FileRead {
+    pub(super) fn new(path: &Path, text: &[u8]) -> Self {
+        Self {
+            path: path.to_owned(),
+            digest: digest(text),
+        }
+    }
+}
+
+fn digest(text: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(text);
+    hasher.finish()
+}
 
 /// Follows what credentials were read from.
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::timeout;
 
-use super::access::{Access, ClusterError, unusable};
+use super::access::{Access, ClusterError};
 use super::credentials::Credentials;
 
 /// Files on a disk are read in milliseconds.
@@ -37,16 +37,13 @@ impl CredentialReader {
     ) -> Result<Credentials, ClusterError> {
         let job = self.running.get_or_insert_with(|| spawn_blocking(work));
         let Ok(result) = timeout(longest, job).await else {
-            return Err(ClusterError::Access {
-                what: access.name(),
-                reason: format!(
-                    "it, or a file that it names, is not read after {} s: does its file system answer?",
-                    longest.as_secs()
-                ),
-            });
+            let seconds = longest.as_secs();
+            return Err(access.wrong(format!(
+                "it, or a file that it names, is not read after {seconds} s: does its file system answer?"
+            )));
         };
         self.running = None;
-        result.map_err(|error| unusable(access.name(), &error))?
+        result.map_err(|error| access.unusable(&error))?
     }
 }
 

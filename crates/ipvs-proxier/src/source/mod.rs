@@ -14,6 +14,8 @@ mod connection;
 #[cfg(feature = "kube")]
 mod credential_files;
 #[cfg(feature = "kube")]
+mod credential_headers;
+#[cfg(feature = "kube")]
 mod credential_reader;
 #[cfg(feature = "kube")]
 mod credentials;
@@ -24,6 +26,8 @@ mod events;
 mod exec_plugin;
 #[cfg(feature = "kube")]
 mod follow;
+#[cfg(feature = "kube")]
+mod kubeconfig;
 mod list_reader;
 mod manifests;
 #[cfg(feature = "kube")]

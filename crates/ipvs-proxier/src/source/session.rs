@@ -12,7 +12,7 @@ use tokio::sync::{Mutex, Notify};
 use tokio::time::timeout;
 use tracing::{info, warn};
 
-use super::access::{Access, ClusterError, unusable, with_causes};
+use super::access::{Access, ClusterError, with_causes};
 use super::api::{ANSWER, Answer, Api, ApiError, Call};
 use super::connection::{Connection, connection};
 use super::credential_files::CredentialFiles;
@@ -90,8 +90,8 @@ impl Session {
         reporter: Reporter,
         connected: Arc<AtomicBool>,
     ) -> Result<Self, ClusterError> {
-        let agent = HeaderValue::try_from(access.user_agent())
-            .map_err(|error| unusable(access.name(), &error))?;
+        let agent =
+            HeaderValue::try_from(access.user_agent()).map_err(|error| access.unusable(&error))?;
         let mut reader = CredentialReader::default();
         let link = open(&access, None, &mut reader).await?;
         let changed = Arc::new(Notify::new());
@@ -244,10 +244,7 @@ async fn open(
     last: Option<&Link>,
     reader: &mut CredentialReader,
 ) -> Result<Link, ClusterError> {
-    let wrong = |reason: String| ClusterError::Access {
-        what: access.name(),
-        reason,
-    };
+    let wrong = |reason: String| access.wrong(reason);
     let mut credentials = reader.read(access).await?;
     // The same plugin would give the same again.
     let known = last.filter(|last| last.is_known() && last.credentials.files == credentials.files);
@@ -271,9 +268,7 @@ async fn open(
         last.filter(|link| !link.is_spent() && credentials.is_same_connection(&link.credentials));
     let connection = match kept {
         Some(link) => link.connection.clone(),
-        None => {
-            connection(&credentials.config).map_err(|error| unusable(access.name(), &*error))?
-        }
+        None => connection(&credentials.config).map_err(|error| access.unusable(&*error))?,
     };
     Ok(Link {
         connection,
