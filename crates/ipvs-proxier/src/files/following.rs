@@ -196,10 +196,8 @@ fn wait(watches: &mut Watches, shared: &Shared, due: Option<Instant>) -> Touched
 
 /// How many of them have something; a signal and an error look like the end of the wait.
 fn wait_for(fds: &mut [PollFd<'_>], timeout: Option<Duration>) -> usize {
-    let timeout = timeout.map(|timeout| Timespec {
-        tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
-        tv_nsec: timeout.subsec_nanos().into(),
-    });
+    // One that is longer than the kernel can count has no end.
+    let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
     poll(fds, timeout.as_ref()).unwrap_or_default()
 }
 

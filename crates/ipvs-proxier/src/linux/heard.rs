@@ -101,7 +101,8 @@ impl Heard {
         let addresses: BTreeSet<_> = read.addresses.into_iter().collect();
         let before = (self.addresses.take(), self.gateways.take());
         (self.dummy, self.addresses, self.gateways) = (read.dummy, Some(addresses), read.gateways);
-        if before.0.is_some() && before != (self.addresses.clone(), self.gateways.clone()) {
+        let is_same = before.0 == self.addresses && before.1 == self.gateways;
+        if before.0.is_some() && !is_same {
             self.note(Concern::Node, DriftCause::Notification, None);
         }
     }
@@ -120,7 +121,9 @@ impl Heard {
 
     /// The gateways were read.
     pub(super) fn read_gateways(&mut self, gateways: Vec<IpAddr>) {
-        if self.gateways.replace(gateways.clone()) != Some(gateways) {
+        let gateways = Some(gateways);
+        if self.gateways != gateways {
+            self.gateways = gateways;
             self.note(Concern::Node, DriftCause::Notification, None);
         }
     }
