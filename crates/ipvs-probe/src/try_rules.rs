@@ -105,10 +105,10 @@ mod tests {
         let facts = Facts::gather(&Root::below(tree.path()), &mut NoPrograms);
         let mut programs = Answers(answers, Vec::new());
         let trials = try_rules(&facts, needs, &mut programs);
-        let told = trials
+        let outcomes = trials
             .into_iter()
             .map(|trial| (trial.program, trial.outcome));
-        told.collect()
+        outcomes.collect()
     }
 
     const REFUSED: &str = "Warning: Extension REJECT revision 0 not supported, missing kernel module?\nip6tables-restore: line 9 failed";

@@ -43,7 +43,7 @@ pub enum MasqueradeClusterIps {
     Node,
 }
 
-/// How a connection from a pod of this node is told.
+/// How connections from pods of this node are recognised.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LocalPods {
     /// By its source address.

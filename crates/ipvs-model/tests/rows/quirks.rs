@@ -232,12 +232,12 @@ fn q18_fixed_an_external_address_and_port_that_two_services_claim_stays_with_the
             "also where the younger changes"
         );
         let desired = node.model.desired();
-        let told: Vec<String> = desired
+        let problems: Vec<String> = desired
             .problems()
             .map(|(service, problem)| format!("{service}: {problem}"))
             .collect();
         assert_eq!(
-            told,
+            problems,
             ["ns/a: 203.0.113.5:80/TCP is ns/z's: the older service keeps it"]
         );
         let gone = ipvs_model::input::ObjectName::new("ns", "z");

@@ -76,7 +76,8 @@ impl Listener {
         Ok(Heard::Some)
     }
 
-    /// What is left is from before the loss, and what would have put it right may be lost: none of it is told.
+    /// What is left in the socket is from before the loss, and what would have corrected it may be lost, so all of it is
+    /// discarded.
     fn drain(&mut self) -> Result<Heard, Cause> {
         for _ in 0..MOST_DRAINED {
             self.received.clear();

@@ -74,9 +74,9 @@ pub(super) struct Decision {
     pub(super) next: Next,
 }
 
-/// How a file was last told to stand.
+/// What was last reported of a file.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-enum Told {
+enum Reported {
     #[default]
     Nothing,
     InForce,
@@ -96,7 +96,7 @@ pub(super) struct FileRules {
     in_force: Option<Stamp>,
     candidate: Option<Candidate>,
     unsettled_since: Option<Instant>,
-    told: Told,
+    reported: Reported,
     /// Whether the kernel tells of its changes.
     is_watched: bool,
     is_being_written: bool,
@@ -126,12 +126,12 @@ impl FileRules {
     }
 
     pub(super) fn tell_again(&mut self) {
-        self.told = Told::Nothing;
+        self.reported = Reported::Nothing;
     }
 
-    /// Whether nothing has been told of it yet that counts.
+    /// Whether nothing has been reported of it yet that counts.
     pub(super) fn is_new(&self) -> bool {
-        self.in_force.is_none() && !matches!(self.told, Told::Unusable(_))
+        self.in_force.is_none() && !matches!(self.reported, Reported::Unusable(_))
     }
 
     /// Takes in a look. The first one of all has no earlier ones to compare with: there the times of the file itself tell
@@ -141,8 +141,8 @@ impl FileRules {
             matches!(&sighting, Sighting::File(stamp) if self.in_force == Some(*stamp));
         if is_in_force && !self.reread {
             self.settled();
-            let tell = (self.told != Told::InForce).then_some(FileState::AsBefore);
-            self.told = Told::InForce;
+            let tell = (self.reported != Reported::InForce).then_some(FileState::AsBefore);
+            self.reported = Reported::InForce;
             return Decision {
                 tell,
                 next: Next::Rest,
@@ -198,7 +198,7 @@ impl FileRules {
                 self.in_force = Some(stamp);
                 self.reread = false;
                 self.settled();
-                self.told = Told::InForce;
+                self.reported = Reported::InForce;
                 Decision {
                     tell: Some(FileState::Contents(bytes.into())),
                     next: Next::Rest,
@@ -239,16 +239,16 @@ impl FileRules {
     }
 
     fn unusable(&mut self, problem: FileProblem) -> Option<FileState> {
-        let told = Told::Unusable(problem.clone());
-        (std::mem::replace(&mut self.told, told.clone()) != told)
+        let reported = Reported::Unusable(problem.clone());
+        (std::mem::replace(&mut self.reported, reported.clone()) != reported)
             .then_some(FileState::Unusable(problem))
     }
 
     fn unsettled(&mut self) -> Option<FileState> {
-        if matches!(self.told, Told::Unsettled | Told::Unusable(_)) {
+        if matches!(self.reported, Reported::Unsettled | Reported::Unusable(_)) {
             return None;
         }
-        self.told = Told::Unsettled;
+        self.reported = Reported::Unsettled;
         Some(FileState::Unsettled)
     }
 

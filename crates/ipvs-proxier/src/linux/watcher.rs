@@ -190,11 +190,11 @@ impl Listening {
                 Err(error) => return error.to_string(),
             }
             let received = self.receive(&mut sockets, &mut due);
-            match loss.tell(received.as_ref().err()) {
-                Some(Told::Begins(error)) => {
+            match loss.update(received.as_ref().err()) {
+                Some(LossChange::Begins(error)) => {
                     warn!(%error, "kernel events are lost; listening anew until they are heard");
                 }
-                Some(Told::Ends) => info!("kernel events are heard again"),
+                Some(LossChange::Ends) => info!("kernel events are heard again"),
                 None => {}
             }
             if received.is_err() {
@@ -293,27 +293,27 @@ impl Listening {
     }
 }
 
-/// Why nothing is heard, told once for as long as it lasts.
+/// Why nothing is heard. It is logged once until it clears.
 #[derive(Debug, Default)]
 struct Loss {
     cause: Option<String>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Told {
+enum LossChange {
     Begins(String),
     Ends,
 }
 
 impl Loss {
-    /// What to tell after an attempt, which failed if there is an error.
-    fn tell(&mut self, failed: Option<&impl ToString>) -> Option<Told> {
+    /// What an attempt changed, which failed if there is an error.
+    fn update(&mut self, failed: Option<&impl ToString>) -> Option<LossChange> {
         let cause = failed.map(ToString::to_string);
         if cause == self.cause {
             return None;
         }
         self.cause.clone_from(&cause);
-        Some(cause.map_or(Told::Ends, Told::Begins))
+        Some(cause.map_or(LossChange::Ends, LossChange::Begins))
     }
 }
 
@@ -370,16 +370,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_loss_is_told_once_for_as_long_as_it_lasts() {
+    fn a_loss_is_logged_once_for_as_long_as_it_lasts() {
         let mut loss = Loss::default();
         let (closed, refused) = ("closed".to_owned(), "refused".to_owned());
-        assert_eq!(loss.tell(None::<&String>), None, "all is well");
-        assert_eq!(loss.tell(Some(&closed)), Some(Told::Begins(closed.clone())));
-        assert!((0..10).all(|_| loss.tell(Some(&closed)).is_none()));
-        assert_eq!(loss.tell(Some(&refused)), Some(Told::Begins(refused)));
-        assert_eq!(loss.tell(None::<&String>), Some(Told::Ends));
-        assert_eq!(loss.tell(None::<&String>), None);
-        assert_eq!(loss.tell(Some(&closed)), Some(Told::Begins(closed.clone())));
+        assert_eq!(loss.update(None::<&String>), None, "all is well");
+        assert_eq!(
+            loss.update(Some(&closed)),
+            Some(LossChange::Begins(closed.clone()))
+        );
+        assert!((0..10).all(|_| loss.update(Some(&closed)).is_none()));
+        assert_eq!(
+            loss.update(Some(&refused)),
+            Some(LossChange::Begins(refused))
+        );
+        assert_eq!(loss.update(None::<&String>), Some(LossChange::Ends));
+        assert_eq!(loss.update(None::<&String>), None);
+        assert_eq!(
+            loss.update(Some(&closed)),
+            Some(LossChange::Begins(closed.clone()))
+        );
     }
 
     #[test]
