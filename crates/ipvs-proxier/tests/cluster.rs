@@ -67,6 +67,22 @@ fn the_client_says_what_it_is() {
     }
 }
 
+/// Each kind of objects is asked for before the first request is given up, and asked for again.
+#[test]
+fn a_first_request_without_an_answer_holds_up_no_other() {
+    let server = ApiServer::start().unwrap();
+    server.set_fault(Some(Fault::Swallowed));
+    let mut follower = Follower::of(server);
+    let kinds = ["/services?", "/endpointslices?", "/nodes?"];
+    let is_asked = |asked: &[String], kind: &str| asked.iter().any(|path| path.contains(kind));
+    follower.until("all are asked for", |follower| {
+        let asked = follower.server.requests();
+        kinds.iter().all(|kind| is_asked(&asked, kind))
+    });
+    let asked = follower.server.requests();
+    assert_eq!(asked.len(), kinds.len(), "{asked:?}");
+}
+
 /// Method, host and status of a request.
 type Seen = (String, String, Option<u16>);
 

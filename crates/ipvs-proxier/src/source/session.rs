@@ -24,6 +24,8 @@ use crate::api_observer::{ApiObserver, ApiRequest};
 
 /// Before what a plugin gave expires.
 const EARLIER: Duration = Duration::from_secs(60);
+/// Other requests wait so long for the first one of a connection. If it has no answer by then, they need not share its fate.
+const FIRST: Duration = Duration::from_secs(2);
 
 /// Sends requests, and keeps what they are sent with.
 pub(super) struct Session {
@@ -210,7 +212,7 @@ impl Api for Session {
         let opened = Arc::clone(&link);
         let mut first = None;
         if !link.is_open.load(Ordering::Relaxed) {
-            first = Some(opened.first.lock().await);
+            first = timeout(FIRST, opened.first.lock()).await.ok();
             // Who was first may have found that it will not do.
             link = self.link().await;
         }
