@@ -153,19 +153,19 @@ pub(crate) fn require_tools(options: &LabOptions) -> Result<()> {
 
 /// Runs a command in the lab, or a shell; returns its exit status.
 pub(crate) fn run(options: &LabOptions, command: &[OsString]) -> Result<u8> {
-    match options.kernel() {
-        Kernel::Native => native::run(options, command, None),
-        Kernel::Uml => uml::run(options, command, None),
-        Kernel::Debian(kernel) => qemu::run(options, kernel, command, None),
-    }
+    run_on(options, command, None)
 }
 
 /// The same; what the command says goes into a file.
 pub(crate) fn run_into(options: &LabOptions, command: &[OsString], said: &Path) -> Result<u8> {
     let file = File::create(said).with_context(|| format!("cannot write {}", said.display()))?;
+    run_on(options, command, Some(file))
+}
+
+fn run_on(options: &LabOptions, command: &[OsString], said: Option<File>) -> Result<u8> {
     match options.kernel() {
-        Kernel::Native => native::run(options, command, Some(file)),
-        Kernel::Uml => uml::run(options, command, Some(file)),
-        Kernel::Debian(kernel) => qemu::run(options, kernel, command, Some(file)),
+        Kernel::Native => native::run(options, command, said),
+        Kernel::Uml => uml::run(options, command, said),
+        Kernel::Debian(kernel) => qemu::run(options, kernel, command, said),
     }
 }
