@@ -1,34 +1,48 @@
-//! Lists what IPVS does in this network namespace, as `ipvsadm -L -n` would.
+//! Lists what IPVS does in this network namespace, in the words of `ipvsadm -S -n`; with `--rate`, the rates as well.
 //!
 //! ```text
 //! cargo xtask lab -- cargo run --example list_virtual_servers
-//! sudo target/debug/examples/list_virtual_servers      # on a machine with IPVS
+//! sudo target/debug/examples/list_virtual_servers --rate   # on a machine with IPVS
 //! ```
 
-use anyhow::Result;
+use anyhow::{Result, bail};
+use ipvs_codec::Stats;
 use ipvs_netlink::Ipvs;
 use support::output::print;
 
 fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let with_rates = match arguments.as_slice() {
+        [] => false,
+        [option] if option == "--rate" => true,
+        _ => bail!("usage: list_virtual_servers [--rate]"),
+    };
+    let rates = |stats: &Stats| {
+        if !with_rates {
+            return String::new();
+        }
+        format!(
+            ", {} connections/s, {} bytes/s in, {} bytes/s out",
+            stats.connections_per_second, stats.in_bytes_per_second, stats.out_bytes_per_second
+        )
+    };
     let mut ipvs = Ipvs::open()?;
     print(format_args!("{}\n", ipvs.info()?))?;
-    for observed in ipvs.services()? {
-        let service = observed.service;
-        let persistent = match service.timeout {
-            0 => String::new(),
-            seconds => format!(" persistent {seconds} s"),
-        };
-        let (key, scheduler) = (service.key, service.scheduler);
-        print(format_args!("{key} {scheduler}{persistent}\n"))?;
-        for observed in ipvs.destinations(&service.key)? {
-            let destination = observed.destination;
+    // What changes while it is read is read again.
+    for server in ipvs.snapshot()? {
+        let observed = server.service;
+        print(format_args!(
+            "{}{}\n",
+            observed.service,
+            rates(&observed.stats)
+        ))?;
+        for observed in server.destinations {
             print(format_args!(
-                "  -> {} {} weight {} active {} inactive {}\n",
-                destination.addr,
-                destination.forward,
-                destination.weight,
+                "  {}: {} active, {} inactive{}\n",
+                observed.destination,
                 observed.active_connections,
-                observed.inactive_connections
+                observed.inactive_connections,
+                rates(&observed.stats)
             ))?;
         }
     }

@@ -93,8 +93,8 @@ impl<'a> Printer<'a> {
     fn service_name(&mut self, key: &ServiceKey) -> String {
         match *key {
             ServiceKey::Fwmark { family, mark } => match family {
-                Family::Ipv4 => format!("FWM  {}", mark.get().cast_signed()),
-                Family::Ipv6 => format!("FWM  {} IPv6", mark.get().cast_signed()),
+                Family::Ipv4 => format!("FWM  {mark}"),
+                Family::Ipv6 => format!("FWM  {mark} IPv6"),
             },
             ServiceKey::Endpoint {
                 protocol,

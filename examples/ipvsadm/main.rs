@@ -13,6 +13,7 @@ mod list;
 mod names;
 mod number;
 mod options;
+mod order;
 mod restore;
 mod settings;
 mod show;

@@ -1,6 +1,6 @@
 //! The commands that only show something.
 
-use ipvs_codec::{Family, ObservedDestination, ObservedService, ServiceKey};
+use ipvs_codec::{ObservedDestination, ObservedService, ServiceKey};
 use ipvs_netlink::Ipvs;
 use support::output::print;
 
@@ -10,7 +10,7 @@ use crate::failure::Failure;
 use crate::list::Printer;
 use crate::names::Names;
 use crate::options::{Given, Opt};
-use crate::{connections, help};
+use crate::{connections, help, order};
 
 /// Shows what is asked for.
 pub(crate) fn show(
@@ -88,15 +88,7 @@ fn save(ipvs: &mut Ipvs, given: Given, names: &mut Names) -> Result<(), Failure>
 fn services(ipvs: &mut Ipvs, given: Given) -> Result<Vec<ObservedService>, Failure> {
     let mut services = ipvs.services().map_err(|error| unread(&error))?;
     if !given.has(Opt::Nosort) {
-        // By mark, 0 for none and signed as ever; then IPv4 before IPv6; then by protocol, address and port.
-        services.sort_by_key(|observed| match observed.service.key {
-            ServiceKey::Endpoint {
-                protocol,
-                addr,
-                port,
-            } => (0, Family::of(addr), protocol.number(), Some(addr), port),
-            ServiceKey::Fwmark { family, mark } => (mark.get().cast_signed(), family, 0, None, 0),
-        });
+        services = order::by_key(services, |observed| observed.service.key);
     }
     Ok(services)
 }
@@ -108,7 +100,7 @@ fn destinations(
 ) -> Result<Vec<ObservedDestination>, Failure> {
     let mut destinations = ipvs.destinations(key).map_err(|error| unread(&error))?;
     if !given.has(Opt::Nosort) {
-        destinations.sort_by_key(|observed| observed.destination.addr);
+        destinations = order::by_address(destinations, |observed| observed.destination.addr);
     }
     Ok(destinations)
 }

@@ -124,6 +124,38 @@ fn the_same_words_give_the_same_text_and_table() {
     assert!(pair.compared > 150);
 }
 
+#[test]
+fn the_list_of_virtual_servers_shows_flags_tunnels_and_rates() {
+    let namespace = NetNs::new("list").unwrap();
+    let lines = [
+        "-A -t 10.96.0.10:80 -s mh -b mh-fallback,mh-port",
+        "-a -t 10.96.0.10:80 -r 10.1.0.1:80 -i -w 7 --tun-type gue --tun-port 6080 --tun-csum",
+    ];
+    namespace
+        .run(|| {
+            for line in lines {
+                assert_eq!(run(&theirs(), line).status, Some(0), "{line}");
+            }
+            let list = run(&example("list_virtual_servers"), "--rate").out;
+            let rates = "0 connections/s, 0 bytes/s in, 0 bytes/s out";
+            let destination = lines[1].replace("-a -t 10.96.0.10:80 ", "");
+            let (title, rest) = list.split_once('\n').unwrap();
+            assert!(title.contains("1.2.1"), "{list}");
+            // The words are those of `ipvsadm -S`, in its order.
+            let words = |text: &str| {
+                let mut words: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
+                words.sort_unstable();
+                words
+            };
+            let expected = format!(
+                "{}, {rates}\n{destination}: 0 active, 0 inactive, {rates}\n",
+                lines[0]
+            );
+            assert_eq!(words(rest), words(&expected), "{list}");
+        })
+        .unwrap();
+}
+
 fn one_of(words: &'static [&'static str]) -> impl Strategy<Value = String> {
     prop::sample::select(words).prop_map(str::to_owned)
 }
