@@ -10,6 +10,7 @@
     )
 )]
 
+mod change;
 mod dump;
 mod encode;
 mod error;
@@ -22,6 +23,7 @@ mod to_attrs;
 mod types;
 pub mod wire;
 
+pub use change::{Change, diff};
 pub use dump::{destinations, parse_destination, parse_service, services};
 pub use error::{InvalidValue, SemanticError, TextError, WireError};
 pub use family::FamilyNumber;
@@ -30,7 +32,7 @@ pub use text::SavedLine;
 pub use types::{
     Daemon, DaemonState, Destination, Family, ForwardMethod, Info, InterfaceName, Netmask,
     ObservedDestination, ObservedService, PeName, Protocol, Scheduler, Service, ServiceFlags,
-    ServiceKey, Stats, Timeouts, Tunnel, TunnelFlags,
+    ServiceKey, Stats, Timeouts, Tunnel, TunnelFlags, VirtualServer,
 };
 
 /// The name that the kernel registers the generic netlink family under; its number is assigned at load time.

@@ -1,3 +1,4 @@
+use std::fmt;
 use std::net::SocketAddr;
 
 use netlink_packet_core::Nla;
@@ -16,6 +17,7 @@ use crate::wire::{DaemonAttr, IpvsCmd, write_attr};
 /// Request::DumpServices.emit(&mut bytes);
 /// assert_eq!(bytes, [4, 1, 0, 0]); // GET_SERVICE, version 1
 /// assert!(Request::DumpServices.is_dump());
+/// assert_eq!(Request::DumpServices.to_string(), "list virtual servers");
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -134,6 +136,40 @@ impl Request<'_> {
             | Self::GetInfo
             | Self::Zero(None)
             | Self::Flush => header(out),
+        }
+    }
+}
+
+/// What it asks for, of what object: `add virtual server 10.96.0.10:80/TCP`.
+impl fmt::Display for Request<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NewService(service) => write!(f, "add virtual server {}", service.key),
+            Self::SetService(service) | Self::SetServiceMasked(service, _) => {
+                write!(f, "set virtual server {}", service.key)
+            }
+            Self::DelService(key) => write!(f, "remove virtual server {key}"),
+            Self::GetService(key) => write!(f, "get virtual server {key}"),
+            Self::DumpServices => f.write_str("list virtual servers"),
+            Self::NewDest(key, destination) => {
+                write!(f, "add real server {key} -> {}", destination.addr)
+            }
+            Self::SetDest(key, destination) => {
+                write!(f, "set real server {key} -> {}", destination.addr)
+            }
+            Self::DelDest(key, addr) => write!(f, "remove real server {key} -> {addr}"),
+            Self::DumpDests(key) => write!(f, "list real servers of {key}"),
+            Self::NewDaemon(daemon) => {
+                write!(f, "start the {} synchronisation daemon", daemon.state)
+            }
+            Self::DelDaemon(state) => write!(f, "stop the {state} synchronisation daemon"),
+            Self::DumpDaemons => f.write_str("list synchronisation daemons"),
+            Self::GetConfig => f.write_str("get IPVS timeouts"),
+            Self::SetConfig(_) => f.write_str("set IPVS timeouts"),
+            Self::GetInfo => f.write_str("get IPVS info"),
+            Self::Zero(Some(key)) => write!(f, "set the counters of virtual server {key} to zero"),
+            Self::Zero(None) => f.write_str("set all counters to zero"),
+            Self::Flush => f.write_str("remove all virtual servers"),
         }
     }
 }

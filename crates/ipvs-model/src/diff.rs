@@ -19,7 +19,7 @@ use crate::ownership::{Ownership, entries_that_list, entry_that_names};
 use crate::plan::{Operation, Plan, PlanBuilder, RulePlace, Unusable};
 use crate::rules::{OUT_FILTER, ruleset};
 use crate::sets::{KubeSet, Member};
-use crate::state::VirtualServer;
+use crate::state::{VirtualServer, drains};
 
 /// Compares `desired` with `known`.
 pub(crate) struct Diff<'a> {
@@ -378,7 +378,7 @@ fn real_servers(wanted: &VirtualServer, known: &VirtualServer, plan: &mut PlanBu
         .iter()
         .filter(|rs| wanted.real_server(rs.addr).is_none())
     {
-        if !wanted.drains() {
+        if !drains(&virtual_server) {
             plan.push(Operation::RemoveRealServer {
                 virtual_server,
                 address: leaving.addr,

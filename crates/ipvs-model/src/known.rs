@@ -12,7 +12,7 @@ use ipvs_netfilter::iptables::SavedRules;
 use crate::desired::Desired;
 use crate::plan::Operation;
 use crate::sets::{KubeSet, Member};
-use crate::state::{Vip, VirtualServer};
+use crate::state::{Vip, VirtualServer, drains};
 
 /// The state of the kernel as far as it is known. Data planes fill it when they observe, and
 /// [`applied`](Self::applied) keeps it equal from then on.
@@ -71,7 +71,7 @@ impl Known {
         let known = self
             .virtual_servers
             .get(key)
-            .filter(|server| server.drains());
+            .filter(|server| drains(&server.service.key));
         known
             .zip(desired.virtual_server(key))
             .into_iter()
@@ -141,13 +141,15 @@ impl Known {
                 virtual_server,
                 real_server,
             } => {
-                self.change(virtual_server, |server| server.put(*real_server));
+                self.change(virtual_server, |server| {
+                    server.set_real_server(*real_server)
+                });
             }
             Operation::RemoveRealServer {
                 virtual_server,
                 address,
             } => {
-                self.change(virtual_server, |server| server.remove(*address));
+                self.change(virtual_server, |server| server.remove_real_server(*address));
             }
             Operation::RemoveVirtualServer { virtual_server } => {
                 self.virtual_servers.remove(virtual_server);

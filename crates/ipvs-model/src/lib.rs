@@ -52,4 +52,4 @@ pub use plan::{
 };
 pub use problem::{Problem, Protected};
 pub use sets::{KubeSet, Member};
-pub use state::{HealthCheck, Vip, VirtualServer, WithoutLocal};
+pub use state::{HealthCheck, Vip, VirtualServer, WithoutLocal, overlook_weights};

@@ -1,94 +1,33 @@
 //! The objects that the kernel holds for us.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
-use ipvs_codec::{Destination, Family, Protocol, Service};
+use ipvs_codec::{Destination, Family, Protocol, ServiceKey};
 use serde::Serialize;
 
-/// A virtual server with its real servers.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct VirtualServer {
-    /// The service as IPVS calls it.
-    pub service: Service,
-    /// Sorted by address.
-    real_servers: Vec<Destination>,
+pub use ipvs_codec::VirtualServer;
+
+/// Whether real servers that leave are drained: quiesced while they have connections. Those of UDP and SCTP are removed at
+/// once, as in kube-proxy.
+pub(crate) const fn drains(key: &ServiceKey) -> bool {
+    !matches!(key.protocol(), Some(Protocol::UDP | Protocol::SCTP))
 }
 
-impl VirtualServer {
-    /// A virtual server; of several real servers with the same address the last one counts. O(n log n).
-    #[must_use]
-    pub fn new(service: Service, mut real_servers: Vec<Destination>) -> Self {
-        real_servers.sort_by_key(|real_server| real_server.addr);
-        real_servers.reverse();
-        real_servers.dedup_by_key(|real_server| real_server.addr);
-        real_servers.reverse();
-        Self {
-            service,
-            real_servers,
+/// Overlooks weights in `found` that others have set since `before`, which had those that are wanted: as in kube-proxy, an
+/// operator may take a real server out of service by hand, and only a restart ends that. O(n log n).
+pub fn overlook_weights(found: &mut VirtualServer, before: &VirtualServer, wanted: &VirtualServer) {
+    for wanted in wanted.real_servers() {
+        let Some(there) = found.real_server(wanted.addr) else {
+            continue;
+        };
+        let as_wanted = Destination {
+            weight: wanted.weight,
+            ..*there
+        };
+        if before.real_server(wanted.addr) == Some(wanted) && as_wanted == *wanted {
+            found.set_real_server(*wanted);
         }
-    }
-
-    /// The real servers, sorted by address.
-    #[must_use]
-    pub fn real_servers(&self) -> &[Destination] {
-        &self.real_servers
-    }
-
-    /// The real server of an address. O(log n).
-    #[must_use]
-    pub fn real_server(&self, addr: SocketAddr) -> Option<&Destination> {
-        let at = self.position(addr).ok()?;
-        self.real_servers.get(at)
-    }
-
-    /// Whether real servers that leave are drained: quiesced while they have connections. Those of UDP and SCTP are
-    /// removed at once, as in kube-proxy.
-    #[must_use]
-    pub fn drains(&self) -> bool {
-        !matches!(
-            self.service.key.protocol(),
-            Some(Protocol::UDP | Protocol::SCTP)
-        )
-    }
-
-    /// Overlooks weights that others have set since `before`, which had those that are wanted: as in kube-proxy, an operator
-    /// may take a real server out of service by hand, and only a restart ends that. O(n log n).
-    pub fn overlook_weights(&mut self, before: &Self, wanted: &Self) {
-        for wanted in wanted.real_servers() {
-            let Some(found) = self.real_server(wanted.addr) else {
-                continue;
-            };
-            let as_wanted = Destination {
-                weight: wanted.weight,
-                ..*found
-            };
-            if before.real_server(wanted.addr) == Some(wanted) && as_wanted == *wanted {
-                self.put(*wanted);
-            }
-        }
-    }
-
-    pub(crate) fn put(&mut self, real_server: Destination) {
-        match self.position(real_server.addr) {
-            Ok(at) => {
-                if let Some(place) = self.real_servers.get_mut(at) {
-                    *place = real_server;
-                }
-            }
-            Err(at) => self.real_servers.insert(at, real_server),
-        }
-    }
-
-    pub(crate) fn remove(&mut self, addr: SocketAddr) {
-        if let Ok(at) = self.position(addr) {
-            self.real_servers.remove(at);
-        }
-    }
-
-    fn position(&self, addr: SocketAddr) -> Result<usize, usize> {
-        self.real_servers
-            .binary_search_by_key(&addr, |real_server| real_server.addr)
     }
 }
 

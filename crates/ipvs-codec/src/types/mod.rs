@@ -12,6 +12,7 @@ mod scheduler;
 mod service;
 mod stats;
 mod tunnel;
+mod virtual_server;
 
 pub use config::{Info, Timeouts};
 pub use daemon::{Daemon, DaemonState};
@@ -21,3 +22,4 @@ pub use scheduler::{InterfaceName, PeName, Scheduler};
 pub use service::{Netmask, ObservedService, Service, ServiceFlags};
 pub use stats::Stats;
 pub use tunnel::{Tunnel, TunnelFlags};
+pub use virtual_server::VirtualServer;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ipvs_codec::{Service, ServiceKey};
-use ipvs_model::{Desired, Known, VirtualServer};
+use ipvs_model::{Desired, Known, VirtualServer, overlook_weights};
 
 /// Whether a virtual server is known as it is here. O(1).
 pub(super) fn has(known: &Known, key: &ServiceKey, service: &Service) -> bool {
@@ -43,7 +43,7 @@ pub(super) fn put_real_servers(
         return false;
     }
     if let Some(wanted) = desired.virtual_server(key) {
-        Arc::make_mut(&mut found).overlook_weights(before, wanted);
+        overlook_weights(Arc::make_mut(&mut found), before, wanted);
     }
     let differs = found != *before;
     if differs {
