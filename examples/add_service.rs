@@ -5,7 +5,7 @@
 //! sudo target/debug/examples/add_service               # on a machine with IPVS
 //! ```
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use ipvs_codec::{Destination, Protocol, Request, Scheduler, Service, ServiceKey};
 use ipvs_netlink::Ipvs;
 
@@ -29,10 +29,9 @@ fn main() -> Result<()> {
     ];
     for (outcome, change) in ipvs.batch(&make).into_iter().zip(&change) {
         match outcome {
-            Err(cause) if cause.is_exists() => ipvs.batch(&[*change]).remove(0),
-            other => other,
+            Err(error) if error.is_exists() => ipvs.request(change)?,
+            outcome => outcome?,
         }
-        .with_context(|| format!("{:?}", change.command()))?;
     }
     Ok(())
 }

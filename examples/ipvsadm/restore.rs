@@ -64,7 +64,7 @@ pub(crate) fn apply(ipvs: &mut Ipvs, changes: &[Change]) -> Result<(), Failure> 
     let mut last = Ok(());
     for (change, outcome) in changes.iter().zip(ipvs.batch(&requests)) {
         report(last);
-        last = outcome.map_err(|cause| Failure::refused(change.meaning(&cause)));
+        last = outcome.map_err(|error| Failure::refused(change.meaning(error.cause())));
     }
     last
 }

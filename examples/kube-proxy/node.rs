@@ -6,7 +6,7 @@ mod attempt;
 use std::fs;
 use std::time::Duration;
 
-use anyhow::{Context as _, Error, Result, anyhow, bail};
+use anyhow::{Error, Result, anyhow, bail};
 use ipvs_codec::{Family, Request, Scheduler};
 use ipvs_model::{Config, Foreign, VipBinding};
 use ipvs_netlink::{Cause, Ipvs};
@@ -65,9 +65,7 @@ pub(crate) fn prepare(flags: &Flags, needs: &Needs, ipvs: &mut Ipvs) -> Result<(
         info!("{step}: {reason}");
     }
     if let Some(timeouts) = flags.timeouts() {
-        for outcome in ipvs.batch(&[Request::SetConfig(timeouts)]) {
-            outcome.context("set IPVS timeouts")?;
-        }
+        ipvs.request(&Request::SetConfig(timeouts))?;
     }
     Ok(())
 }

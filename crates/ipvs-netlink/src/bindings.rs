@@ -1,5 +1,6 @@
 //! What is bound to a link, and how it is listed.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use netlink_packet_core::{NlasIterator, Parseable as _};
@@ -30,6 +31,17 @@ pub enum Binding {
     Route(IpAddr, Option<IpAddr>),
     /// An address with the network behind it, as a prefix length. No VIP is bound so: what is read as one is somebody else's.
     Network(IpAddr, u8),
+}
+
+impl fmt::Display for Binding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => write!(f, "address {address}"),
+            Self::Network(address, length) => write!(f, "address {address}/{length}"),
+            Self::Route(address, None) => write!(f, "route to {address}"),
+            Self::Route(address, Some(source)) => write!(f, "route to {address}, source {source}"),
+        }
+    }
 }
 
 /// Where the kernel keeps what is bound to a link.

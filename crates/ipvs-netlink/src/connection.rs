@@ -14,7 +14,7 @@ use crate::transport::{NetlinkSocket, Transport};
 pub(crate) use self::batches::{Answer, Sent};
 
 /// The kernel's answer to one request of a batch.
-pub type Outcome = Result<(), Cause>;
+pub(crate) type Answered = Result<(), Cause>;
 
 /// One dump chunk is at most 32 KiB, and only that large if the buffer is.
 const RECEIVE_BYTES: usize = 64 * 1024;
@@ -114,7 +114,7 @@ impl<T: Transport> Connection<T> {
         &mut self,
         items: &[I],
         mut write: impl FnMut(&I, &mut Vec<u8>) -> Head,
-    ) -> Vec<Outcome> {
+    ) -> Vec<Answered> {
         let limits = self.transport.window();
         let mut outcomes = Vec::with_capacity(items.len());
         let mut rest = items;
@@ -282,7 +282,7 @@ impl<T: Transport> Connection<T> {
     }
 
     /// Sends the window and reads until the fence behind it is acknowledged.
-    fn exchange(&mut self, first: u32, outcomes: &mut [Outcome]) -> Result<(), Cause> {
+    fn exchange(&mut self, first: u32, outcomes: &mut [Answered]) -> Result<(), Cause> {
         self.send_all()?;
         let fence = self.sequence;
         loop {
@@ -361,7 +361,7 @@ fn push_message(out: &mut Vec<u8>, sequence: u32, write: impl FnOnce(&mut Vec<u8
 }
 
 /// The requests of a window whose answers did not come: those without an answer are unknown.
-fn mark_unknown(outcomes: &mut [Outcome], cause: Cause) {
+fn mark_unknown(outcomes: &mut [Answered], cause: Cause) {
     let mut cause = Some(cause);
     for outcome in outcomes.iter_mut().filter(|outcome| outcome.is_ok()) {
         *outcome = Err(cause.take().unwrap_or(Cause::Lost));

@@ -2,8 +2,8 @@ use ipvs_codec::Family;
 use ipvs_netfilter::conntrack::{Flow, Request};
 use netlink_sys::protocols::NETLINK_NETFILTER;
 
-use crate::connection::{Connection, Head, Outcome};
-use crate::error::Error;
+use crate::connection::{Connection, Head};
+use crate::error::{Error, Outcome};
 use crate::ipvs::malformed;
 use crate::namespace::NetworkNamespace;
 
@@ -75,8 +75,17 @@ impl Conntrack {
     /// Forgets flows: one outcome for each, in order. One that is gone, or whose place another has taken, is not
     /// found.
     pub fn delete(&mut self, flows: &[Flow]) -> Vec<Outcome> {
-        self.connection
-            .batch(flows, |flow, out| write(&Request::Delete(flow), out))
+        let outcomes = self
+            .connection
+            .batch(flows, |flow, out| write(&Request::Delete(flow), out));
+        let outcomes = outcomes.into_iter().zip(flows);
+        outcomes
+            .map(|(outcome, flow)| {
+                let destination = flow.original.destination;
+                outcome
+                    .map_err(|cause| Error::new(format!("delete a flow to {destination}"), cause))
+            })
+            .collect()
     }
 }
 

@@ -17,7 +17,10 @@ pub enum Cause {
     OutOfRange(KernelError),
     /// The socket failed.
     #[error("netlink socket: {0}")]
-    Io(#[from] io::Error),
+    Io(io::Error),
+    /// A network namespace cannot be opened or entered.
+    #[error("{0}")]
+    Namespace(io::Error),
     /// The kernel's answers did not fit the receive buffer (`ENOBUFS`): what happened is unknown, observe again.
     #[error("answers were lost (ENOBUFS): the state must be read again")]
     Lost,
@@ -46,11 +49,26 @@ pub enum Cause {
 
 /// An error number of the kernel, with its own words where it gave some.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct KernelError {
     /// The positive error number; ipset has its own from 4096 on.
     pub errno: i32,
     /// The text of the extended acknowledgement (`NLMSGERR_ATTR_MSG`).
     pub text: Option<String>,
+    /// What the number means for this request, and what can be done, where that is known.
+    pub advice: Option<String>,
+}
+
+impl KernelError {
+    /// A positive error number, without a text.
+    #[must_use]
+    pub const fn new(errno: i32) -> Self {
+        Self {
+            errno,
+            text: None,
+            advice: None,
+        }
+    }
 }
 
 impl fmt::Display for KernelError {
@@ -65,6 +83,9 @@ impl fmt::Display for KernelError {
         if self.errno == EPERM {
             f.write_str(": needs CAP_NET_ADMIN in the initial user namespace")?;
         }
+        if let Some(advice) = &self.advice {
+            write!(f, ": {advice}")?;
+        }
         Ok(())
     }
 }
@@ -72,7 +93,23 @@ impl fmt::Display for KernelError {
 impl From<Refusal> for Cause {
     fn from(refusal: Refusal) -> Self {
         let Refusal { errno, text, .. } = refusal;
-        Self::Kernel(KernelError { errno, text })
+        KernelError {
+            text,
+            ..KernelError::new(errno)
+        }
+        .into()
+    }
+}
+
+impl From<KernelError> for Cause {
+    fn from(error: KernelError) -> Self {
+        Self::Kernel(error)
+    }
+}
+
+impl From<io::Error> for Cause {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
     }
 }
 
@@ -84,9 +121,9 @@ impl From<WireError> for Cause {
 
 pub(crate) const EPERM: i32 = 1;
 pub(crate) const ENOENT: i32 = 2;
-const ESRCH: i32 = 3;
-const EEXIST: i32 = 17;
-const ENODEV: i32 = 19;
+pub(crate) const ESRCH: i32 = 3;
+pub(crate) const EEXIST: i32 = 17;
+pub(crate) const ENODEV: i32 = 19;
 const EADDRNOTAVAIL: i32 = 99;
 /// `IPSET_ERR_EXIST`.
 const IPSET_EXIST: i32 = 4103;
@@ -147,14 +184,17 @@ impl Cause {
     }
 }
 
-/// A request that failed: what was tried, on what, and why.
+/// A request that failed: what was tried, on what, and why. Its text says all of it, so it has no
+/// [`source`](std::error::Error::source).
 #[derive(Debug, thiserror::Error)]
 #[error("{operation}: {cause}")]
 pub struct Error {
     operation: String,
-    #[source]
     cause: Cause,
 }
+
+/// What became of one request of several.
+pub type Outcome = Result<(), Error>;
 
 impl Error {
     pub(crate) fn new(operation: impl Into<String>, cause: impl Into<Cause>) -> Self {
@@ -175,6 +215,36 @@ impl Error {
     pub const fn cause(&self) -> &Cause {
         &self.cause
     }
+
+    /// The kernel's error number, if it was the kernel that refused.
+    #[must_use]
+    pub const fn errno(&self) -> Option<i32> {
+        self.cause.errno()
+    }
+
+    /// The object is not there.
+    #[must_use]
+    pub const fn is_not_found(&self) -> bool {
+        self.cause.is_not_found()
+    }
+
+    /// The object is there already.
+    #[must_use]
+    pub const fn is_exists(&self) -> bool {
+        self.cause.is_exists()
+    }
+
+    /// The process lacks `CAP_NET_ADMIN`.
+    #[must_use]
+    pub const fn is_permission(&self) -> bool {
+        self.cause.is_permission()
+    }
+
+    /// The set holds as many entries as it can.
+    #[must_use]
+    pub const fn is_set_full(&self) -> bool {
+        self.cause.is_set_full()
+    }
 }
 
 impl From<Error> for Cause {
@@ -189,15 +259,19 @@ mod tests {
     use ipset::{Entry, Request, SetName};
 
     #[test]
+    fn an_error_says_everything_once() {
+        let refusal = io::Error::from_raw_os_error(13);
+        let error = Error::new("open IPVS", refusal);
+        let said = "open IPVS: netlink socket: Permission denied (os error 13)";
+        assert_eq!(error.to_string(), said);
+        assert!(std::error::Error::source(&error).is_none());
+        assert!(std::error::Error::source(error.cause()).is_none());
+    }
+
+    #[test]
     fn a_bitmap_says_out_of_range_where_a_hash_set_says_full() {
         let name = SetName::new("KUBE-NODE-PORT-TCP").unwrap();
-        let cause = |entry| {
-            let error = KernelError {
-                errno: 4352,
-                text: None,
-            };
-            Cause::Kernel(error).of_set(&Request::Add(name, entry))
-        };
+        let cause = |entry| Cause::from(KernelError::new(4352)).of_set(&Request::Add(name, entry));
         let of_bitmap = cause(Entry::Port(30080));
         assert_eq!(
             of_bitmap.to_string(),

@@ -7,8 +7,8 @@ use ipvs_netfilter::ipset::{
 use netlink_packet_core::NLM_F_CREATE;
 use netlink_sys::protocols::NETLINK_NETFILTER;
 
-use crate::connection::{Connection, Head, Outcome};
-use crate::error::{Cause, Error};
+use crate::connection::{Connection, Head};
+use crate::error::{Cause, Error, Outcome};
 use crate::ipvs::malformed;
 use crate::namespace::NetworkNamespace;
 
@@ -44,7 +44,7 @@ impl IpSets {
     /// Opens a connection in another network namespace.
     ///
     /// # Errors
-    /// As [`open`](Self::open), and [`Cause::Io`] with `EPERM` without `CAP_SYS_ADMIN`, which entering it takes.
+    /// As [`open`](Self::open), and [`Cause::Namespace`] when it cannot be entered (`EPERM` without `CAP_SYS_ADMIN`).
     pub fn open_in(namespace: &NetworkNamespace) -> Result<Self, Error> {
         Self::open_at(Some(namespace))
     }
@@ -100,8 +100,9 @@ impl IpSets {
             )
         };
         let revision = self.revision(set).map_err(failed)?;
-        let outcomes = self.batch(&[Request::Create(set, revision)]);
-        outcomes.into_iter().collect::<Outcome>().map_err(failed)
+        self.batch(&[Request::Create(set, revision)])
+            .into_iter()
+            .collect()
     }
 
     fn revision(&mut self, set: &SetSpec) -> Result<u8, Cause> {
@@ -126,12 +127,15 @@ impl IpSets {
         Ok(revision)
     }
 
-    /// Sends requests that answer with nothing but success or an error: one outcome for each, in order.
+    /// Sends requests that answer with nothing but success or an error: one outcome for each, in order. An error
+    /// names what its request asked for.
     pub fn batch(&mut self, requests: &[Request<'_>]) -> Vec<Outcome> {
         let outcomes = self.connection.batch(requests, write).into_iter();
         let outcomes = outcomes.zip(requests);
         outcomes
-            .map(|(outcome, request)| outcome.map_err(|cause| cause.of_set(request)))
+            .map(|(outcome, request)| {
+                outcome.map_err(|cause| Error::new(request.to_string(), cause.of_set(request)))
+            })
             .collect()
     }
 
@@ -141,9 +145,7 @@ impl IpSets {
     /// [`ipset::BUSY`](ipvs_netfilter::ipset::BUSY) while a rule or another set refers to it; `ENOENT` if it is not there;
     /// `EINVAL` in a kernel without ipset.
     pub fn destroy(&mut self, name: SetName) -> Result<(), Error> {
-        let outcomes = self.batch(&[Request::Destroy(name)]);
-        let outcome = outcomes.into_iter().collect::<Outcome>();
-        outcome.map_err(|cause| Error::new(format!("destroy set {name}"), cause))
+        self.batch(&[Request::Destroy(name)]).into_iter().collect()
     }
 
     /// Gives how much is in each set of the namespace to `take`: one dump, without any entries.

@@ -4,8 +4,8 @@ use ipvs_codec::{
 };
 use netlink_sys::protocols::NETLINK_GENERIC;
 
-use crate::connection::{Connection, DumpShape, Head, Outcome};
-use crate::error::{Cause, ENOENT, Error};
+use crate::connection::{Answered, Connection, DumpShape, Head};
+use crate::error::{Cause, ENOENT, Error, Outcome};
 use crate::listing::stable;
 use crate::namespace::NetworkNamespace;
 
@@ -40,7 +40,7 @@ impl Ipvs {
     /// Opens a connection in another network namespace.
     ///
     /// # Errors
-    /// As [`open`](Self::open), and [`Cause::Io`] with `EPERM` without `CAP_SYS_ADMIN`, which entering it takes.
+    /// As [`open`](Self::open), and [`Cause::Namespace`] when it cannot be entered (`EPERM` without `CAP_SYS_ADMIN`).
     pub fn open_in(namespace: &NetworkNamespace) -> Result<Self, Error> {
         Self::open_at(Some(namespace))
     }
@@ -60,8 +60,17 @@ impl Ipvs {
         self.family
     }
 
+    /// Sends one request that answers with nothing but success or an error.
+    ///
+    /// # Errors
+    /// Whatever the kernel refuses; the text names the object, and says what the error number means for this request.
+    pub fn request(&mut self, request: &Request<'_>) -> Result<(), Error> {
+        let outcomes = self.batch(std::slice::from_ref(request));
+        outcomes.into_iter().collect()
+    }
+
     /// Sends requests that answer with nothing but success or an error: one outcome for each, in order. A failed one
-    /// does not stop the others. When `ip_vs` was unloaded and loaded again meanwhile, the requests that went to its
+    /// does not stop the others; its error names what it asked for. When `ip_vs` was unloaded and loaded again meanwhile, the requests that went to its
     /// old family number are sent again.
     pub fn batch(&mut self, requests: &[Request<'_>]) -> Vec<Outcome> {
         let mut outcomes = self.send(requests);
@@ -78,10 +87,17 @@ impl Ipvs {
                 }
             }
         }
+        let failed = |cause: Cause, request: &Request<'_>| {
+            Error::new(request.to_string(), cause.of_ipvs(request))
+        };
         outcomes
+            .into_iter()
+            .zip(requests)
+            .map(|(outcome, request)| outcome.map_err(|cause| failed(cause, request)))
+            .collect()
     }
 
-    fn send(&mut self, requests: &[Request<'_>]) -> Vec<Outcome> {
+    fn send(&mut self, requests: &[Request<'_>]) -> Vec<Answered> {
         let head = Head::new(self.family);
         self.connection.batch(requests, |request, out| {
             request.emit(out);
@@ -262,20 +278,11 @@ impl Ipvs {
             Request::NewService(service),
             Request::DelService(&service.key),
         ];
-        let outcomes = self.batch(&requests);
-        outcomes
-            .into_iter()
-            .collect::<Result<(), Cause>>()
-            .map_err(|cause| {
-                Error::new(
-                    format!("try a virtual server with scheduler {}", service.scheduler),
-                    cause,
-                )
-            })
+        self.batch(&requests).into_iter().collect()
     }
 }
 
-fn is_enoent(outcome: &Outcome) -> bool {
+fn is_enoent(outcome: &Answered) -> bool {
     matches!(outcome, Err(cause) if cause.errno() == Some(ENOENT))
 }
 

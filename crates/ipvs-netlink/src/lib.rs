@@ -10,6 +10,7 @@
     )
 )]
 
+mod advice;
 mod bindings;
 mod connection;
 mod conntrack;
@@ -24,14 +25,17 @@ mod notifications;
 #[cfg(feature = "tokio")]
 mod on_thread;
 mod reader;
+mod reconcile;
 mod routes;
 mod rtnetlink;
 mod transport;
 
+pub use ipvs_codec as codec;
+pub use ipvs_netfilter as netfilter;
+
 pub use bindings::{Binding, BindingReader};
-pub use connection::Outcome;
 pub use conntrack::Conntrack;
-pub use error::{Cause, Error, KernelError};
+pub use error::{Cause, Error, KernelError, Outcome};
 pub use ipsets::{IpSetReader, IpSets, SetChunk};
 pub use ipvs::Ipvs;
 pub use links::{Link, Links};
@@ -45,4 +49,5 @@ pub use notifications::{
 #[cfg(feature = "tokio")]
 pub use on_thread::OnThread;
 pub use reader::{IpvsReader, ObservedVirtualServer, Slice};
+pub use reconcile::Reconciled;
 pub use rtnetlink::LinkIndex;

@@ -11,8 +11,8 @@ use netlink_packet_route::route::{
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use crate::bindings::{Binding, Table, local_address};
-use crate::connection::{Connection, Outcome};
-use crate::error::{Cause, Error};
+use crate::connection::{Answered, Connection};
+use crate::error::{Cause, Error, Outcome};
 use crate::ipvs::malformed;
 use crate::listing::stable_part;
 use crate::namespace::NetworkNamespace;
@@ -62,7 +62,7 @@ impl Links {
     /// Opens a connection in another network namespace.
     ///
     /// # Errors
-    /// As [`open`](Self::open), and [`Cause::Io`] with `EPERM` without `CAP_SYS_ADMIN`, which entering it takes.
+    /// As [`open`](Self::open), and [`Cause::Namespace`] when it cannot be entered (`EPERM` without `CAP_SYS_ADMIN`).
     pub fn open_in(namespace: &NetworkNamespace) -> Result<Self, Error> {
         Self::open_at(Some(namespace))
     }
@@ -215,7 +215,7 @@ impl Links {
 
     /// Binds addresses to a link: one outcome for each, in order.
     pub fn bind(&mut self, link: LinkIndex, bindings: &[Binding]) -> Vec<Outcome> {
-        self.connection.batch(bindings, |binding, out| {
+        let outcomes = self.connection.batch(bindings, |binding, out| {
             let (message, flag) = match binding {
                 Binding::Address(address) => (
                     RouteNetlinkMessage::NewAddress(address_message(link, *address)),
@@ -231,12 +231,13 @@ impl Links {
                 ),
             };
             write(&message, NLM_F_CREATE | flag, out)
-        })
+        });
+        named("bind", bindings, outcomes)
     }
 
     /// Takes addresses from a link: one outcome for each, in order.
     pub fn unbind(&mut self, link: LinkIndex, bindings: &[Binding]) -> Vec<Outcome> {
-        self.connection.batch(bindings, |binding, out| {
+        let outcomes = self.connection.batch(bindings, |binding, out| {
             let message = match binding {
                 Binding::Address(address) => {
                     RouteNetlinkMessage::DelAddress(address_message(link, *address))
@@ -249,8 +250,18 @@ impl Links {
                 }
             };
             write(&message, 0, out)
-        })
+        });
+        named("unbind", bindings, outcomes)
     }
+}
+
+fn named(verb: &str, bindings: &[Binding], outcomes: Vec<Answered>) -> Vec<Outcome> {
+    let outcomes = outcomes.into_iter().zip(bindings);
+    outcomes
+        .map(|(outcome, binding)| {
+            outcome.map_err(|cause| Error::new(format!("{verb} {binding}"), cause))
+        })
+        .collect()
 }
 
 fn address_message(link: LinkIndex, address: IpAddr) -> AddressMessage {

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 
+use rustix::io::Errno;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::error::{Cause, Error};
@@ -22,22 +23,27 @@ use crate::error::{Cause, Error};
 #[derive(Debug, Clone)]
 pub struct NetworkNamespace {
     file: Arc<OwnedFd>,
+    /// For what is said of it.
+    path: Option<Arc<Path>>,
 }
 
 impl NetworkNamespace {
     /// A namespace by the path of its file: `/run/netns/NAME`, `/proc/PID/ns/net`.
     ///
     /// # Errors
-    /// [`Cause::Io`] when the file cannot be opened.
+    /// [`Cause::Namespace`] when the file cannot be opened.
     pub fn from_path(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref();
         let file = File::open(path).map_err(|error| {
             Error::new(
                 format!("open network namespace {}", path.display()),
-                Cause::Io(error),
+                Cause::Namespace(error),
             )
         })?;
-        Ok(Self::from_fd(file.into()))
+        Ok(Self {
+            path: Some(path.into()),
+            ..Self::from_fd(file.into())
+        })
     }
 
     /// A namespace by its file, opened already. Another kind of file gives an error when a handle is opened.
@@ -45,14 +51,23 @@ impl NetworkNamespace {
     pub fn from_fd(file: OwnedFd) -> Self {
         Self {
             file: Arc::new(file),
+            path: None,
         }
     }
 
     /// A namespace that `ip netns add` made.
     ///
     /// # Errors
-    /// [`Cause::Io`] when there is none of the name.
+    /// [`Cause::Namespace`] when there is none of the name, or it is no name (`InvalidInput`): empty, or with a `/`.
     pub fn named(name: &str) -> Result<Self, Error> {
+        if name.is_empty() || name.contains('/') || name == "." || name == ".." {
+            let reason = "it takes a name as `ip netns add` does";
+            let error = io::Error::new(io::ErrorKind::InvalidInput, reason);
+            return Err(Error::new(
+                format!("open network namespace {name:?}"),
+                Cause::Namespace(error),
+            ));
+        }
         Self::from_path(Path::new("/run/netns").join(name))
     }
 
@@ -61,20 +76,59 @@ impl NetworkNamespace {
     pub(crate) fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, Cause> {
         thread::scope(|scope| {
             let inside = || {
-                move_into_link_name_space(self.file.as_fd(), Some(LinkNameSpaceType::Network))?;
-                Ok::<T, io::Error>(work())
+                move_into_link_name_space(self.file.as_fd(), Some(LinkNameSpaceType::Network))
+                    .map_err(|errno| self.not_entered(errno))?;
+                Ok::<T, Cause>(work())
             };
             let thread = thread::Builder::new().name("netns".into());
             let thread = thread.spawn_scoped(scope, inside).map_err(no_thread)?;
             match thread.join() {
-                Ok(done) => Ok(done?),
+                Ok(done) => done,
                 Err(panic) => std::panic::resume_unwind(panic),
             }
         })
+    }
+
+    fn not_entered(&self, errno: Errno) -> Cause {
+        let which = match &self.path {
+            Some(path) => format!("network namespace {}", path.display()),
+            None => "the network namespace".to_owned(),
+        };
+        let error = io::Error::from(errno);
+        let needs = match errno {
+            Errno::PERM => ": needs CAP_SYS_ADMIN",
+            Errno::INVAL => ": it is no network namespace",
+            _ => "",
+        };
+        let text = format!("cannot enter {which}: {error}{needs}");
+        Cause::Namespace(io::Error::new(error.kind(), text))
     }
 }
 
 fn no_thread(error: io::Error) -> Cause {
     let text = format!("there can be no thread for the network namespace: {error}");
-    Cause::Io(io::Error::new(error.kind(), text))
+    Cause::Namespace(io::Error::new(error.kind(), text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_no_path_and_errors_say_which_namespace() {
+        for name in ["", ".", "..", "a/b", "/proc/1/ns/net"] {
+            let error = NetworkNamespace::named(name).unwrap_err();
+            let text = format!("open network namespace {name:?}: it takes a name");
+            assert!(error.to_string().starts_with(&text), "{error}");
+        }
+        let error = NetworkNamespace::from_path("/nowhere/net").unwrap_err();
+        assert!(error.to_string().contains("/nowhere/net"), "{error}");
+        // A file of another kind.
+        let namespace = NetworkNamespace::from_path("/dev/null").unwrap();
+        let error = namespace.run(|| ()).unwrap_err().to_string();
+        assert!(
+            error.contains("cannot enter network namespace /dev/null: "),
+            "{error}"
+        );
+    }
 }

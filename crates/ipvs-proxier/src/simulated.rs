@@ -300,11 +300,7 @@ impl DataPlane for Simulated {
             if before.contains(flow) {
                 Ok(())
             } else {
-                let cause = Cause::Kernel(KernelError {
-                    errno: ENOENT,
-                    text: None,
-                });
-                Err(Box::new(cause.into()))
+                Err(Box::new(Cause::from(KernelError::new(ENOENT)).into()))
             }
         };
         flows.iter().map(outcome).collect()
@@ -330,9 +326,9 @@ impl DataPlane for Simulated {
                     self.nftables.remove(family);
                 }
             }
-            results.push(outcome.map_err(|errno| {
-                Box::new(Cause::Kernel(KernelError { errno, text: None }).into())
-            }));
+            results.push(
+                outcome.map_err(|errno| Box::new(Cause::from(KernelError::new(errno)).into())),
+            );
         }
         results
     }

@@ -28,7 +28,7 @@ const ENOMEM: i32 = 12;
 const ENOBUFS: i32 = 105;
 
 fn error(errno: i32) -> PlaneError {
-    Cause::Kernel(KernelError { errno, text: None }).into()
+    Cause::from(KernelError::new(errno)).into()
 }
 
 /// A kernel that fails by chance, the same in each run.

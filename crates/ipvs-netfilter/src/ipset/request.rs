@@ -1,3 +1,4 @@
+use std::fmt;
 use std::net::IpAddr;
 
 use super::wire::{FLAG_LIST_HEADER, PROTOCOL, SUBSYSTEM, address, data, message};
@@ -38,6 +39,23 @@ pub enum Request<'a> {
     Add(SetName, Entry),
     /// Delete an entry.
     Delete(SetName, Entry),
+}
+
+/// What it asks for, of what object: `add 10.96.0.10,tcp:80 to set KUBE-CLUSTER-IP`.
+impl fmt::Display for Request<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Protocol => f.write_str("get the protocol versions of ipset"),
+            Self::TypeRevision(set) => write!(f, "get the revision of set type {}", set.set_type),
+            Self::Create(set, _) => write!(f, "create set {} of type {}", set.name, set.set_type),
+            Self::Destroy(name) => write!(f, "destroy set {name}"),
+            Self::Flush(name) => write!(f, "flush set {name}"),
+            Self::List(name) => write!(f, "list set {name}"),
+            Self::ListSizes => f.write_str("list the sizes of sets"),
+            Self::Add(name, entry) => write!(f, "add {entry} to set {name}"),
+            Self::Delete(name, entry) => write!(f, "delete {entry} from set {name}"),
+        }
+    }
 }
 
 impl Request<'_> {

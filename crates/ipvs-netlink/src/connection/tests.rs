@@ -97,7 +97,7 @@ fn said(datagrams: impl IntoIterator<Item = Vec<u8>>) -> Vec<io::Result<Vec<u8>>
     datagrams.into_iter().map(Ok).collect()
 }
 
-fn batch(connection: &mut Connection<Script>, count: u8) -> Vec<Outcome> {
+fn batch(connection: &mut Connection<Script>, count: u8) -> Vec<Answered> {
     let items: Vec<u8> = (0..count).collect();
     connection.batch(&items, |item, out| {
         out.extend([*item; 4]);
@@ -117,8 +117,8 @@ fn dump(connection: &mut Connection<Script>) -> (Vec<u8>, Result<DumpShape, Caus
     (read, shape)
 }
 
-fn errnos(outcomes: &[Outcome]) -> Vec<Option<i32>> {
-    let errno = |outcome: &Outcome| outcome.as_ref().err().and_then(Cause::errno);
+fn errnos(outcomes: &[Answered]) -> Vec<Option<i32>> {
+    let errno = |outcome: &Answered| outcome.as_ref().err().and_then(Cause::errno);
     outcomes.iter().map(errno).collect()
 }
 
@@ -211,7 +211,7 @@ fn s6_lost_answers_leave_the_window_unknown_and_the_next_is_sent() {
         Some(17),
         "was read before"
     );
-    let unknown = |outcome: &Outcome| matches!(outcome, Err(Cause::Lost));
+    let unknown = |outcome: &Answered| matches!(outcome, Err(Cause::Lost));
     assert!(outcomes[1..].iter().all(unknown));
     assert_eq!(connection.transport.opened, 1);
     connection.transport.answers.push_back(Ok(error(10, 0)));

@@ -1,8 +1,10 @@
+use std::fmt;
+
 use ipvs_netfilter::nftables::{Change, Entries, Entry, Set};
 
 use super::{NfTables, Transaction, TransactionError};
-use crate::connection::Outcome;
-use crate::error::Cause;
+use crate::connection::Answered;
+use crate::error::{Cause, Error, Outcome};
 
 /// Entries of a set that are added or removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +26,15 @@ impl<'a> EntryRun<'a> {
         match self {
             Self::Add(set, _) => Change::AddEntries(set, entries),
             Self::Delete(set, _) => Change::DeleteEntries(set, entries),
+        }
+    }
+}
+
+impl fmt::Display for EntryRun<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Add(set, _) => write!(f, "add an entry to set {}", set.id),
+            Self::Delete(set, _) => write!(f, "delete an entry from set {}", set.id),
         }
     }
 }
@@ -50,7 +61,17 @@ impl NfTables {
     ///
     /// No entry may be in two runs: in which order they are changed is left open.
     pub fn change_entries(&mut self, runs: &[EntryRun<'_>]) -> Vec<Vec<Outcome>> {
-        let mut outcomes: Vec<Vec<Outcome>> = Vec::with_capacity(runs.len());
+        let named = |(outcomes, run): (Vec<Answered>, &EntryRun<'_>)| {
+            let failed = |cause| Error::new(run.to_string(), cause);
+            let outcomes = outcomes.into_iter();
+            outcomes.map(|outcome| outcome.map_err(failed)).collect()
+        };
+        let outcomes = self.change_all(runs).into_iter();
+        outcomes.zip(runs).map(named).collect()
+    }
+
+    fn change_all(&mut self, runs: &[EntryRun<'_>]) -> Vec<Vec<Answered>> {
+        let mut outcomes: Vec<Vec<Answered>> = Vec::with_capacity(runs.len());
         for run in runs {
             outcomes.push(run.entries().iter().map(|_| Ok(())).collect());
         }
@@ -90,7 +111,7 @@ impl NfTables {
         &mut self,
         runs: &[EntryRun<'_>],
         mut left: Vec<(usize, usize)>,
-        outcomes: &mut [Vec<Outcome>],
+        outcomes: &mut [Vec<Answered>],
     ) {
         while !left.is_empty() {
             let changes = left.iter().filter_map(|&(run, at)| {
@@ -148,14 +169,14 @@ fn run_length(runs: &[EntryRun<'_>], run: usize) -> usize {
     runs.get(run).map_or(0, |run| run.entries().len())
 }
 
-fn set(outcomes: &mut [Vec<Outcome>], run: usize, at: usize, value: Outcome) {
+fn set(outcomes: &mut [Vec<Answered>], run: usize, at: usize, value: Answered) {
     if let Some(outcome) = outcomes.get_mut(run).and_then(|run| run.get_mut(at)) {
         *outcome = value;
     }
 }
 
 /// A transaction that failed as a whole: all of its entries did.
-fn fail(singles: &[(usize, usize)], error: TransactionError, outcomes: &mut [Vec<Outcome>]) {
+fn fail(singles: &[(usize, usize)], error: TransactionError, outcomes: &mut [Vec<Answered>]) {
     let cause = match error {
         TransactionError::Failed(error) => error.into(),
         error => Cause::Unsupported(error.to_string()),

@@ -1,7 +1,7 @@
 //! VIPs on an interface that has IPv6 disabled. New interfaces have it where `net.ipv6.conf.default.disable_ipv6` is 1; the
 //! kernel then refuses each IPv6 address and route with `EACCES`.
 
-use ipvs_netlink::{Binding, LinkIndex, Links};
+use ipvs_netlink::{Binding, Cause, LinkIndex, Links};
 use ipvs_probe::{SysctlError, Sysctls};
 use tracing::info;
 
@@ -19,7 +19,7 @@ pub(super) fn bind(
 ) -> Vec<Result<(), PlaneError>> {
     let mut done = links.bind(index, bindings);
     let is_refused = |binding: &Binding, outcome: &ipvs_netlink::Outcome| {
-        let errno = outcome.as_ref().err().and_then(|cause| cause.errno());
+        let errno = outcome.as_ref().err().and_then(ipvs_netlink::Error::errno);
         errno == Some(EACCES) && is_ipv6(binding)
     };
     let both = bindings.iter().zip(&done);
@@ -28,7 +28,10 @@ pub(super) fn bind(
         .map(|(binding, _)| *binding)
         .collect();
     if refused.is_empty() {
-        return done.into_iter().map(|outcome| Ok(outcome?)).collect();
+        let done = done.into_iter();
+        return done
+            .map(|outcome| Ok(outcome.map_err(Cause::from)?))
+            .collect();
     }
     let disabled = enable(&Sysctls::default(), name).err();
     if disabled.is_none() {
@@ -44,14 +47,16 @@ pub(super) fn bind(
     let disabled = disabled.map(|error| error.to_string());
     let told = |(binding, outcome): (&Binding, ipvs_netlink::Outcome)| {
         let is_refused = is_refused(binding, &outcome);
-        outcome.map_err(|cause| match &disabled {
-            Some(reason) if is_refused => PlaneError::Ipv6Disabled {
-                name,
-                cause,
-                reason: reason.clone(),
-            },
-            _ => cause.into(),
-        })
+        outcome
+            .map_err(Cause::from)
+            .map_err(|cause| match &disabled {
+                Some(reason) if is_refused => PlaneError::Ipv6Disabled {
+                    name,
+                    cause,
+                    reason: reason.clone(),
+                },
+                _ => cause.into(),
+            })
     };
     bindings.iter().zip(done).map(told).collect()
 }

@@ -185,13 +185,7 @@ impl Linux {
         let link = match self.dummy() {
             Ok(Some(link)) => link.index,
             found => {
-                let no_link = || {
-                    Cause::Kernel(KernelError {
-                        errno: ENODEV,
-                        text: None,
-                    })
-                    .into()
-                };
+                let no_link = || Cause::from(KernelError::new(ENODEV)).into();
                 let mut first = found.err().map(PlaneError::from);
                 outcomes.extend(
                     operations
@@ -368,10 +362,11 @@ const fn binding(operation: &Operation) -> Option<Binding> {
     }
 }
 
+/// What failed is named by its operation: of the error its cause counts.
 fn take(done: Vec<ipvs_netlink::Outcome>, outcomes: &mut Vec<Outcome>) {
     outcomes.extend(
         done.into_iter()
-            .map(|outcome| outcome.map_err(|cause| Box::new(cause.into()))),
+            .map(|outcome| outcome.map_err(|error| Box::new(Cause::from(error).into()))),
     );
 }
 

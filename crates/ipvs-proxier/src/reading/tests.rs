@@ -79,11 +79,7 @@ fn as_it_is(kernel: &mut Simulated, part: Part<'_>, found: &mut Known) -> Answer
 }
 
 fn refused() -> PlaneError {
-    let cause = KernelError {
-        errno: 12,
-        text: None,
-    };
-    Cause::Kernel(cause).into()
+    Cause::from(KernelError::new(12)).into()
 }
 
 impl DataPlane for Odd {

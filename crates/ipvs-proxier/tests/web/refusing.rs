@@ -94,11 +94,7 @@ impl DataPlane for Refusing {
                     reason: "exit status: 2".into(),
                 },
                 _ if self.is_silent => Cause::Lost.into(),
-                _ => Cause::Kernel(KernelError {
-                    errno: EBUSY,
-                    text: None,
-                })
-                .into(),
+                _ => Cause::from(KernelError::new(EBUSY)).into(),
             })),
             _ => self.kernel.apply(std::slice::from_ref(operation)).remove(0),
         };

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use ipvs_codec::{Protocol, Request, Scheduler, Service, ServiceKey};
-use ipvs_netlink::{Cause, Ipvs, IpvsReader, Slice};
+use ipvs_netlink::{Error, Ipvs, IpvsReader, Slice};
 use ipvs_test_support::{Need, NetNs, eventually, example, is_skipped_without, run_kube_proxy};
 
 /// Unloads IPVS with all its schedulers.
@@ -45,7 +45,7 @@ fn a_module_that_was_loaded_again_has_another_number_and_nothing_is_lost() {
     let service = Service::new(key, Scheduler::RR);
     let outcomes = ipvs.batch(&[Request::NewService(&service), Request::DelService(&other)]);
     assert!(outcomes[0].is_ok(), "{outcomes:?}");
-    assert!(outcomes[1].as_ref().is_err_and(Cause::is_not_found));
+    assert!(outcomes[1].as_ref().is_err_and(Error::is_not_found));
     assert_ne!(ipvs.family(), before);
     assert_eq!(ipvs.services().unwrap().len(), 1);
     assert!(ipvs.batch(&[Request::Flush])[0].is_ok());

@@ -2,9 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use ipvs_codec::{Destination, Protocol, Request, Scheduler, Service, ServiceKey, Timeouts};
+use ipvs_codec::{
+    Destination, Protocol, Request, Scheduler, Service, ServiceKey, Timeouts, VirtualServer,
+};
 use ipvs_netfilter::ipset::{self, Entry, SetFamily, SetSpec, SetType};
-use ipvs_netlink::{Binding, BindingReader, IpSetReader, IpSets, Ipvs, Links};
+use ipvs_netlink::{Binding, BindingReader, IpSetReader, IpSets, Ipvs, Links, Reconciled};
 use ipvs_test_support::NetNs;
 
 fn tcp(number: u32) -> ServiceKey {
@@ -17,6 +19,60 @@ fn dest(number: u32) -> Destination {
         Ipv4Addr::from_bits(0x0af4_0000 + number).into(),
         8080,
     ))
+}
+
+#[test]
+fn a_table_is_reconciled_with_a_list_and_what_is_not_ours_stays() {
+    let namespace = NetNs::new("nl-reconcile").unwrap();
+    namespace
+        .run(|| {
+            let mut ipvs = Ipvs::open().unwrap();
+            let server = |last, real_servers: &[u32]| {
+                let real_servers = real_servers.iter().map(|last| dest(*last)).collect();
+                VirtualServer::new(Service::new(tcp(last), Scheduler::RR), real_servers)
+            };
+            let foreign = Service::new(tcp(9), Scheduler::WLC);
+            ipvs.request(&Request::NewService(&foreign)).unwrap();
+            let mine = |key: &ServiceKey| *key != foreign.key;
+            let texts = |done: &Reconciled| -> Vec<String> {
+                assert!(done.succeeded(), "{done:?}");
+                done.changes.iter().map(|(change, _)| change.to_string()).collect()
+            };
+            let first = [server(1, &[1, 2]), server(2, &[1])];
+            assert_eq!(texts(&ipvs.reconcile(&first, mine).unwrap()).len(), 5);
+            assert!(texts(&ipvs.reconcile(&first, mine).unwrap()).is_empty());
+            let second = [server(1, &[2, 3])];
+            let changes = texts(&ipvs.reconcile(&second, mine).unwrap());
+            let key = tcp(1);
+            assert_eq!(
+                changes,
+                [
+                    format!("add real server {key} -> {}", dest(3).addr),
+                    format!("remove real server {key} -> {}", dest(1).addr),
+                    format!("remove virtual server {}", tcp(2)),
+                ]
+            );
+            let left = ipvs.snapshot().unwrap().into_iter().map(VirtualServer::from);
+            let mut left: Vec<_> = left.collect();
+            left.sort_by_key(|server| server.service.key);
+            assert!(left[0].service.same_config(&second[0].service));
+            assert_eq!(left[0].real_servers(), second[0].real_servers());
+            assert!(left[1].service.same_config(&foreign));
+            assert_eq!(left.len(), 2);
+            // What the kernel refuses has its name, and what can be done.
+            let odd = Service::new(tcp(3), "nosuch".parse().unwrap());
+            let wanted = [VirtualServer::new(odd, Vec::new())];
+            let done = ipvs.reconcile(&wanted, |_| false).unwrap();
+            let failures: Vec<String> = done.failures().map(ToString::to_string).collect();
+            let text = format!(
+                "add virtual server {}: No such file or directory (os error 2): no scheduler nosuch: `modprobe ip_vs_nosuch`",
+                tcp(3)
+            );
+            assert_eq!(failures, [text]);
+            let error = ipvs.request(&Request::DelService(&tcp(3))).unwrap_err();
+            assert!(error.to_string().ends_with("there is no such virtual server"), "{error}");
+        })
+        .unwrap();
 }
 
 #[test]

@@ -9,7 +9,7 @@ use ipvs_netfilter::nftables::{
     Name, PayloadBase, Place, Policy, Register, Reject, Rule, Set, Table, TableId, Userdata, Value,
     Verdict,
 };
-use ipvs_netlink::{Cause, EntryRun, NfTables, Transaction, TransactionError};
+use ipvs_netlink::{Cause, EntryRun, Error, NfTables, Transaction, TransactionError};
 use ipvs_test_support::NetNs;
 
 /// Runs a test in a namespace of its own, where the kernel has what it takes.
@@ -244,7 +244,7 @@ fn many_entries_go_in_transactions_of_bounded_size() {
         assert!(
             failed
                 .iter()
-                .all(|at| outcomes[0][*at].as_ref().is_err_and(Cause::is_not_found))
+                .all(|at| outcomes[0][*at].as_ref().is_err_and(Error::is_not_found))
         );
         assert!(outcomes[1].iter().all(Result::is_ok));
         let left = tables.entries(&set.id).unwrap().unwrap();
@@ -288,7 +288,7 @@ fn an_entry_that_is_refused_is_named() {
         let outcomes = tables.change_entries(&[EntryRun::Add(&full, &entries)]);
         let errnos: Vec<_> = outcomes[0]
             .iter()
-            .map(|outcome| outcome.as_ref().err().and_then(Cause::errno))
+            .map(|outcome| outcome.as_ref().err().and_then(Error::errno))
             .collect();
         assert_eq!(
             errnos,

@@ -8,7 +8,7 @@ use std::thread;
 use ipvs_codec::{
     Daemon, DaemonState, Destination, Protocol, Request, Scheduler, Service, ServiceKey,
 };
-use ipvs_netlink::{Cause, Ipvs, IpvsReader, NetworkNamespace, Slice};
+use ipvs_netlink::{Cause, Error, Ipvs, IpvsReader, NetworkNamespace, Slice};
 use ipvs_test_support::NetNs;
 
 fn key(number: u32) -> ServiceKey {
@@ -185,7 +185,7 @@ fn daemons_are_started_listed_and_stopped() {
             ];
             let outcomes = ipvs.batch(&requests);
             assert!(outcomes[0].is_ok() && outcomes[2].is_ok());
-            assert!(outcomes[1].as_ref().is_err_and(Cause::is_exists));
+            assert!(outcomes[1].as_ref().is_err_and(Error::is_exists));
             let listed = ipvs.daemons().unwrap();
             assert_eq!(listed.len(), 2);
             assert_eq!((listed[0].group, listed[0].sync_id), (master.group, 7));
@@ -199,7 +199,7 @@ fn daemons_are_started_listed_and_stopped() {
             ];
             let outcomes = ipvs.batch(&stop);
             assert!(outcomes[0].is_ok());
-            assert!(outcomes[1].as_ref().is_err_and(Cause::is_not_found));
+            assert!(outcomes[1].as_ref().is_err_and(Error::is_not_found));
             let stopped = ipvs
                 .batch(&[Request::DelDaemon(DaemonState::Backup)])
                 .remove(0);
