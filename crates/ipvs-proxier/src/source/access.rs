@@ -3,6 +3,8 @@
 use std::error::Error;
 use std::path::PathBuf;
 
+use super::origin::without_user;
+
 /// How to reach the API server. Connections are direct: a proxy of the environment is not asked.
 ///
 /// The kubeconfig and every file that it names are read again when they change, and after a 401; a plugin (`exec`) runs again
@@ -75,7 +77,7 @@ pub enum ClusterError {
 }
 
 fn server(url: &str) -> String {
-    format!("server {url}")
+    format!("server {}", without_user(url))
 }
 
 /// An error and its causes, each once: some say theirs themselves.

@@ -8,6 +8,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Bytes;
 use hyper::header::{CONTENT_TYPE, RETRY_AFTER};
 use hyper::{Response, StatusCode};
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::access::with_causes;
@@ -37,8 +38,11 @@ pub(super) trait Api {
     /// Sends a request. There is an answer, or none, after [`ANSWER`]; one that refuses is an error.
     async fn send(&self, call: Call) -> Result<Answer, ApiError>;
 
-    /// Waits until the credentials may be other ones.
-    async fn changed_credentials(&self);
+    /// Tells when the credentials may be other ones, also to who begins to wait afterwards.
+    fn credentials(&self) -> watch::Receiver<()>;
+
+    /// Who was asked when there was this error: the server, and the files of the credentials where they are at fault.
+    fn about(&self, error: &ApiError) -> String;
 }
 
 /// Why a request has failed, or a watch has ended.
@@ -49,6 +53,9 @@ pub(super) enum ApiError {
     /// The connection cannot be made, or broke.
     #[error("{0}")]
     Io(String),
+    /// One side does not trust the other, or it is no TLS.
+    #[error("{0}")]
+    Tls(String),
     #[error("no answer within {} s", .0.as_secs())]
     Silent(Duration),
     /// An answer of another kind, or one that cannot be read.

@@ -2,11 +2,11 @@
 
 use std::hash::{DefaultHasher, Hasher as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use tokio::sync::Notify;
+use tokio::sync::watch;
 use tracing::warn;
 
+use super::origin::Part;
 use crate::files::{FileProblem, FileState, FollowedFiles, FollowedPath};
 
 /// Longer files, in bytes, are no credentials.
@@ -16,14 +16,16 @@ pub(super) const LONGEST: u64 = 1 << 20;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct FileRead {
     pub(super) path: PathBuf,
+    pub(super) part: Part,
     /// By which other contents are told.
     pub(super) digest: u64,
 }
 
 impl FileRead {
-    pub(super) fn new(path: &Path, text: &[u8]) -> Self {
+    pub(super) fn new(part: Part, path: &Path, text: &[u8]) -> Self {
         Self {
             path: path.to_owned(),
+            part,
             digest: digest(text),
         }
     }
@@ -43,17 +45,17 @@ pub(super) struct CredentialFiles {
 }
 
 impl CredentialFiles {
-    /// Follows files that were read. Who waits for `changed` is woken when one of them may be another one.
+    /// Follows files that were read. `changed` changes when one of them may be another one.
     ///
     /// # Errors
     /// When there is no thread or no file descriptor left for it.
-    pub(super) fn follow(read: &[FileRead], changed: &Arc<Notify>) -> std::io::Result<Self> {
+    pub(super) fn follow(read: &[FileRead], changed: &watch::Sender<()>) -> std::io::Result<Self> {
         let path = |file: &FileRead| FollowedPath::file(file.path.clone(), LONGEST);
-        let changed = Arc::clone(changed);
+        let changed = changed.clone();
         Ok(Self {
             read: read.to_vec(),
             followed: FollowedFiles::start(read.iter().map(path).collect(), move || {
-                changed.notify_waiters();
+                changed.send_replace(());
             })?,
         })
     }

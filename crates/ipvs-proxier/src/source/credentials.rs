@@ -1,7 +1,8 @@
 //! Who the client is and whom it trusts: what a connection is made with, and its requests.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -14,6 +15,7 @@ use super::access::{Access, ClusterError};
 use super::credential_files::FileRead;
 use super::credential_headers::{bearer, headers_of};
 use super::kubeconfig::{kubeconfig, of_server, service_account, with_files};
+use super::origin::{Origin, Part, without_user};
 
 const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
@@ -27,6 +29,8 @@ pub(super) struct Credentials {
     pub(super) plugin: Option<ExecConfig>,
     /// What was read: when one of them changes all are read again.
     pub(super) files: Vec<FileRead>,
+    /// In the words of a log.
+    pub(super) origin: Arc<Origin>,
 }
 
 impl fmt::Debug for Credentials {
@@ -70,11 +74,21 @@ impl Credentials {
         let headers = headers_of(&config.auth_info).map_err(wrong)?;
         let plugin = config.auth_info.exec.take();
         let has_own = headers.contains_key(AUTHORIZATION);
+        let plugin = plugin.filter(|_| !has_own);
+        let parts = files.iter().map(|file| (file.part, file.path.clone()));
+        let command = plugin.as_ref().and_then(|plugin| plugin.command.as_ref());
+        let command = command.map(|command| (Part::Plugin, PathBuf::from(command)));
+        let origin = Origin {
+            server: without_user(&config.cluster_url.to_string()),
+            proxy: None,
+            parts: parts.chain(command).collect(),
+        };
         Ok(Self {
             config,
             headers,
-            plugin: plugin.filter(|_| !has_own),
+            plugin,
             files,
+            origin: Arc::new(origin),
         })
     }
 

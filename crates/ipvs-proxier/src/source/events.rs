@@ -35,7 +35,8 @@ pub(super) async fn publish(api: &impl Api, mut notices: Receiver<Notice>) {
             continue;
         }
         if let Err(error) = send(api, &notice).await {
-            warn!("event {}: {error}; it is dropped", notice.reason);
+            let (reason, about) = (notice.reason, api.about(&error));
+            warn!("event {reason}: {about}: {error}; it is dropped");
         }
         published.truncate(REMEMBERED.saturating_sub(1));
         published.insert(0, (notice, Instant::now()));

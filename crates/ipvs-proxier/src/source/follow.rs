@@ -3,13 +3,16 @@
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout_at};
-use tracing::{info, warn};
+use tracing::{Level, debug, info, warn};
 
-use super::api::{Answer, Api, ApiError, in_future};
+use super::api::{ANSWER, Answer, Api, ApiError, Call, in_future};
 use super::back_off::BackOff;
+use super::complaints::Complaints;
 use super::list_reader::ListReader;
 use super::objects::Objects;
+use super::pages::Pages;
 use super::reporter::{Reporter, Said};
 use super::selection::{Age, Selection};
 use super::watch_reader::{WatchEvent, WatchReader};
@@ -32,8 +35,9 @@ pub(super) struct Follower<'a, A> {
     version: Option<String>,
     /// What the next list is to be, if one is due.
     list: Option<Age>,
-    /// What was wrong last, so that it is logged once.
-    last: Option<ApiError>,
+    complaints: Complaints,
+    /// Tells when the credentials may be other ones than those of the last request.
+    credentials: watch::Receiver<()>,
 }
 
 impl<'a, A: Api> Follower<'a, A> {
@@ -46,7 +50,8 @@ impl<'a, A: Api> Follower<'a, A> {
             back_off: BackOff::default(),
             version: None,
             list: Some(Age::Newest),
-            last: None,
+            complaints: Complaints::default(),
+            credentials: api.credentials(),
         }
     }
 
@@ -75,10 +80,10 @@ impl<'a, A: Api> Follower<'a, A> {
 
     async fn list(&mut self, age: &Age) -> Result<(), ApiError> {
         self.objects.begin_list();
-        let mut next = None;
+        let mut pages = Pages::default();
         let version = loop {
-            let call = self.selection.list(age, next.as_deref());
-            let mut answer = self.api.send(call).await?;
+            let call = self.selection.list(age, pages.next());
+            let mut answer = self.send(call).await?;
             let mut reader = ListReader::new(self.selection.kind);
             while let Some(bytes) = answer.next_in_time().await? {
                 for object in reader.push(&bytes)? {
@@ -90,12 +95,7 @@ impl<'a, A: Api> Follower<'a, A> {
                 self.objects.list(object, self.reporter);
             }
             match (end.next, end.version) {
-                (Some(page), _) if next.as_ref() == Some(&page) => {
-                    return Err(ApiError::Unreadable(
-                        "a page of the list leads to itself".to_owned(),
-                    ));
-                }
-                (Some(page), _) => next = Some(page),
+                (Some(next), _) => pages.turn(next, self.objects.listed())?,
                 (None, Some(version)) => break version,
                 (None, None) => {
                     return Err(ApiError::Unreadable("the list has no version".to_owned()));
@@ -105,6 +105,12 @@ impl<'a, A: Api> Follower<'a, A> {
         self.objects.end_list(self.reporter);
         self.version = Some(version);
         Ok(())
+    }
+
+    async fn send(&mut self, call: Call) -> Result<Answer, ApiError> {
+        // Whatever changes from now on may have changed after this request was made.
+        self.credentials.mark_unchanged();
+        self.api.send(call).await
     }
 
     /// Whether the server is too old to select what is needed, and can be asked for more.
@@ -126,7 +132,7 @@ impl<'a, A: Api> Follower<'a, A> {
         let chance = Duration::from_secs(fastrand::u64(0..WATCH_SECONDS));
         let time = Duration::from_secs(WATCH_SECONDS).saturating_add(chance);
         let begin = Instant::now();
-        let answer = self.api.send(self.selection.watch(&version, time)).await;
+        let answer = self.send(self.selection.watch(&version, time)).await;
         let mut heard = Heard::default();
         let result = match answer {
             Ok(answer) => {
@@ -138,7 +144,9 @@ impl<'a, A: Api> Follower<'a, A> {
         let is_good = begin.elapsed() >= GOOD;
         if is_good || heard.events {
             self.back_off.reset();
-            self.last = None;
+        }
+        if is_good {
+            self.complaints.over();
         }
         // A cache that has forgotten the version is newer. What could not be read is missing however the watch ended.
         if heard.is_list_due || result.as_ref().is_err_and(ApiError::is_expired) {
@@ -163,17 +171,32 @@ impl<'a, A: Api> Follower<'a, A> {
     ) -> Result<(), ApiError> {
         let mut reader = WatchReader::new(self.selection.kind);
         let mut until = end;
+        // By when an event has to be complete that has begun.
+        let mut whole: Option<Instant> = None;
         loop {
-            let bytes = match timeout_at(until, answer.next()).await {
+            let next = whole.map_or(until, |whole| whole.min(until));
+            let bytes = match timeout_at(next, answer.next()).await {
                 Ok(Ok(Some(bytes))) => bytes,
                 Ok(Ok(None)) => break,
                 Ok(Err(error)) => return Err(error),
+                Err(_) if next != until => {
+                    let seconds = ANSWER.as_secs();
+                    return Err(ApiError::Unreadable(format!(
+                        "an event of the watch has begun, and is not complete after {seconds} s"
+                    )));
+                }
                 Err(_) => {
                     heard.has_waited = true;
                     return Ok(());
                 }
             };
-            for event in reader.push(&bytes) {
+            let events = reader.push(&bytes);
+            whole = match whole {
+                _ if !reader.is_within_event() => None,
+                Some(whole) if events.is_empty() => Some(whole),
+                _ => Some(in_future(ANSWER)),
+            };
+            for event in events {
                 self.take(event, heard)?;
             }
             if heard.is_list_due && until == end {
@@ -203,9 +226,9 @@ impl<'a, A: Api> Follower<'a, A> {
             WatchEvent::Refused(refusal) => return Err(ApiError::Refused(refusal)),
             WatchEvent::Unreadable(problem) => {
                 // Nobody knows what it should have told. Once for each watch: one that tells nothing else could fill the log.
-                if !heard.is_list_due {
-                    let problem = format!("{problem}; listing them anew");
-                    self.reporter.say(Said::Problem(problem));
+                let error = ApiError::Unreadable(format!("{problem}; listing them anew"));
+                if !heard.is_list_due && self.complaints.news(&error).is_some() {
+                    self.reporter.say(Said::Problem(error.to_string()));
                 }
                 heard.is_list_due = true;
             }
@@ -217,20 +240,23 @@ impl<'a, A: Api> Follower<'a, A> {
     async fn wait(&mut self, doing: &str, error: ApiError) {
         let wait = self.back_off.wait(&error, fastrand::f64());
         let kind = self.selection.kind.name();
-        if self.last.as_ref() != Some(&error) {
-            if error.is_expired() {
-                info!("{kind}s: {doing}: {error}; listing them anew");
-            } else {
-                warn!("{kind}s: {doing}: {error}; retry with back-off");
-            }
+        let place = format!("{kind}s: {doing}: {}", self.api.about(&error));
+        match self.complaints.news(&error) {
+            None => {}
+            Some(_) if error.is_expired() => info!("{place}: {error}; listing them anew"),
+            Some(Level::WARN) => warn!("{place}: {error}; retry with back-off"),
+            Some(Level::INFO) => info!("{place}: {error}, again; retry with back-off"),
+            Some(_) => debug!("{place}: {error}; retry with back-off"),
         }
         let is_unknown = matches!(error, ApiError::Access(_)) || error.code() == Some(401);
-        self.last = Some(error);
         let pause = Box::pin(sleep(wait));
         if is_unknown {
-            let change = Box::pin(self.api.changed_credentials());
+            let change = Box::pin(self.credentials.changed());
+            // Whatever ends it: an API that is gone wakes nobody any more, and the next request says so.
             match select(pause, change).await {
-                Either::Left(_) | Either::Right(_) => {}
+                Either::Left(_) => {}
+                Either::Right((Ok(()), _)) => {}
+                Either::Right((Err(_gone), pause)) => pause.await,
             }
         } else {
             pause.await;
@@ -242,7 +268,7 @@ impl<'a, A: Api> Follower<'a, A> {
 fn next_age(age: Age, error: &ApiError) -> Age {
     match (age, error) {
         // It is not the list that is wrong.
-        (age, ApiError::Io(_) | ApiError::Access(_)) => age,
+        (age, ApiError::Io(_) | ApiError::Tls(_) | ApiError::Access(_)) => age,
         (age, ApiError::Refused(refusal)) if matches!(refusal.code, 401 | 403 | 429) => age,
         (Age::Newest, error) if error.is_expired() => Age::NewestAtOnce,
         // A server that is behind its own database, or too slow for all at once.

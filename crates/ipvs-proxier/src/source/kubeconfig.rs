@@ -13,6 +13,7 @@ use secrecy::SecretString;
 use super::access::with_causes;
 use super::credential_files::{FileRead, LONGEST};
 use super::credential_headers::bearer;
+use super::origin::Part;
 use crate::files::{file_text, read_file};
 
 /// Reads a kubeconfig. What is wrong with it is told by its place alone: both the lines and the values that an error of the
@@ -29,7 +30,7 @@ pub(super) fn kubeconfig(path: &Path, files: &mut Vec<FileRead>) -> Result<Kubec
         }
         other => with_causes(&other),
     })?;
-    files.push(FileRead::new(path, &bytes));
+    files.push(FileRead::new(Part::Kubeconfig, path, &bytes));
     Ok(kubeconfig)
 }
 
@@ -137,7 +138,7 @@ fn cluster_files(
     }
     let path = cluster.certificate_authority.take();
     if let (None, Some(path)) = (&cluster.certificate_authority_data, path) {
-        let text = contents(&folder.join(path), files)?;
+        let text = contents(Part::Authority, &folder.join(path), files)?;
         cluster.certificate_authority_data = Some(BASE64_STANDARD.encode(text));
     }
     Ok(())
@@ -148,16 +149,16 @@ fn user_files(user: &mut AuthInfo, folder: &Path, files: &mut Vec<FileRead>) -> 
         &user.client_certificate_data,
         user.client_certificate.take(),
     ) {
-        let text = contents(&folder.join(path), files)?;
+        let text = contents(Part::Certificate, &folder.join(path), files)?;
         user.client_certificate_data = Some(BASE64_STANDARD.encode(text));
     }
     if let (None, Some(path)) = (&user.client_key_data, user.client_key.take()) {
-        let text = contents(&folder.join(path), files)?;
+        let text = contents(Part::Key, &folder.join(path), files)?;
         user.client_key_data = Some(BASE64_STANDARD.encode(text).into());
     }
     if let (None, Some(path)) = (&user.token, user.token_file.take()) {
         let path = folder.join(path);
-        let text = contents(&path, files)?;
+        let text = contents(Part::Token, &path, files)?;
         let path = path.display();
         let text = String::from_utf8(text).map_err(|_secret| format!("{path}: no text"))?;
         let token = text.trim();
@@ -174,13 +175,13 @@ fn user_files(user: &mut AuthInfo, folder: &Path, files: &mut Vec<FileRead>) -> 
     Ok(())
 }
 
-fn contents(path: &Path, files: &mut Vec<FileRead>) -> Result<Vec<u8>, String> {
+fn contents(part: Part, path: &Path, files: &mut Vec<FileRead>) -> Result<Vec<u8>, String> {
     let name = path.display();
     let text = read_file(path, LONGEST).map_err(|error| format!("{name}: {error}"))?;
     if text.trim_ascii().is_empty() {
         return Err(format!("{name}: empty"));
     }
-    files.push(FileRead::new(path, &text));
+    files.push(FileRead::new(part, path, &text));
     Ok(text)
 }
 

@@ -10,6 +10,8 @@ mod back_off;
 #[cfg(feature = "kube")]
 mod cluster;
 #[cfg(feature = "kube")]
+mod complaints;
+#[cfg(feature = "kube")]
 mod connection;
 #[cfg(feature = "kube")]
 mod credential_files;
@@ -32,6 +34,10 @@ mod list_reader;
 mod manifests;
 #[cfg(feature = "kube")]
 mod objects;
+#[cfg(feature = "kube")]
+mod origin;
+#[cfg(feature = "kube")]
+mod pages;
 mod polled;
 mod refusal;
 #[cfg(feature = "kube")]

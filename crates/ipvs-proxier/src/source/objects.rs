@@ -55,6 +55,11 @@ impl Objects {
         }
     }
 
+    /// How many objects the list has had so far.
+    pub(super) fn listed(&self) -> usize {
+        self.listed.len()
+    }
+
     /// The list is complete: what is not in it is gone.
     pub(super) fn end_list(&mut self, reporter: &Reporter) {
         let listed = std::mem::take(&mut self.listed);

@@ -77,7 +77,7 @@ impl fmt::Display for Refusal {
         } = self;
         write!(f, "{message} ({code} {reason})")?;
         f.write_str(match code {
-            401 => ": are the credentials of the kubeconfig, or the token of the pod, still good?",
+            401 => ": are these credentials still good?",
             403 => ": bind the account to a ClusterRole that allows it",
             404 => ": is the server older than Kubernetes 1.21?",
             _ => "",

@@ -1,14 +1,17 @@
 //! Requests to the API server with credentials that may change while they are used.
 
-use std::sync::Arc;
+use std::error::Error;
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Bytes;
 use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderValue, USER_AGENT};
+use hyper::http::uri::Authority;
 use hyper::{Method, Request, Uri};
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::{Mutex, watch};
 use tokio::time::timeout;
 use tracing::{info, warn};
 
@@ -19,6 +22,7 @@ use super::credential_files::CredentialFiles;
 use super::credential_reader::CredentialReader;
 use super::credentials::Credentials;
 use super::exec_plugin::{self, PluginCredential};
+use super::origin::Origin;
 use super::reporter::{Reporter, Said};
 use crate::api_observer::{ApiObserver, ApiRequest};
 
@@ -34,8 +38,10 @@ pub(super) struct Session {
     reporter: Reporter,
     agent: HeaderValue,
     held: Mutex<Held>,
-    /// Whether files that belong to the credentials have changed.
-    changed: Arc<Notify>,
+    /// Changes whenever files that belong to the credentials may have changed.
+    changed: watch::Sender<()>,
+    /// Who was asked last.
+    asked: std::sync::Mutex<Arc<Origin>>,
     /// Whether the server answered last.
     connected: Arc<AtomicBool>,
 }
@@ -96,13 +102,14 @@ impl Session {
             HeaderValue::try_from(access.user_agent()).map_err(|error| access.unusable(&error))?;
         let mut reader = CredentialReader::default();
         let link = open(&access, None, &mut reader).await?;
-        let changed = Arc::new(Notify::new());
+        let changed = watch::Sender::new(());
         let files = CredentialFiles::follow(&link.credentials.files, &changed)?;
         Ok(Self {
             access,
             observer,
             reporter,
             agent,
+            asked: std::sync::Mutex::new(Arc::clone(&link.credentials.origin)),
             held: Mutex::new(Held {
                 link: Arc::new(link),
                 files,
@@ -141,9 +148,11 @@ impl Session {
 
     /// Reads credentials again as soon as they change: while all watches live nothing else asks for them.
     pub(super) async fn follow_credentials(&self) -> ! {
+        let mut changed = self.changed.subscribe();
         loop {
-            self.changed.notified().await;
             self.link().await;
+            // Its sender is here: there is no end.
+            let _ = changed.changed().await;
         }
     }
 
@@ -158,11 +167,11 @@ impl Session {
 
     fn request(&self, link: &Link, call: Call) -> Result<Request<Full<Bytes>>, ApiError> {
         let base = &link.credentials.config.cluster_url;
-        let wrong = |error: hyper::http::Error| ApiError::Access(format!("{base}: {error}"));
+        let wrong = |error: hyper::http::Error| ApiError::Access(error.to_string());
         let prefix = base.path().trim_end_matches('/');
         let uri = Uri::builder()
             .scheme(base.scheme_str().unwrap_or("https"))
-            .authority(base.authority().map_or("", |authority| authority.as_str()))
+            .authority(base.authority().map_or("", host_of))
             .path_and_query(format!("{prefix}{}", call.path))
             .build()
             .map_err(wrong)?;
@@ -183,6 +192,8 @@ impl Session {
         let request = self.request(link, call)?;
         let method = request.method().clone();
         let authority = request.uri().authority().cloned();
+        *self.asked.lock().unwrap_or_else(PoisonError::into_inner) =
+            Arc::clone(&link.credentials.origin);
         let begin = Instant::now();
         let response = timeout(ANSWER, link.connection.request(request)).await;
         self.observer.requested(&ApiRequest {
@@ -198,7 +209,14 @@ impl Session {
         });
         let response = response
             .map_err(|_elapsed| ApiError::Silent(ANSWER))?
-            .map_err(|error| ApiError::Io(with_causes(&error)))?;
+            .map_err(|error| {
+                let text = with_causes(&error);
+                if is_of_tls(&error) {
+                    ApiError::Tls(text)
+                } else {
+                    ApiError::Io(text)
+                }
+            })?;
         if !self.connected.swap(true, Ordering::Relaxed) {
             info!("the Kubernetes API answers");
         }
@@ -235,8 +253,33 @@ impl Api for Session {
         answer
     }
 
-    async fn changed_credentials(&self) {
-        self.changed.notified().await;
+    fn credentials(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
+    fn about(&self, error: &ApiError) -> String {
+        let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.about(error)
+    }
+}
+
+/// Host and port, without a user.
+fn host_of(authority: &Authority) -> &str {
+    let text = authority.as_str();
+    text.rsplit_once('@').map_or(text, |(_secret, host)| host)
+}
+
+/// Whether TLS says so: certificates that do not suit, or no TLS at all.
+fn is_of_tls(error: &(dyn Error + 'static)) -> bool {
+    let io = error.downcast_ref::<io::Error>();
+    if io.is_some_and(|error| error.kind() == io::ErrorKind::InvalidData) {
+        return true;
+    }
+    // What an error of input and output holds is not its source, but has one.
+    let held = io.and_then(io::Error::get_ref);
+    match held {
+        Some(held) => is_of_tls(held),
+        None => error.source().is_some_and(is_of_tls),
     }
 }
 

@@ -75,7 +75,11 @@ impl WatchReader {
     pub fn push(&mut self, bytes: &[u8]) -> Vec<WatchEvent> {
         let mut events = Vec::new();
         for part in bytes.split_inclusive(|byte| *byte == b'\n') {
-            if self.line.len().saturating_add(part.len()) > self.longest {
+            let is_longer = self.line.len().saturating_add(part.len()) > self.longest;
+            if is_longer && !self.is_too_long {
+                // Told at once: its end may never come.
+                let problem = format!("an event is longer than {} bytes", self.longest);
+                events.push(self.unreadable(&problem));
                 self.is_too_long = true;
                 self.line = Vec::new();
             }
@@ -89,6 +93,12 @@ impl WatchReader {
         events
     }
 
+    /// Whether an event has begun of which the end has not come yet.
+    #[must_use]
+    pub const fn is_within_event(&self) -> bool {
+        self.is_too_long || !self.line.is_empty()
+    }
+
     /// The end of the answer: its last line may lack its end. Half of one tells nothing, and comes again.
     #[must_use]
     pub fn finish(mut self) -> Option<WatchEvent> {
@@ -98,8 +108,7 @@ impl WatchReader {
 
     fn end_line(&mut self) -> Option<WatchEvent> {
         if std::mem::take(&mut self.is_too_long) {
-            let problem = format!("an event is longer than {} bytes", self.longest);
-            return Some(self.unreadable(&problem));
+            return None;
         }
         let line = std::mem::take(&mut self.line);
         let text = line.trim_ascii();
@@ -232,11 +241,16 @@ mod tests {
     fn what_is_too_long_is_not_kept_and_the_next_is_read() {
         let mut reader = WatchReader::new(ObjectKind::Service);
         reader.longest = 150;
-        assert_eq!(reader.push(&[b'x'; 400]), []);
-        assert!(reader.line.capacity() < 400);
-        let told = reader.push(format!("y\n{EVENTS}").as_bytes());
         let problem = "Service: an event is longer than 150 bytes".to_owned();
-        assert_eq!(told[0], WatchEvent::Unreadable(problem));
-        assert!(matches!(told[1], WatchEvent::Put(_)));
+        let told = reader.push(&[b'x'; 400]);
+        assert_eq!(
+            told,
+            [WatchEvent::Unreadable(problem)],
+            "its end may never come"
+        );
+        assert_eq!(reader.push(&[b'x'; 400]), [], "once");
+        assert!(reader.line.capacity() < 400 && reader.is_within_event());
+        let told = reader.push(format!("y\n{EVENTS}").as_bytes());
+        assert!(matches!(told[0], WatchEvent::Put(_)));
     }
 }

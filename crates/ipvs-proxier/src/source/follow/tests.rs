@@ -9,7 +9,6 @@ use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::{Bytes, Frame};
 use hyper::{Response, StatusCode};
 use ipvs_model::input::Change;
-use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::super::api::Call;
@@ -77,7 +76,7 @@ struct Server<F> {
     reply: F,
     start: Instant,
     calls: RefCell<Vec<(f64, String)>>,
-    changed: Notify,
+    changed: watch::Sender<()>,
 }
 
 impl<F: Fn(usize, &str) -> Reply> Api for Server<F> {
@@ -105,8 +104,12 @@ impl<F: Fn(usize, &str) -> Reply> Api for Server<F> {
         Answer::of(response.unwrap()).await
     }
 
-    async fn changed_credentials(&self) {
-        self.changed.notified().await;
+    fn credentials(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
+    fn about(&self, _: &ApiError) -> String {
+        "server http://10.0.0.1".to_owned()
     }
 }
 
@@ -165,7 +168,7 @@ fn follow_and<F: Fn(usize, &str) -> Reply>(
             reply,
             start: Instant::now(),
             calls: RefCell::default(),
-            changed: Notify::new(),
+            changed: watch::Sender::new(()),
         };
         let follower = Follower::new(&server, Selection::nodes(Nodes::All), &reporter);
         let end = Duration::from_secs_f64(seconds);
@@ -447,7 +450,7 @@ fn pages_that_expire_are_read_at_once() {
 fn who_is_not_known_asks_again_as_soon_as_the_credentials_change() {
     let act = |server: &Server<_>| {
         if server.calls.borrow().len() == 5 {
-            server.changed.notify_waiters();
+            server.changed.send_replace(());
         }
     };
     let seen = follow_and(
@@ -478,4 +481,183 @@ fn a_connection_that_breaks_is_made_again_soon_however_often_others_broke_before
         "{gaps:?}"
     );
     assert_eq!(seen.lists().len(), 1, "it is resumed");
+}
+
+/// A server, or something between, that gives tokens without end: each new, the same again, or two by turns.
+#[test]
+fn pages_without_an_end_are_asked_for_less_and_less_often() {
+    let page = |next: usize| {
+        json(&format!(
+            r#"{{"kind": "NodeList", "metadata": {{"resourceVersion": "7", "continue": "t{next}"}}, "items": [{{"metadata": {{"name": "a"}}}}]}}"#
+        ))
+    };
+    for token in [|number| number, |_| 7, |number| number % 2] {
+        let seen = follow(600.0, |number, _| page(token(number)));
+        let starts: Vec<f64> = seen
+            .calls
+            .iter()
+            .filter(|(_, path)| !path.contains("continue="))
+            .map(|(at, _)| *at)
+            .collect();
+        let gaps: Vec<f64> = starts.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        assert!(gaps[3..].iter().all(|gap| *gap >= 5.0), "{gaps:?}");
+        let each = seen.calls.len() / starts.len();
+        assert!(each <= 110, "{each} pages of each list");
+        assert!(!seen.told().contains(&"listed".to_owned()));
+    }
+}
+
+#[test]
+fn pages_with_nothing_in_between_are_followed_to_the_end() {
+    let page = |next: &str, items: &str| {
+        json(&format!(
+            r#"{{"kind": "NodeList", "metadata": {{"resourceVersion": "7", "continue": "{next}"}}, "items": [{items}]}}"#
+        ))
+    };
+    let seen = follow(5.0, |number, path| match number {
+        0..50 => page(&format!("t{number}"), ""),
+        50 => page("", r#"{"metadata": {"name": "a"}}"#),
+        _ => {
+            assert!(path.contains("watch=true"));
+            watch(&[])
+        }
+    });
+    assert_eq!(seen.told(), ["+a", "listed"]);
+}
+
+/// Bytes without a line end: none, or drop by drop.
+#[test]
+fn an_event_without_an_end_is_given_up() {
+    let begin = event("ADDED", "b", 8);
+    let begin = begin.trim_end();
+    let mut stuck = watch(&[&event("ADDED", "c", 9), begin]);
+    let drops = (0..100).flat_map(|_| [Part::After(20.0), Part::Bytes(" ".to_owned())]);
+    let mut slow = stuck.clone();
+    slow.parts.pop();
+    slow.parts.extend(drops);
+    stuck.parts.insert(0, Part::After(50.0));
+    slow.parts.insert(0, Part::After(50.0));
+    for endless in [stuck, slow] {
+        let seen = follow(140.0, |number, _| match number {
+            0 => list(&["a"], 7),
+            1 => endless.clone(),
+            _ => watch(&[]),
+        });
+        let gap = seen.gaps()[1];
+        assert!((80.8..=81.6).contains(&gap), "{:?}", seen.calls);
+        assert!(
+            seen.calls[2].1.contains("resourceVersion=9&"),
+            "{:?}",
+            seen.calls
+        );
+        assert_eq!(seen.told(), ["+a", "listed", "+c"]);
+    }
+}
+
+/// An event whose parts come late is one, if it is complete in time.
+#[test]
+fn an_event_may_come_in_parts() {
+    let text = event("ADDED", "b", 8);
+    let (start, end) = text.split_at(20);
+    let mut parts = watch(&[]);
+    parts.parts = [start, end].map(|part| Part::Bytes(part.to_owned())).into();
+    parts.parts.insert(1, Part::After(29.0));
+    parts.parts.push(Part::Never);
+    let seen = follow(200.0, |number, _| match number {
+        0 => list(&["a"], 7),
+        _ => parts.clone(),
+    });
+    assert_eq!(seen.told(), ["+a", "listed", "+b"]);
+    assert_eq!(seen.calls.len(), 2);
+}
+
+/// They change while the request is under way that is refused for the old ones.
+#[test]
+fn credentials_that_change_before_a_401_are_tried_at_once() {
+    let seen = follow_and(
+        60.0,
+        |number, path| match number {
+            0 => {
+                let mut late = refused(401, "");
+                late.parts.insert(0, Part::After(0.35));
+                late
+            }
+            _ if path.contains("watch=true") => watch(&[]),
+            _ => list(&["a"], 7),
+        },
+        |server| {
+            // After the request was sent, and before it is answered.
+            if server.calls.borrow().len() == 1 && server.start.elapsed().as_secs_f64() < 0.25 {
+                server.changed.send_replace(());
+            }
+        },
+    );
+    let gaps = seen.gaps();
+    assert!((0.3..0.4).contains(&gaps[0]), "{:?}", seen.calls);
+}
+
+/// Lines of the log while a follower follows.
+fn logged(seconds: f64, reply: impl Fn(usize, &str) -> Reply) -> String {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let log = tracing_subscriber::fmt()
+        .with_max_level(Level::INFO)
+        .with_ansi(false)
+        .with_writer(Arc::new(file.reopen().unwrap()))
+        .finish();
+    tracing::subscriber::with_default(log, || follow(seconds, reply));
+    std::fs::read_to_string(file.path()).unwrap()
+}
+
+#[test]
+fn what_is_wrong_is_logged_once_also_while_there_is_news() {
+    let news = |number: usize| event("MODIFIED", "a", 7 + u32::try_from(number).unwrap());
+    let short = logged(600.0, |number, _| match number {
+        0 => list(&["a"], 7),
+        number => json(&news(number)),
+    });
+    assert_eq!(short.lines().count(), 1, "{short}");
+    let wanted = "INFO ipvs_proxier::source::follow: Nodes: watch: server http://10.0.0.1: the server ended it at once, again";
+    assert!(short.contains(wanted), "{short}");
+    // By turns, with news in between.
+    let broken = logged(600.0, |number, _| match number {
+        0 => list(&["a"], 7),
+        number => {
+            let mut broken = json(&news(number));
+            if number % 2 == 0 {
+                broken.parts.push(Part::Broken);
+            }
+            broken
+        }
+    });
+    assert_eq!(broken.lines().count(), 2, "{broken}");
+    // Over, and there again.
+    let again = logged(600.0, |number, _| match number {
+        0 => list(&["a"], 7),
+        number => {
+            let mut good = json(&news(number));
+            good.parts.push(Part::After(60.0));
+            good.parts.push(Part::Broken);
+            good
+        }
+    });
+    assert!((8..=11).contains(&again.lines().count()), "{again}");
+    assert!(again.contains("WARN"), "{again}");
+    // One that ends as servers end.
+    let ended = logged(600.0, |number, _| match number {
+        0 => list(&["a"], 7),
+        1 => json(""),
+        _ => watch(&[]),
+    });
+    assert_eq!(ended, "");
+}
+
+#[test]
+fn a_watch_that_tells_nothing_readable_is_told_once() {
+    let seen = follow(600.0, |_, path| match path.contains("watch=true") {
+        true => json("x\n"),
+        false => list(&["a"], 7),
+    });
+    let told = seen.told();
+    let problems = told.iter().filter(|told| told.contains("no event"));
+    assert_eq!(problems.count(), 1, "{told:?}");
 }
