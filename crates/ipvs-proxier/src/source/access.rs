@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use super::origin::without_user;
 
-/// How to reach the API server. Connections are direct: a proxy of the environment is not asked.
+/// How to reach the API server: directly, or by the proxy that the kubeconfig (`proxy-url`) or the environment names
+/// (`HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`, in capitals or not).
 ///
 /// The kubeconfig and every file that it names are read again when they change, and after a 401; a plugin (`exec`) runs again
 /// before what it gave expires. What cannot be read then leaves the last good one in force.

@@ -6,19 +6,26 @@ use std::time::Duration;
 use http_body_util::Full;
 use hyper::Uri;
 use hyper::body::Bytes;
+use hyper::header::HeaderValue;
 use hyper_rustls::{FixedServerNameResolver, HttpsConnectorBuilder, MaybeHttpsStream};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::proxy::{SocksV5, Tunnel};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use kube::Config;
 use kube::client::ConfigExt as _;
 use tokio::net::TcpStream;
-use tower::BoxError;
 use tower::timeout::Timeout;
 use tower::util::BoxCloneSyncService;
+use tower::{BoxError, Service, ServiceExt as _};
 
-type Stream = MaybeHttpsStream<TokioIo<TcpStream>>;
-pub(super) type Connection = Client<BoxCloneSyncService<Uri, Stream, BoxError>, Full<Bytes>>;
+use super::proxy::{Protocol, Proxy};
+
+/// TCP, or TLS to a proxy.
+type Transport = MaybeHttpsStream<TokioIo<TcpStream>>;
+type Stream = MaybeHttpsStream<Transport>;
+type Connector<S> = BoxCloneSyncService<Uri, S, BoxError>;
+pub(super) type Connection = Client<Connector<Stream>, Full<Bytes>>;
 
 /// A connection that brought nothing for so long is asked whether it lives: by a ping of HTTP/2, which the server itself
 /// answers, also behind a relay, and by a probe of TCP, which the next hop answers.
@@ -34,15 +41,14 @@ const CONNECT_TCP: Duration = Duration::from_secs(9);
 
 /// Connects when there is something to send, and again when a connection is gone. One connection of HTTP/2 does for
 /// everything.
-pub(super) fn connection(config: &Config) -> Result<Connection, Box<dyn Error + Send + Sync>> {
-    let mut tcp = HttpConnector::new();
-    tcp.enforce_http(false);
-    tcp.set_nodelay(true);
-    tcp.set_connect_timeout(Some(CONNECT_TCP));
-    tcp.set_keepalive(Some(SILENT));
-    tcp.set_keepalive_interval(Some(PROBES.0));
-    tcp.set_keepalive_retries(Some(PROBES.1));
-    tcp.set_tcp_user_timeout(Some(UNANSWERED));
+pub(super) fn connection(
+    config: &Config,
+    proxy: Option<&Proxy>,
+) -> Result<Connection, Box<dyn Error + Send + Sync>> {
+    let transport = match proxy {
+        None => plain(tcp()),
+        Some(proxy) => by_proxy(config, proxy)?,
+    };
     let mut tls = HttpsConnectorBuilder::new()
         .with_tls_config(config.rustls_client_config()?)
         .https_or_http();
@@ -50,7 +56,7 @@ pub(super) fn connection(config: &Config) -> Result<Connection, Box<dyn Error + 
         let name = name.clone().try_into()?;
         tls = tls.with_server_name_resolver(FixedServerNameResolver::new(name));
     }
-    let connector = tls.enable_all_versions().wrap_connector(tcp);
+    let connector = tls.enable_all_versions().wrap_connector(transport);
     let mut builder = Client::builder(TokioExecutor::new());
     builder
         .timer(TokioTimer::new())
@@ -61,4 +67,65 @@ pub(super) fn connection(config: &Config) -> Result<Connection, Box<dyn Error + 
         .http2_keep_alive_interval(SILENT)
         .http2_keep_alive_timeout(UNANSWERED);
     Ok(builder.build(BoxCloneSyncService::new(Timeout::new(connector, CONNECT))))
+}
+
+fn tcp() -> HttpConnector {
+    let mut tcp = HttpConnector::new();
+    tcp.enforce_http(false);
+    tcp.set_nodelay(true);
+    tcp.set_connect_timeout(Some(CONNECT_TCP));
+    tcp.set_keepalive(Some(SILENT));
+    tcp.set_keepalive_interval(Some(PROBES.0));
+    tcp.set_keepalive_retries(Some(PROBES.1));
+    tcp.set_tcp_user_timeout(Some(UNANSWERED));
+    tcp
+}
+
+/// A connector of TCP among those that may use TLS.
+fn plain<C>(connector: C) -> Connector<Transport>
+where
+    C: Service<Uri, Response = TokioIo<TcpStream>> + Clone + Send + Sync + 'static,
+    C::Error: Into<BoxError>,
+    C::Future: Send,
+{
+    BoxCloneSyncService::new(
+        connector
+            .map_response(MaybeHttpsStream::Http)
+            .map_err(Into::into),
+    )
+}
+
+/// A proxy by TLS is trusted as the server is, as client-go does.
+fn by_proxy(
+    config: &Config,
+    proxy: &Proxy,
+) -> Result<Connector<Transport>, Box<dyn Error + Send + Sync>> {
+    let (uri, credentials) = (proxy.uri().clone(), proxy.credentials());
+    let basic = credentials.basic_auth().cloned();
+    Ok(match proxy.protocol() {
+        Protocol::Http => plain(with_auth(Tunnel::new(uri, tcp()), basic)),
+        Protocol::Https => {
+            let tls = HttpsConnectorBuilder::new()
+                .with_tls_config(config.rustls_client_config()?)
+                .https_only()
+                .enable_http1()
+                .wrap_connector(tcp());
+            let tunnel = with_auth(Tunnel::new(uri, tls), basic);
+            BoxCloneSyncService::new(tunnel.map_err(Into::into))
+        }
+        Protocol::Socks5 => {
+            let socks = SocksV5::new(uri, tcp());
+            plain(match credentials.raw_auth() {
+                Some((user, password)) => socks.with_auth(user.to_owned(), password.to_owned()),
+                None => socks,
+            })
+        }
+    })
+}
+
+fn with_auth<C>(tunnel: Tunnel<C>, auth: Option<HeaderValue>) -> Tunnel<C> {
+    match auth {
+        Some(auth) => tunnel.with_auth(auth),
+        None => tunnel,
+    }
 }

@@ -16,6 +16,7 @@ use super::credential_files::FileRead;
 use super::credential_headers::{bearer, headers_of};
 use super::kubeconfig::{kubeconfig, of_server, service_account, with_files};
 use super::origin::{Origin, Part, without_user};
+use super::proxy::{Proxy, with_explicit_port};
 
 const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
@@ -23,6 +24,8 @@ const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 pub(super) struct Credentials {
     /// The server, whom to trust, and the client's certificate.
     pub(super) config: Config,
+    /// On the way to the server.
+    pub(super) proxy: Option<Proxy>,
     /// `Authorization`, where it needs no plugin, and whom to impersonate.
     pub(super) headers: HeaderMap,
     /// The program that knows more.
@@ -55,11 +58,19 @@ impl Credentials {
         };
         let folder = access.kubeconfig.as_deref().and_then(Path::parent);
         let folder = folder.unwrap_or_else(|| Path::new(""));
-        let kubeconfig = with_files(kubeconfig, folder, &mut files).map_err(wrong)?;
+        let (kubeconfig, proxy) = with_files(kubeconfig, folder, &mut files).map_err(wrong)?;
         let mut config = Config::try_from(kubeconfig).map_err(|error| access.unusable(&error))?;
         if let (Some(_), Some(master)) = (&access.kubeconfig, &access.master) {
             let url = master.parse();
             config.cluster_url = url.map_err(|error| access.unusable(&error))?;
+        }
+        let proxy = match proxy {
+            Some(proxy) => Some(proxy),
+            None => Proxy::of_environment(|name| std::env::var(name).ok(), &config.cluster_url)
+                .map_err(wrong)?,
+        };
+        if proxy.is_some() {
+            config.cluster_url = with_explicit_port(config.cluster_url);
         }
         if config.cluster_url.scheme_str() == Some("http") {
             // Otherwise the client reads all that the system trusts, which is hundreds of files.
@@ -80,11 +91,12 @@ impl Credentials {
         let command = command.map(|command| (Part::Plugin, PathBuf::from(command)));
         let origin = Origin {
             server: without_user(&config.cluster_url.to_string()),
-            proxy: None,
+            proxy: proxy.as_ref().map(Proxy::name),
             parts: parts.chain(command).collect(),
         };
         Ok(Self {
             config,
+            proxy,
             headers,
             plugin,
             files,
@@ -112,8 +124,10 @@ impl Credentials {
             let key = config.auth_info.client_key_data.clone();
             key.map(|key| key.expose_secret().to_owned())
         };
+        let other_proxy = &other.proxy;
         let (this, other) = (&self.config, &other.config);
-        this.cluster_url == other.cluster_url
+        self.proxy == *other_proxy
+            && this.cluster_url == other.cluster_url
             && this.root_cert == other.root_cert
             && this.accept_invalid_certs == other.accept_invalid_certs
             && this.tls_server_name == other.tls_server_name
@@ -239,7 +253,7 @@ mod tests {
             "{encoded}"
         );
         let proxy = told(
-            b"clusters: [{name: a, cluster: {proxy-url: 'http://me:hidden@proxy'}}]\n\
+            b"clusters: [{name: a, cluster: {proxy-url: 'ftp://me:hidden@proxy'}}]\n\
             contexts: [{name: a, context: {cluster: a}}]\ncurrent-context: a\n",
         );
         assert!(

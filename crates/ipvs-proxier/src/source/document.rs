@@ -4,8 +4,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use ipvs_model::input::{Change, Manifest};
-use serde::Deserialize;
 
+use super::yaml::read_yaml;
 use crate::files::file_text;
 
 /// A manifest that cannot be used. The last good state stays in force.
@@ -131,20 +131,7 @@ fn from_yaml(document: &str) -> Result<Vec<Change>, Vec<String>> {
     if let Some(Ok(changes)) = typed.map(Manifest::into_changes) {
         return Ok(changes);
     }
-    from_value(read_yaml(document).map_err(|problem| vec![problem])?)
-}
-
-fn read_yaml<T: for<'de> Deserialize<'de>>(document: &str) -> Result<T, String> {
-    let options = serde_saphyr::options! {
-        with_snippet: false,
-        budget: serde_saphyr::budget! {
-            // A list of 100,000 services is legitimate; depth and aliases stay limited.
-            max_events: usize::MAX,
-            max_nodes: usize::MAX,
-            max_total_scalar_bytes: usize::MAX,
-        },
-    };
-    serde_saphyr::from_str_with_options(document, options).map_err(|error| error.to_string())
+    from_value(read_yaml(document).map_err(|problem| vec![problem.to_string()])?)
 }
 
 /// Objects of kinds that do not concern us may hold anything; those that do are read with the path of what is wrong.

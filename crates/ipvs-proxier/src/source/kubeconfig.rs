@@ -5,15 +5,15 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use kube::config::{
-    AuthInfo, Cluster, Kubeconfig, KubeconfigError, NamedAuthInfo, NamedCluster, NamedContext,
-};
+use kube::config::{AuthInfo, Cluster, Kubeconfig, NamedAuthInfo, NamedCluster, NamedContext};
 use secrecy::SecretString;
 
 use super::access::with_causes;
 use super::credential_files::{FileRead, LONGEST};
 use super::credential_headers::bearer;
 use super::origin::Part;
+use super::proxy::Proxy;
+use super::yaml::read_yamls;
 use crate::files::{file_text, read_file};
 
 /// Reads a kubeconfig. What is wrong with it is told by its place alone: both the lines and the values that an error of the
@@ -21,15 +21,12 @@ use crate::files::{file_text, read_file};
 pub(super) fn kubeconfig(path: &Path, files: &mut Vec<FileRead>) -> Result<Kubeconfig, String> {
     let bytes = read_file(path, LONGEST).map_err(|error| error.to_string())?;
     let text = file_text(&bytes).map_err(|error| error.to_string())?;
-    let kubeconfig = Kubeconfig::from_yaml(text).map_err(|error| match error {
-        KubeconfigError::Parse(error) => {
-            let place = error.location().map_or_else(String::new, |place| {
-                format!("line {}, column {}: ", place.line(), place.column())
-            });
-            format!("{place}this is no kubeconfig (the text is not shown, it may hold secrets)")
-        }
-        other => with_causes(&other),
-    })?;
+    let hidden = "this is no kubeconfig (the text is not shown, it may hold secrets)";
+    let documents = read_yamls(text).map_err(|error| error.without_values(hidden))?;
+    let merged = documents
+        .into_iter()
+        .try_fold(Kubeconfig::default(), Kubeconfig::merge);
+    let kubeconfig = merged.map_err(|error| with_causes(&error))?;
     files.push(FileRead::new(Part::Kubeconfig, path, &bytes));
     Ok(kubeconfig)
 }
@@ -92,24 +89,29 @@ pub(super) fn service_account(
     Ok(of_server(url, user, Some(folder.join("ca.crt"))))
 }
 
-/// The chosen server and user alone, with the contents of their files in place of the names, which are relative to a folder.
+/// The chosen server and user alone, with the contents of their files in place of the names, which are relative to a folder;
+/// and the proxy that the kubeconfig names, which is no longer in it.
 pub(super) fn with_files(
     kubeconfig: Kubeconfig,
     folder: &Path,
     files: &mut Vec<FileRead>,
-) -> Result<Kubeconfig, String> {
+) -> Result<(Kubeconfig, Option<Proxy>), String> {
     let current = kubeconfig.current_context.as_deref().unwrap_or_default();
     let mut contexts = kubeconfig.contexts.iter();
     let context = contexts.find(|context| context.name == current);
     let context = context.and_then(|context| context.context.clone());
     // What is missing is told by whoever reads it.
     let Some(context) = context else {
-        return Ok(kubeconfig);
+        return Ok((kubeconfig, None));
     };
+    let mut proxy = None;
     let mut chosen = kubeconfig;
     for named in &mut chosen.clusters {
         if let (true, Some(cluster)) = (named.name == context.cluster, &mut named.cluster) {
             cluster_files(cluster, folder, files)?;
+            let url = cluster.proxy_url.take().filter(|url| !url.is_empty());
+            let named = url.map(|url| Proxy::of_url("proxy-url", &url));
+            proxy = proxy.or(named.transpose()?);
         }
     }
     for named in &mut chosen.auth_infos {
@@ -120,7 +122,7 @@ pub(super) fn with_files(
             user_files(user, folder, files)?;
         }
     }
-    Ok(chosen)
+    Ok((chosen, proxy))
 }
 
 fn cluster_files(
@@ -128,14 +130,6 @@ fn cluster_files(
     folder: &Path,
     files: &mut Vec<FileRead>,
 ) -> Result<(), String> {
-    if cluster
-        .proxy_url
-        .as_ref()
-        .is_some_and(|url| !url.is_empty())
-    {
-        // It may hold a password.
-        return Err("proxy-url: only direct connections are supported".to_owned());
-    }
     let path = cluster.certificate_authority.take();
     if let (None, Some(path)) = (&cluster.certificate_authority_data, path) {
         let text = contents(Part::Authority, &folder.join(path), files)?;

@@ -39,6 +39,8 @@ mod origin;
 #[cfg(feature = "kube")]
 mod pages;
 mod polled;
+#[cfg(feature = "kube")]
+mod proxy;
 mod refusal;
 #[cfg(feature = "kube")]
 mod reporter;
@@ -47,6 +49,7 @@ mod selection;
 #[cfg(feature = "kube")]
 mod session;
 mod watch_reader;
+mod yaml;
 
 #[cfg(feature = "kube")]
 pub use access::{Access, ClusterError};

@@ -313,7 +313,8 @@ async fn open(
         last.filter(|link| !link.is_spent() && credentials.is_same_connection(&link.credentials));
     let connection = match kept {
         Some(link) => link.connection.clone(),
-        None => connection(&credentials.config).map_err(|error| access.unusable(&*error))?,
+        None => connection(&credentials.config, credentials.proxy.as_ref())
+            .map_err(|error| access.unusable(&*error))?,
     };
     Ok(Link {
         connection,
@@ -324,4 +325,75 @@ async fn open(
         is_open: AtomicBool::new(false),
         first: Mutex::default(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::sync::mpsc::channel;
+
+    use ipvs_test_support::{ApiServer, Authority, TlsServer};
+
+    use super::*;
+
+    /// What an error of a request says of who was asked, and the error.
+    fn told(access: Access) -> (String, ApiError) {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_all().build().unwrap();
+        let (sender, _said) = channel();
+        let wake = Arc::new(|| {});
+        let reporter = Reporter { sender, wake };
+        runtime.block_on(async {
+            let connected = Arc::new(AtomicBool::new(false));
+            let session = Session::open(access, Arc::new(()), reporter, connected);
+            let session = session.await.unwrap();
+            let call = Call {
+                path: "/api/v1/nodes".to_owned(),
+                body: None,
+            };
+            let error = session.send(call).await.unwrap_err();
+            (session.about(&error), error)
+        })
+    }
+
+    #[test]
+    fn an_error_names_the_server_and_the_file_that_is_at_fault() {
+        let api = ApiServer::start().unwrap();
+        api.know_only(&["other"]);
+        let authority = Authority::new().unwrap();
+        let identity = authority.issue("127.0.0.1").unwrap();
+        let tls = TlsServer::start(api.address(), &identity, &authority).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::write(at("token"), "hidden\n").unwrap();
+        let by = |server: &str, authority: &Authority| {
+            fs::write(at("ca.crt"), authority.pem()).unwrap();
+            let text = format!(
+                "{{current-context: a, contexts: [{{name: a, context: {{cluster: a, user: a}}}}], \
+                 clusters: [{{name: a, cluster: {{server: '{server}', certificate-authority: ca.crt}}}}], \
+                 users: [{{name: a, user: {{tokenFile: token}}}}]}}"
+            );
+            fs::write(at("kubeconfig"), text).unwrap();
+            told(Access {
+                kubeconfig: Some(at("kubeconfig")),
+                ..Access::default()
+            })
+        };
+        let (token, ca) = (at("token"), at("ca.crt"));
+        let address = tls.address();
+        let good = format!("https://me:hidden@{address}");
+        let (about, error) = by(&good, &authority);
+        let expected = format!("server https://{address}/ (tokenFile: {})", token.display());
+        assert_eq!((about, error.code()), (expected, Some(401)));
+        let (about, error) = by(&good, &Authority::new().unwrap());
+        let expected = format!(
+            "server https://{address}/ (certificate-authority: {})",
+            ca.display()
+        );
+        assert_eq!(about, expected, "{error}");
+        assert!(matches!(error, ApiError::Tls(_)), "{error}");
+        let (about, error) = by("http://127.0.0.1:1", &authority);
+        assert_eq!(about, "server http://127.0.0.1:1/");
+        assert!(matches!(error, ApiError::Io(_)), "{error}");
+    }
 }
