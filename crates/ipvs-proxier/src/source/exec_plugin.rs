@@ -1,20 +1,30 @@
 //! Credentials from a program: `exec` of a kubeconfig.
 
 use std::fmt;
-use std::process::{Output, Stdio};
+use std::io;
+use std::pin::pin;
+use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, SystemTime};
 
+use futures_util::future::{Either, select};
 use k8s_openapi::jiff::Timestamp;
 use kube::config::ExecConfig;
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde::Deserialize;
 use serde_json::json;
-use tokio::process::Command;
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 use super::api_object::start_of;
+use super::yaml::read_yaml;
 
 /// A plugin asks servers in the network, which takes seconds. One that hangs is killed.
 const LONGEST: Duration = Duration::from_secs(60);
+/// A credential has some kilobytes. More of standard output, or of standard error, in bytes, is none.
+const MOST: u64 = 1 << 20;
+/// What a plugin has written is there when it has ended. Who it has left behind may keep its output open for ever.
+const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// What a plugin gives.
 pub(super) struct PluginCredential {
@@ -38,17 +48,16 @@ pub(super) enum PluginError {
     #[error("exec: no command")]
     NoCommand,
     #[error("{command}: cannot be run: {error}")]
-    Start {
-        command: String,
-        error: std::io::Error,
-    },
+    Start { command: String, error: io::Error },
     #[error("{command}: no answer after {} s; it was killed", LONGEST.as_secs())]
     Silent { command: String },
+    #[error("{command}: it writes more than {MOST} bytes; it was killed")]
+    TooMuch { command: String },
     /// Its standard output may hold secrets, and is not told.
     #[error("{command}: {status}: {said}")]
     Failed {
         command: String,
-        status: std::process::ExitStatus,
+        status: ExitStatus,
         said: String,
     },
     #[error("{command}: its output is no ExecCredential: {reason}")]
@@ -71,11 +80,24 @@ struct Status {
 
 /// Runs it to its end, or to the longest that it may take.
 pub(super) async fn run(config: &ExecConfig) -> Result<PluginCredential, PluginError> {
+    run_within(LONGEST, config).await
+}
+
+async fn run_within(
+    longest: Duration,
+    config: &ExecConfig,
+) -> Result<PluginCredential, PluginError> {
     let command = config.command.clone().ok_or(PluginError::NoCommand)?;
-    let output = match timeout(LONGEST, started(&command, config)).await {
-        Ok(Ok(output)) => output,
-        Ok(Err(error)) => return Err(PluginError::Start { command, error }),
-        // It is killed as it is dropped.
+    let wrong = |command, error| PluginError::Start { command, error };
+    let mut plugin = match Plugin::start(&command, config) {
+        Ok(plugin) => plugin,
+        Err(error) => return Err(wrong(command, error)),
+    };
+    // Whatever ends this before its end kills it.
+    let output = match timeout(longest, plugin.output()).await {
+        Ok(Ok(Some(output))) => output,
+        Ok(Ok(None)) => return Err(PluginError::TooMuch { command }),
+        Ok(Err(error)) => return Err(wrong(command, error)),
         Err(_) => return Err(PluginError::Silent { command }),
     };
     if !output.status.success() {
@@ -88,36 +110,124 @@ pub(super) async fn run(config: &ExecConfig) -> Result<PluginCredential, PluginE
     read(&output.stdout).map_err(|reason| PluginError::Output { command, reason })
 }
 
-async fn started(name: &str, config: &ExecConfig) -> std::io::Result<Output> {
-    let cluster = config
-        .cluster
-        .as_ref()
-        .filter(|_| config.provide_cluster_info);
-    let spec = match cluster {
-        Some(cluster) => json!({"interactive": false, "cluster": cluster}),
-        None => json!({"interactive": false}),
-    };
-    let info = json!({"kind": "ExecCredential", "apiVersion": config.api_version, "spec": spec});
-    let mut command = Command::new(name);
-    command
-        .args(config.args.iter().flatten())
-        .env("KUBERNETES_EXEC_INFO", info.to_string())
-        .stdin(Stdio::null())
-        .kill_on_drop(true);
-    for variable in config.env.iter().flatten() {
-        if let (Some(name), Some(value)) = (variable.get("name"), variable.get("value")) {
-            command.env(name, value);
+/// What a plugin has written, and how it ended.
+struct Output {
+    status: ExitStatus,
+    stdout: Vec<u8>,
+    stderr: Vec<u8>,
+}
+
+/// A plugin that runs, in a process group of its own. If it is dropped before its end, the group is killed: the plugin, and
+/// what it has started, as a shell does.
+struct Plugin(Child);
+
+impl Drop for Plugin {
+    fn drop(&mut self) {
+        // None once it has ended and nobody else can have its number yet.
+        let id = self.0.id().and_then(|id| i32::try_from(id).ok());
+        if let Some(group) = id.and_then(Pid::from_raw) {
+            // It may have ended just now.
+            let _ = kill_process_group(group, Signal::KILL);
         }
     }
-    command.output().await
+}
+
+impl Plugin {
+    fn start(name: &str, config: &ExecConfig) -> io::Result<Self> {
+        let cluster = config
+            .cluster
+            .as_ref()
+            .filter(|_| config.provide_cluster_info);
+        let spec = match cluster {
+            Some(cluster) => json!({"interactive": false, "cluster": cluster}),
+            None => json!({"interactive": false}),
+        };
+        let info =
+            json!({"kind": "ExecCredential", "apiVersion": config.api_version, "spec": spec});
+        let mut command = Command::new(name);
+        command
+            .args(config.args.iter().flatten())
+            .env("KUBERNETES_EXEC_INFO", info.to_string())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0);
+        for variable in config.env.iter().flatten() {
+            if let (Some(name), Some(value)) = (variable.get("name"), variable.get("value")) {
+                command.env(name, value);
+            }
+        }
+        command.spawn().map(Self)
+    }
+
+    /// Waits for its end. Nothing where it writes too much.
+    async fn output(&mut self) -> io::Result<Option<Output>> {
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        let (out, err) = (self.0.stdout.take(), self.0.stderr.take());
+        let status = {
+            let reading = async {
+                let both = (read_most(out, &mut stdout), read_most(err, &mut stderr));
+                let (mut out, mut err) = (pin!(both.0), pin!(both.1));
+                // As soon as one of them is too much.
+                match select(out.as_mut(), err.as_mut()).await {
+                    Either::Left((Ok(Amount::All), _)) => err.await,
+                    Either::Right((Ok(Amount::All), _)) => out.await,
+                    Either::Left((amount, _)) | Either::Right((amount, _)) => amount,
+                }
+            };
+            let mut reading = pin!(reading);
+            let ending = pin!(self.0.wait());
+            match select(reading.as_mut(), ending).await {
+                Either::Left((amount, ending)) => match amount? {
+                    Amount::TooMuch => return Ok(None),
+                    Amount::All => ending.await?,
+                },
+                Either::Right((status, _)) => {
+                    let status = status?;
+                    match timeout(LAST_WORDS, reading).await {
+                        Ok(Ok(Amount::TooMuch)) => return Ok(None),
+                        Ok(Err(error)) => return Err(error),
+                        // What is there has to do.
+                        Ok(Ok(Amount::All)) | Err(_) => status,
+                    }
+                }
+            }
+        };
+        Ok(Some(Output {
+            status,
+            stdout,
+            stderr,
+        }))
+    }
+}
+
+enum Amount {
+    All,
+    TooMuch,
+}
+
+/// Reads to the end, or until it is too much.
+async fn read_most(
+    stream: Option<impl AsyncRead + Unpin>,
+    into: &mut Vec<u8>,
+) -> io::Result<Amount> {
+    let Some(stream) = stream else {
+        return Ok(Amount::All);
+    };
+    let mut stream = stream.take(MOST.saturating_add(1));
+    stream.read_to_end(into).await?;
+    Ok(if stream.limit() == 0 {
+        Amount::TooMuch
+    } else {
+        Amount::All
+    })
 }
 
 /// JSON, or YAML as other clients take it too.
 fn read(output: &[u8]) -> Result<PluginCredential, String> {
     let text = std::str::from_utf8(output).map_err(|error| error.to_string())?;
-    // Its errors would show what is in it.
     let credential: ExecCredential =
-        serde_saphyr::from_str(text).map_err(|_secret| "it cannot be read as such".to_owned())?;
+        read_yaml(text).map_err(|error| error.without_values("it cannot be read as such"))?;
     let status = credential.status.ok_or("it has no status")?;
     let identity = match (status.client_certificate_data, status.client_key_data) {
         (Some(certificate), Some(key)) => Some((certificate, key)),
@@ -146,16 +256,23 @@ fn read(output: &[u8]) -> Result<PluginCredential, String> {
 mod tests {
     use super::*;
 
-    fn run_shell(script: &str) -> Result<PluginCredential, PluginError> {
-        let config = ExecConfig {
+    fn shell(script: &str) -> ExecConfig {
+        ExecConfig {
             command: Some("sh".to_owned()),
             args: Some(vec!["-c".to_owned(), script.to_owned()]),
             api_version: Some("client.authentication.k8s.io/v1".to_owned()),
             ..ExecConfig::default()
-        };
+        }
+    }
+
+    fn run_shell(script: &str) -> Result<PluginCredential, PluginError> {
+        run_shell_within(LONGEST, script)
+    }
+
+    fn run_shell_within(longest: Duration, script: &str) -> Result<PluginCredential, PluginError> {
         let mut runtime = tokio::runtime::Builder::new_current_thread();
         let runtime = runtime.enable_all().build().unwrap();
-        runtime.block_on(run(&config))
+        runtime.block_on(run_within(longest, &shell(script)))
     }
 
     #[test]
@@ -190,6 +307,74 @@ mod tests {
                 "{text}"
             );
             assert!(!text.contains("secret"), "{text}");
+        }
+    }
+
+    /// `yes`, or a plugin that logs for ever.
+    #[test]
+    fn no_more_is_taken_than_a_credential_can_have() {
+        for script in [
+            "yes secret",
+            "yes secret >&2",
+            "yes secret & yes secret >&2",
+        ] {
+            let told = run_shell(script).unwrap_err().to_string();
+            assert_eq!(told, "sh: it writes more than 1048576 bytes; it was killed");
+        }
+        let most =
+            "head -c 1000000 /dev/zero | tr '\\0' x >&2; echo '{\"status\": {\"token\": \"abc\"}}'";
+        assert_eq!(run_shell(most).unwrap().token.as_deref(), Some("abc"));
+    }
+
+    /// A process that a plugin has started, by its number in a file.
+    fn started(path: &std::path::Path) -> i32 {
+        loop {
+            let text = std::fs::read_to_string(path).unwrap_or_default();
+            if let Some(id) = text.strip_suffix('\n') {
+                return id.parse().unwrap();
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// It leaves a process behind, which has its output open.
+    #[test]
+    fn only_the_plugin_itself_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("id");
+        let script = format!(
+            r#"sleep 1000 & echo $! > {}; echo '{{"status": {{"token": "abc"}}}}'"#,
+            path.display()
+        );
+        let credential = run_shell(&script).unwrap();
+        assert_eq!(credential.token.as_deref(), Some("abc"));
+        let left = Pid::from_raw(started(&path)).unwrap();
+        rustix::process::kill_process(left, Signal::KILL).unwrap();
+    }
+
+    #[test]
+    fn what_a_plugin_has_started_ends_with_it_when_its_time_is_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("id");
+        let script = format!("sleep 1000 & echo $! > {}; wait", path.display());
+        let told = run_shell_within(Duration::ZERO, "sleep 1000").unwrap_err();
+        assert!(matches!(told, PluginError::Silent { .. }), "{told}");
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut plugin = Plugin::start("sh", &shell(&script)).unwrap();
+            let output = Box::pin(plugin.output());
+            let started = tokio::task::spawn_blocking({
+                let path = path.clone();
+                move || started(&path)
+            });
+            // As when its time is over: what waits for it is dropped.
+            assert!(matches!(select(output, started).await, Either::Right(_)));
+        });
+        let stat = format!("/proc/{}/stat", started(&path));
+        let is_alive = || std::fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z "));
+        while is_alive() {
+            std::thread::sleep(Duration::from_millis(10));
         }
     }
 }
