@@ -11,8 +11,9 @@ use crate::clock::Moment;
 pub(super) const SETTLE: Duration = Duration::from_millis(500);
 /// The same for a file that is empty or shorter than before: who writes it may just have begun.
 pub(super) const GRACE: Duration = Duration::from_secs(5);
-/// The same while somebody who has written to a file still has it open.
-const HELD_OPEN: Duration = Duration::from_secs(60);
+/// The same while somebody who has written to a file still has it open, or may have: where nobody tells of changes, nobody
+/// tells of that. The stamps of NFS are up to 60 s old, too (`acregmax`).
+pub(super) const HELD_OPEN: Duration = Duration::from_secs(60);
 /// A file that was not at rest for so long is a problem.
 const RESTLESS: Duration = Duration::from_secs(60);
 /// What cannot be looked at is tried again so often; what nobody tells changes of is looked at so often.
@@ -168,7 +169,8 @@ impl FileRules {
         if now.steady >= due {
             return self.count(sighting, now);
         }
-        let restless = now.steady.saturating_duration_since(unsettled_since);
+        // Up to its last change: one that rests is only waited for.
+        let restless = since.saturating_duration_since(unsettled_since);
         let tell = if restless >= RESTLESS && matches!(sighting, Sighting::File(_)) {
             self.unusable(FileProblem::KeepsChanging {
                 seconds: RESTLESS.as_secs(),
@@ -272,7 +274,17 @@ impl FileRules {
         if self.was_moved || seems_moved {
             return Duration::ZERO;
         }
-        let patience = if is_less { GRACE } else { SETTLE };
+        // Written in place, and nobody tells when its writer is done.
+        let is_unseen = !self.is_watched && !(is_other && stamp.was_moved());
+        let patience = match (is_less, is_unseen) {
+            // One that is new takes nothing away.
+            (true, true) if before.is_some() => HELD_OPEN,
+            (true, true) => GRACE,
+            (true, false) => GRACE,
+            // Two looks within some seconds may be one at what NFS remembers (`acregmin`).
+            (false, true) => GRACE,
+            (false, false) => SETTLE,
+        };
         if is_first && stamp.rested(now.wall) >= patience {
             return Duration::ZERO;
         }

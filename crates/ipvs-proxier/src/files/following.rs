@@ -22,7 +22,8 @@ const GATHER: Duration = Duration::from_millis(20);
 ///
 /// A file that is being written is not a file yet. What was written in place counts once it was the same at two looks half a
 /// second apart; what is empty or shorter than before, after 5 s; and while whoever wrote still has the file open, after
-/// 60 s. A file that was renamed into place counts at once where the kernel tells of it. What cannot be looked at is not gone: it is
+/// 60 s. Where the kernel tells of nothing it is 5 s for what was written in place, and 60 s for what is empty or shorter: its
+/// writer may have it open. A file that was renamed into place counts at once where the kernel tells of it. What cannot be looked at is not gone: it is
 /// [`Unusable`](super::FileState::Unusable), told once, and its last contents stay in force. A file is
 /// [`Gone`](super::FileState::Gone) when its folder can be read and does not list it, at two looks; a path that was given is
 /// never gone, nor are the files of a folder that another, empty one has taken the place of.

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 
 use self::world::World;
 use super::disk::{Disk, Look, Seen};
-use super::file::{FileState, GRACE, PERIOD, SETTLE, Touch};
+use super::file::{FileState, GRACE, HELD_OPEN, PERIOD, SETTLE, Touch};
 use super::follower::{FileNews, FollowedPath, Follower, Step, Touched};
 use super::problem::FileProblem;
 use super::stamp::{FileTime, Identity, Stamp};
@@ -52,8 +52,13 @@ fn a_file_that_is_written_in_place_counts_once_it_is_whole() {
         world.write(A, "one two three");
         world.close(A);
         let whole = [contents(A, "one two three")];
-        assert_eq!(world.within(SETTLE + PERIOD), whole, "{is_watched}");
+        assert_eq!(world.within(in_place(is_watched)), whole, "{is_watched}");
     }
+}
+
+/// After so long a file counts that was written in place.
+fn in_place(is_watched: bool) -> Duration {
+    PERIOD + if is_watched { SETTLE } else { GRACE }
 }
 
 #[test]
@@ -62,9 +67,30 @@ fn what_is_empty_or_shorter_counts_after_a_grace() {
         let mut world = World::with(is_watched, &[(A, "one two")]);
         world.write(A, text);
         world.close(A);
-        assert_eq!(world.within(GRACE - TICK), [unsettled(A)]);
+        // Where nobody tells, its writer may have it open.
+        let patience = if is_watched { GRACE } else { HELD_OPEN };
+        assert_eq!(world.within(patience - TICK), [unsettled(A)]);
         assert_eq!(world.within(PERIOD + TICK), [contents(A, text)]);
     }
+}
+
+/// `slow generator > FILE` on NFS: nobody tells that the shell has emptied it, and has it open.
+#[test]
+fn what_a_writer_may_have_open_unseen_is_not_empty() {
+    let mut world = World::with(false, &[(A, "one two")]);
+    world.write(A, "");
+    assert_eq!(world.within(HELD_OPEN / 2), [unsettled(A)]);
+    world.write(A, "one");
+    assert_eq!(world.within(HELD_OPEN / 3), []);
+    world.write(A, "one two three");
+    assert_eq!(
+        world.within(GRACE - TICK),
+        [],
+        "the stamps of NFS are some seconds old"
+    );
+    world.write(A, "one two three four");
+    let whole = [contents(A, "one two three four")];
+    assert_eq!(world.within(GRACE + PERIOD), whole);
 }
 
 /// `slow generator > FILE`: the shell has emptied it long before the first byte comes.
@@ -122,7 +148,7 @@ fn a_file_that_is_made_anew_and_given_other_rights_is_not_whole() {
             world.write(A, "one two three");
             world.close(A);
             let whole = [contents(A, "one two three")];
-            assert_eq!(world.within(SETTLE + PERIOD), whole, "{is_watched}");
+            assert_eq!(world.within(in_place(is_watched)), whole, "{is_watched}");
         }
     }
 }
@@ -170,7 +196,7 @@ fn a_removed_file_goes_and_one_that_is_made_anew_does_not() {
         assert_eq!(first.unwrap(), [unsettled(B)]);
         world.write(B, "b");
         world.close(B);
-        assert_eq!(world.within(SETTLE + PERIOD), [contents(B, "b")]);
+        assert_eq!(world.within(in_place(is_watched)), [contents(B, "b")]);
         world.remove(B);
         let gone = [unsettled(B), state(B, FileState::Gone)];
         assert_eq!(world.within(SETTLE + PERIOD), gone, "also the last one");
@@ -342,7 +368,7 @@ proptest! {
         }
         world.write(A, &whole);
         world.close(A);
-        told.extend(world.within(GRACE + PERIOD));
+        told.extend(world.within(HELD_OPEN + PERIOD));
         let told: Vec<_> = told.into_iter().filter(|news| *news != unsettled(A)).collect();
         prop_assert_eq!(told, [contents(A, &whole)]);
     }
