@@ -53,6 +53,8 @@ pub struct Health {
     waiting_since: Option<Instant>,
     synced: Option<SystemTime>,
     eligible: bool,
+    /// Why not, where somebody knows.
+    ineligible: Option<String>,
     checks: BTreeMap<ObjectName, HealthCheck>,
     /// Where load balancers may ask.
     addresses: Vec<IpAddr>,
@@ -66,6 +68,9 @@ struct Body<'a> {
     current_time: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     node_eligible: Option<bool>,
+    /// kube-proxy has no such field.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ineligible_because: Option<&'a str>,
     healthy: bool,
     status: BTreeMap<String, FamilyStatus>,
     /// kube-proxy has no such field.
@@ -104,6 +109,7 @@ impl Health {
             waiting_since: None,
             synced: None,
             eligible: false,
+            ineligible: None,
             checks: BTreeMap::new(),
             addresses: Vec::new(),
             source_problems: Vec::new(),
@@ -124,6 +130,11 @@ impl Health {
         if self.checks != *model.desired().health_checks() {
             self.checks.clone_from(model.desired().health_checks());
         }
+    }
+
+    /// Takes over why load balancers should not send this node traffic; it is shown as long as they should not.
+    pub fn follow_node(&mut self, ineligible: Option<String>) {
+        self.ineligible = ineligible;
     }
 
     /// Takes over what of the source cannot be used, and shows the first of it: the node serves the last good state, so that
@@ -186,6 +197,10 @@ impl Health {
             last_updated: if good { time(now.wall) } else { synced.clone() },
             current_time: time(now.wall),
             node_eligible,
+            ineligible_because: self
+                .ineligible
+                .as_deref()
+                .filter(|_| node_eligible == Some(false)),
             healthy,
             status: self.families.iter().map(status).collect(),
             source_problems: &self.source_problems,
@@ -256,5 +271,22 @@ mod tests {
         assert_eq!(health.livez(now).status, 200);
         health.follow_source(&[]);
         assert_eq!(health.livez(now), before);
+    }
+
+    #[test]
+    fn a_node_that_is_not_eligible_says_why() {
+        let now = Moment::now();
+        let mut health = Health::new(Family::ALL.to_vec(), Duration::from_secs(30));
+        let body = |answer: HealthAnswer| -> serde_json::Value {
+            serde_json::from_str(&answer.body).unwrap()
+        };
+        assert_eq!(body(health.healthz(now)).get("ineligibleBecause"), None);
+        health.follow_node(Some("no Node is named n1".to_owned()));
+        let answer = health.healthz(now);
+        assert_eq!(answer.status, 503);
+        assert_eq!(body(answer)["ineligibleBecause"], "no Node is named n1");
+        assert_eq!(body(health.livez(now)).get("ineligibleBecause"), None);
+        health.eligible = true;
+        assert_eq!(body(health.healthz(now)).get("ineligibleBecause"), None);
     }
 }

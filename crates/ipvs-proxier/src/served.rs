@@ -1,4 +1,5 @@
 use ipvs_model::input::Change;
+use tracing::{info, warn};
 
 use crate::clock::Moment;
 use crate::controller::{Controller, Status};
@@ -15,6 +16,10 @@ pub struct Served {
     metrics: Metrics,
     node: String,
     is_hard: bool,
+    /// Whether a Node of this name has ever been there.
+    is_node_known: bool,
+    /// What of the Node is in the log.
+    logged: Option<Logged>,
     /// What was last told of the controller.
     told: Status,
 }
@@ -29,14 +34,56 @@ impl Served {
             metrics,
             node,
             is_hard,
+            is_node_known: false,
+            logged: None,
             told: Status::default(),
         }
     }
+
+    /// Says why load balancers are told to send no traffic here, once: whoever looks for a reason finds no other.
+    fn tell_node(&mut self, is_eligible: bool) {
+        let (node, now) = (
+            &self.node,
+            match (is_eligible, self.is_node_known) {
+                (true, _) => Logged::Eligible,
+                (false, true) => Logged::Leaving,
+                (false, false) => Logged::Unknown,
+            },
+        );
+        if self.logged.replace(now) == Some(now) {
+            return;
+        }
+        let reason = match now {
+            Logged::Eligible => None,
+            Logged::Leaving => Some(format!(
+                "Node {node} is being deleted, or has the taint ToBeDeletedByClusterAutoscaler"
+            )),
+            Logged::Unknown => Some(format!(
+                "no Node is named {node}: is --hostname-override right, and does the Node exist?"
+            )),
+        };
+        match &reason {
+            Some(reason) => warn!("/healthz answers 503: {reason}"),
+            None => info!("Node {node} takes traffic"),
+        }
+        self.server.update(|health| health.follow_node(reason));
+    }
+}
+
+/// What the log has of this node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Logged {
+    Eligible,
+    Leaving,
+    Unknown,
 }
 
 impl Monitor for Served {
     fn changed(&mut self, changes: &[Change], now: Moment) {
         self.metrics.changed(changes, now.wall);
+        self.is_node_known |= changes
+            .iter()
+            .any(|change| matches!(change, Change::Node(node) if node.name == self.node));
     }
 
     fn source_problems(&mut self, problems: &[String]) {
@@ -48,6 +95,7 @@ impl Monitor for Served {
             self.metrics.ended(ended);
             self.metrics.follow(controller);
             self.server.follow(controller.status(), controller.model());
+            self.tell_node(controller.model().is_eligible());
         }
     }
 
@@ -114,6 +162,39 @@ mod tests {
         assert!(served.check(&controller).unwrap().is_empty());
         let wanted = "kubeproxy_sync_proxy_rules_service_changes_pending 1\n";
         assert!(metrics.text().contains(wanted), "{}", metrics.text());
+    }
+
+    #[test]
+    fn why_load_balancers_are_to_send_no_traffic_is_answered() {
+        let metrics = Metrics::new(&Family::ALL, SystemTime::now());
+        let server = HealthServer::start(Serve::nowhere(metrics.clone())).unwrap();
+        let mut served = Served::new(server, metrics, "node-0".to_owned(), false);
+        let answer = |served: &Served| {
+            let mut body = String::new();
+            served
+                .server
+                .update(|health| body = health.healthz(Moment::now()).body);
+            body
+        };
+        served.tell_node(false);
+        let body = answer(&served);
+        assert!(body.contains("no Node is named node-0"), "{body}");
+        let node = |name: &str| {
+            let json = format!(
+                r#"{{"apiVersion": "v1", "kind": "Node", "metadata": {{"name": "{name}"}}}}"#
+            );
+            let manifest: ipvs_model::input::Manifest = serde_json::from_str(&json).unwrap();
+            manifest.into_changes().unwrap()
+        };
+        served.changed(&node("node-1"), Moment::now());
+        served.tell_node(false);
+        assert_eq!(served.logged, Some(Logged::Unknown), "another one");
+        served.changed(&node("node-0"), Moment::now());
+        served.tell_node(false);
+        let body = answer(&served);
+        assert!(body.contains("Node node-0 is being deleted"), "{body}");
+        served.tell_node(true);
+        assert_eq!(served.logged, Some(Logged::Eligible));
     }
 
     /// Load balancers and the kubelet would ask in vain.
