@@ -29,6 +29,8 @@ mod lock_holder;
 mod metrics;
 mod monitor;
 mod news;
+#[cfg(any(feature = "health", feature = "kube"))]
+mod platform;
 mod reading;
 mod report;
 mod run;
@@ -58,7 +60,7 @@ pub use kernel_event::{ChangedBy, Concern, DriftCause, KernelEvent, SetSign, Sig
 pub use linux::{IptablesBackend, Linux, LinuxCleanUp, NftablesMode};
 pub use lock_holder::LockHolder;
 #[cfg(feature = "health")]
-pub use metrics::{Exposition, Measured, Metrics, Program};
+pub use metrics::{Build, Exposition, Measured, Metrics, Program};
 pub use monitor::{Monitor, MonitorError};
 pub use news::News;
 pub use reading::{Section, Unread, observe};

@@ -9,8 +9,8 @@ use ipvs_codec::Family;
 use ipvs_model::input::{Change, Manifest};
 use ipvs_model::{Config, Model, Operation};
 use ipvs_proxier::{
-    Activity, ApiObserver as _, ApiRequest, DataPlane as _, Exposition, Measured, Metrics, Program,
-    Simulated, Trigger,
+    Activity, ApiObserver as _, ApiRequest, Build, DataPlane as _, Exposition, Measured, Metrics,
+    Program, Simulated, Trigger,
 };
 
 use node::Node;
@@ -243,6 +243,11 @@ fn names_and_kinds_are_kube_proxys_in_both_forms() {
     run.sync(Activity::Resync);
     let metrics = run.metrics.with_program(Program {
         version: "0.1.0",
+        build: Build {
+            commit: "abc",
+            date: "2026-01-02T03:04:05Z",
+            compiler: "1.95.0",
+        },
         gates: vec![("A", "BETA", false)],
     });
     metrics.answered_healthz(200);
@@ -322,11 +327,23 @@ fn names_and_kinds_are_kube_proxys_in_both_forms() {
             }
         }
     }
+    let (major, minor) = (0, 1);
+    let platform = match std::env::consts::ARCH {
+        "x86_64" => "linux/amd64",
+        "aarch64" => "linux/arm64",
+        other => unreachable!("{other}"),
+    };
+    let build_info = format!(
+        "kubernetes_build_info{{build_date=\"2026-01-02T03:04:05Z\",compiler=\"rustc\",git_commit=\"abc\",\
+         git_tree_state=\"\",git_version=\"v0.1.0\",go_version=\"rustc1.95.0\",major=\"{major}\",\
+         minor=\"{minor}\",platform=\"{platform}\"}} 1\n"
+    );
     for sample in [
         "rest_client_requests_total{code=\"200\",host=\"10.96.0.1:443\",method=\"GET\"} 1\n",
         "rest_client_request_duration_seconds_bucket{le=\"0.025\",host=\"10.96.0.1:443\",verb=\"GET\"} 1\n",
         "rest_client_request_duration_seconds_bucket{le=\"60\",host=\"10.96.0.1:443\",verb=\"GET\"} 1\n",
         "kubernetes_feature_enabled{name=\"A\",stage=\"BETA\"} 0\n",
+        &build_info,
     ] {
         assert!(text.contains(sample), "{sample} in\n{text}");
     }

@@ -12,7 +12,7 @@ use ipvs_model::{
     SkippedLoadBalancers, VipBinding,
 };
 use ipvs_proxier::{
-    Access, ApiObserver, Cluster, Control, Health, HealthServer, IptablesBackend, Manifests,
+    Access, ApiObserver, Build, Cluster, Control, Health, HealthServer, IptablesBackend, Manifests,
     Metrics, Nodes, Pace, Program, Serve, Source,
 };
 use tracing::error;
@@ -35,6 +35,11 @@ impl Flags {
     pub(crate) fn program(&self) -> Program {
         Program {
             version: VERSION,
+            build: Build {
+                commit: env!("BUILD_COMMIT"),
+                date: env!("BUILD_DATE"),
+                compiler: env!("BUILD_COMPILER"),
+            },
             gates: vec![(EXTERNAL_IPS, EXTERNAL_IPS_STAGE, self.external_ips())],
         }
     }

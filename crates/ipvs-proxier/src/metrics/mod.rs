@@ -23,7 +23,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
 pub use exposition::Exposition;
-pub use kubernetes::Program;
+pub use kubernetes::{Build, Program};
 pub use measured::Measured;
 
 use self::kubernetes::Kubernetes;
@@ -247,15 +247,16 @@ impl Metrics {
     /// ```
     /// use std::time::SystemTime;
     /// use ipvs_codec::Family;
-    /// use ipvs_proxier::{Metrics, Program};
+    /// use ipvs_proxier::{Build, Metrics, Program};
     ///
     /// let program = Program {
     ///     version: "0.1.0",
+    ///     build: Build { compiler: "1.95.0", ..Build::default() },
     ///     gates: vec![("AllowServiceExternalIPs", "DEPRECATED", true)],
     /// };
     /// let text = Metrics::new(&Family::ALL, SystemTime::now()).with_program(program).text();
     /// let gate = "kubernetes_feature_enabled{name=\"AllowServiceExternalIPs\",stage=\"DEPRECATED\"} 1\n";
-    /// assert!(text.contains(gate) && text.contains("git_version=\"v0.1.0\""), "{text}");
+    /// assert!(text.contains(gate) && text.contains("git_version=\"v0.1.0\",go_version=\"rustc1.95.0\""), "{text}");
     /// ```
     #[must_use]
     pub fn with_program(mut self, program: Program) -> Self {

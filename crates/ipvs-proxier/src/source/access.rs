@@ -4,6 +4,7 @@ use std::error::Error;
 use std::path::PathBuf;
 
 use super::origin::without_user;
+use crate::platform::architecture;
 
 /// How to reach the API server: directly, or by the proxy that the kubeconfig (`proxy-url`) or the environment names
 /// (`HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`, in capitals or not).
@@ -46,13 +47,7 @@ impl Access {
     /// As `kube-proxy-ipvs/0.1.0 (linux/amd64) ipvs-proxier/0.1.0`.
     pub(super) fn user_agent(&self) -> String {
         let library = concat!("ipvs-proxier/", env!("CARGO_PKG_VERSION"));
-        // Kubernetes has Go's names.
-        let architecture = match std::env::consts::ARCH {
-            "x86_64" => "amd64",
-            "aarch64" => "arm64",
-            "x86" => "386",
-            other => other,
-        };
+        let architecture = architecture();
         match &self.program {
             Some(program) => format!("{program} (linux/{architecture}) {library}"),
             None => format!("{library} (linux/{architecture})"),
