@@ -4,7 +4,7 @@
 use clap::builder::ValueParser;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 
-use crate::flags::boolean;
+use crate::flags::{boolean, integer, verbosity};
 use crate::go_duration::parse as duration;
 
 /// What a flag's value must be.
@@ -17,8 +17,12 @@ enum Value {
     /// Longer than nothing.
     Period,
     Float,
-    /// Not negative.
+    /// Not negative, of 32 bits with a sign.
     Count,
+    /// Of 64 bits.
+    Size,
+    /// `file=2,others*=3`.
+    Levels,
     /// `1.35`.
     Version,
 }
@@ -39,7 +43,7 @@ const ACCEPTED: [(&str, Value); 33] = [
     ("log-backtrace-at", Value::Text),
     ("log-dir", Value::Text),
     ("log-file", Value::Text),
-    ("log-file-max-size", Value::Count),
+    ("log-file-max-size", Value::Size),
     ("log-flush-frequency", Value::Duration),
     ("log-json-info-buffer-size", Value::Text),
     ("log-json-split-stream", Value::Switch),
@@ -56,7 +60,7 @@ const ACCEPTED: [(&str, Value); 33] = [
     ("skip-log-headers", Value::Switch),
     ("stderrthreshold", Value::Text),
     ("udp-timeout", Value::Duration),
-    ("vmodule", Value::Text),
+    ("vmodule", Value::Levels),
 ];
 
 impl Value {
@@ -67,7 +71,9 @@ impl Value {
             Self::Duration => duration(text).is_ok(),
             Self::Period => duration(text).is_ok_and(|period| !period.is_zero()),
             Self::Float => text.parse::<f32>().is_ok(),
-            Self::Count => text.parse::<u32>().is_ok(),
+            Self::Count => integer(text, 0..=i32::MAX).is_ok(),
+            Self::Size => !text.starts_with(['+', '-']) && integer(text, 0..=u64::MAX).is_ok(),
+            Self::Levels => text.split(',').all(is_level),
             Self::Version => {
                 let is_number = |part: &str| part.parse::<u16>().is_ok();
                 let parts = text.split_once('.');
@@ -81,13 +87,22 @@ impl Value {
             Self::Duration => "a duration as 30s",
             Self::Period => "a duration longer than 0",
             Self::Float => "a number",
-            Self::Count => "a number from 0",
+            Self::Count => "a number from 0 to 2147483647",
+            Self::Size => "a number from 0 to 18446744073709551615",
+            Self::Levels => "PATTERN=LEVEL,...",
             Self::Version => "a version as 1.35",
         };
         is_one
             .then(|| text.to_owned())
             .ok_or_else(|| wanted.to_owned())
     }
+}
+
+/// Empty ones, as after a comma at the end, do not count.
+fn is_level(text: &str) -> bool {
+    let parts = text.split_once('=');
+    text.is_empty()
+        || parts.is_some_and(|(pattern, level)| !pattern.is_empty() && verbosity(level).is_ok())
 }
 
 /// Those that were given, with their values.

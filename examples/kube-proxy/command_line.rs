@@ -206,6 +206,23 @@ fn values(matches: &ArgMatches) -> BTreeMap<String, String> {
     values.filter(|(_, value)| !value.is_empty()).collect()
 }
 
+/// The flag that a word names, and whether its value is in the same word: `--flag=value`, `-v=5`, `-v5`.
+fn named(word: &str) -> (&str, bool) {
+    if let Some(name) = word.strip_prefix("--") {
+        return match name.split_once('=') {
+            Some((name, _)) => (name, true),
+            None => (name, false),
+        };
+    }
+    let Some(short) = word.strip_prefix('-') else {
+        return (word, false);
+    };
+    match short.char_indices().nth(1) {
+        Some((end, _)) => (short.split_at(end).0, true),
+        None => (short, false),
+    }
+}
+
 /// The words that count beside a file, and the flags that do not.
 fn beside_a_file(words: &[OsString]) -> (Vec<OsString>, Vec<String>) {
     let command = Flags::command();
@@ -213,11 +230,7 @@ fn beside_a_file(words: &[OsString]) -> (Vec<OsString>, Vec<String>) {
     let mut rest = words.iter().skip(1);
     while let Some(word) = rest.next() {
         let text = word.to_string_lossy();
-        let name = text.trim_start_matches('-');
-        let (name, has_value) = match name.split_once('=') {
-            Some((name, _)) => (name, true),
-            None => (name, false),
-        };
+        let (name, has_value) = named(&text);
         let argument = command.get_arguments().find(|argument| {
             argument.get_long() == Some(name)
                 || argument.get_short().map(String::from).as_deref() == Some(name)
@@ -317,6 +330,20 @@ mod tests {
             (&*unsaid["proxy-mode"], &*unsaid["bind-address"]),
             ("ipvs", "0.0.0.0")
         );
+        let numbers = parse(words(
+            "kube-proxy -v300 --log-file-max-size=0xffffffffffffffff --iptables-masquerade-bit=0xe --conntrack-min=1_000 \
+             --oom-score-adj=-0x10 --kube-api-burst=0b11 --vmodule=a*=2,b=3,",
+        ));
+        let numbers = numbers.unwrap();
+        let read = (
+            numbers.verbosity,
+            numbers.conntrack_min,
+            numbers.oom_score_adj,
+        );
+        assert_eq!(read, (300, 1000, -16));
+        assert_eq!(numbers.config().unwrap().masquerade_mark, 1 << 14);
+        let told = config_file::of(&numbers.words);
+        assert_eq!(told["iptables"]["masqueradeBit"], 14);
         for wrong in [
             "--config-sync-period=1M",
             "--ipvs-sync-period=1d",
@@ -327,6 +354,15 @@ mod tests {
             "--show-hidden-metrics-for-version=yes",
             "--profiling=maybe",
             "--masquerade-all=yes",
+            "--log-file-max-size=-1",
+            "--log-file-max-size=+1",
+            "--log-file-max-size=18446744073709551616",
+            "--kube-api-burst=2147483648",
+            "--vmodule=proxier",
+            "--vmodule=proxier=-1",
+            "--v=-1",
+            "--v=2147483648",
+            "--conntrack-min=-1",
             "--healthz-bind-address=0.0.0.0:0",
             "word",
         ] {
@@ -431,6 +467,10 @@ mod tests {
             log(" -v 5 --logging-format=text"),
             (5, LoggingFormat::Text, vec![])
         );
+        for more in [" -v5", " -v=5", " --v=5", " --v 5"] {
+            assert_eq!(log(more), (5, LoggingFormat::Json, vec![]), "{more}");
+        }
+        assert_eq!(log(" -v300").0, 300);
         assert_eq!(log(" -v=5 --proxy-mode=ipvs").2.len(), 1);
         assert!(parse(words("kube-proxy --oom-score-adj=-1001")).is_err());
     }

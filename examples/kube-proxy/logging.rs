@@ -23,11 +23,11 @@ pub(crate) enum LoggingFormat {
 }
 
 /// From which verbosity on each operation is told, and from which on each request to the Kubernetes API.
-const OPERATIONS: u8 = 4;
-const REQUESTS: u8 = 6;
+const OPERATIONS: u32 = 4;
+const REQUESTS: u32 = 6;
 
 /// Logs to standard error from now on, without ever waiting for it. `RUST_LOG` has precedence over `verbosity`.
-pub(crate) fn start(verbosity: u8, format: LoggingFormat) -> io::Result<Flush> {
+pub(crate) fn start(verbosity: u32, format: LoggingFormat) -> io::Result<Flush> {
     let filter =
         EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(directives(verbosity)));
     match format {
@@ -46,7 +46,7 @@ pub(crate) fn start(verbosity: u8, format: LoggingFormat) -> io::Result<Flush> {
 }
 
 /// The client of the API says again what our own lines say of it.
-const fn directives(verbosity: u8) -> &'static str {
+const fn directives(verbosity: u32) -> &'static str {
     match verbosity {
         0..OPERATIONS => "info,kube_client=off,kube_runtime=off",
         OPERATIONS..REQUESTS => {
@@ -163,7 +163,7 @@ mod tests {
     }
 
     /// What two operations and two requests log.
-    fn logged(verbosity: u8) -> Vec<Value> {
+    fn logged(verbosity: u32) -> Vec<Value> {
         let said = Said::default();
         let writer = said.clone();
         let log = tracing_subscriber::fmt()

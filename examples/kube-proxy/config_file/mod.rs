@@ -54,22 +54,27 @@ pub(crate) fn flags_of(path: &Path, contents: &[u8]) -> Result<(Vec<String>, Vec
 
 fn parse(text: &str) -> Result<(Vec<String>, Vec<String>)> {
     let mut complaints = Vec::new();
-    // An error is one line of a log, and shows nothing of a file that is perhaps another one than was meant.
-    let strict = serde_saphyr::options! { with_snippet: false };
-    let value: Value = match serde_saphyr::from_str_with_options(text, strict) {
-        Ok(value) => value,
+    let documents = match documents(text, DuplicateKeyPolicy::Error) {
+        Ok(documents) => documents,
         Err(error) => {
             // A field that stands twice is no reason to end: the last one counts.
-            let options = serde_saphyr::options! { duplicate_keys: DuplicateKeyPolicy::LastWins };
-            let Ok(value) = serde_saphyr::from_str_with_options(text, options) else {
+            let Ok(documents) = documents(text, DuplicateKeyPolicy::LastWins) else {
                 return Err(error).context("no YAML");
             };
             let line = error.location().map_or(0, |location| location.line());
             complaints.push(format!(
                 "line {line}: a field stands twice, the last one counts"
             ));
-            value
+            documents
         }
+    };
+    let value = match &documents[..] {
+        [] => Value::Null,
+        [value] => value.clone(),
+        several => bail!(
+            "it has {} documents, separated by lines of ---: a configuration is one",
+            several.len()
+        ),
     };
     let word = |field: &str| value.get(field).and_then(Value::as_str).unwrap_or_default();
     let (version, kind) = (word("apiVersion"), word("kind"));
@@ -109,6 +114,24 @@ fn parse(text: &str) -> Result<(Vec<String>, Vec<String>)> {
         }
     });
     Ok((flags, complaints))
+}
+
+/// What of aliases, in nodes, a configuration has at most; it has hardly any.
+const ALIASED: usize = 1000;
+
+/// Those that have something. An error is one line of a log, and shows nothing of a file that is perhaps another one than was
+/// meant.
+fn documents(
+    text: &str,
+    duplicate_keys: DuplicateKeyPolicy,
+) -> Result<Vec<Value>, serde_saphyr::Error> {
+    let options = serde_saphyr::options! {
+        with_snippet: false,
+        duplicate_keys: duplicate_keys,
+        budget: serde_saphyr::budget! { max_recorded_anchor_events: ALIASED },
+        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: ALIASED },
+    };
+    serde_saphyr::from_multiple_with_options(text, options)
 }
 
 fn is_number(field: &str, value: &str) -> bool {
@@ -190,6 +213,38 @@ mod tests {
             "{flags:?}"
         );
         assert!(complaints[0].contains("stands twice"), "{complaints:?}");
+    }
+
+    #[test]
+    fn a_file_with_several_documents_is_refused_and_empty_ones_do_not_count() {
+        let one = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\nmode: ipvs\n";
+        for text in [
+            format!("---\n{one}"),
+            format!("{one}---\n"),
+            format!("# head\n---\n{one}...\n---\n# nothing\n"),
+        ] {
+            let (_, complaints) = parse(&text).unwrap();
+            assert!(complaints.is_empty(), "{complaints:?}");
+        }
+        let error = parse(&format!("{one}---\n{one}")).unwrap_err();
+        assert_eq!(
+            format!("{error:#}"),
+            "it has 2 documents, separated by lines of ---: a configuration is one"
+        );
+    }
+
+    /// Ten thousand nodes by four lines.
+    #[test]
+    fn aliases_that_stand_for_too_much_are_refused() {
+        let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+        for at in 1..4 {
+            let alias = format!("*a{}", at - 1);
+            let aliases = [alias.as_str(); 10].join(", ");
+            text.push_str(&format!("a{at}: &a{at} [{aliases}]\n"));
+        }
+        let error = format!("{:#}", parse(&text).unwrap_err());
+        assert!(error.starts_with("no YAML: "), "{error}");
+        assert_eq!(error.lines().count(), 1, "{error}");
     }
 
     /// As kubeadm writes it: what is empty, null or no time at all means the default.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::fields::{DEFAULTS, FIELDS, Kind};
-use crate::flags::boolean;
+use crate::flags::{boolean, parse_integer};
 use crate::go_duration;
 
 /// The configuration that flags make, by their names without dashes: every field, with its default where nothing was said.
@@ -42,7 +42,11 @@ impl Kind {
     fn value(self, text: &str) -> Value {
         match self {
             Self::Text => json!(text),
-            Self::Number => serde_json::from_str(text).unwrap_or_else(|_| json!(text)),
+            Self::Number => match parse_integer(text).and_then(|number| i64::try_from(number).ok())
+            {
+                Some(number) => json!(number),
+                None => serde_json::from_str(text).unwrap_or_else(|_| json!(text)),
+            },
             Self::Switch => json!(boolean(text) == Ok(true)),
             Self::List => json!(text.split(',').collect::<Vec<_>>()),
             Self::Duration => {

@@ -1,5 +1,6 @@
 //! The command line: kube-proxy's flags for ipvs mode, and ours in a group of their own.
 
+mod go_integer;
 mod meaning;
 mod values;
 mod warnings;
@@ -13,6 +14,7 @@ use clap::{ArgAction, Parser, ValueEnum};
 use ipnet::IpNet;
 use ipvs_model::Subject;
 
+pub(crate) use self::go_integer::{integer, parse as parse_integer, verbosity};
 pub(crate) use self::values::boolean;
 use self::values::{feature_gate, ip};
 use crate::accepted::Accepted;
@@ -21,6 +23,8 @@ use crate::logging::LoggingFormat;
 
 pub(crate) const OURS: &str = "Beyond kube-proxy";
 const IPVS: &str = "IPVS";
+/// Of numbers of 32 bits with a sign, as kube-proxy's are.
+const MOST: u32 = i32::MAX as u32;
 const CONNTRACK: &str = "Connection tracking";
 const TRAFFIC: &str = "Traffic";
 const LOGGING: &str = "Logging";
@@ -91,11 +95,11 @@ pub(crate) struct Flags {
     metrics_bind_address: String,
 
     /// Deprecated: the port of --healthz-bind-address where it has none; 0 for nowhere.
-    #[arg(long, hide = true, default_value_t = 10256, value_name = "PORT")]
+    #[arg(long, hide = true, default_value_t = 10256, value_parser = |text: &str| integer(text, 0..=u16::MAX), value_name = "PORT")]
     healthz_port: u16,
 
     /// Deprecated: the port of --metrics-bind-address where it has none; 0 for nowhere.
-    #[arg(long, hide = true, default_value_t = 10249, value_name = "PORT")]
+    #[arg(long, hide = true, default_value_t = 10249, value_parser = |text: &str| integer(text, 0..=u16::MAX), value_name = "PORT")]
     metrics_port: u16,
 
     /// End when one of these two addresses cannot be listened on, instead of trying again.
@@ -103,7 +107,7 @@ pub(crate) struct Flags {
     pub(crate) bind_address_hard_fail: bool,
 
     /// How ready the kernel is to end this process when memory is short, from -1000 to 1000; where it may not be set, it stays.
-    #[arg(long, default_value_t = -999, value_parser = clap::value_parser!(i16).range(-1000..=1000), allow_hyphen_values = true, value_name = "SCORE")]
+    #[arg(long, default_value_t = -999, value_parser = |text: &str| integer(text, -1000..=1000_i16), allow_hyphen_values = true, value_name = "SCORE")]
     pub(crate) oom_score_adj: i16,
 
     /// Write the configuration that these flags make to a file, and exit.
@@ -131,7 +135,7 @@ pub(crate) struct Flags {
     masquerade_all: bool,
 
     /// Bit of the packet mark for traffic to masquerade.
-    #[arg(long, default_value_t = 14, value_parser = clap::value_parser!(u8).range(0..=31), value_name = "BIT", help_heading = TRAFFIC)]
+    #[arg(long, default_value_t = 14, value_parser = |text: &str| integer(text, 0..=31_u8), value_name = "BIT", help_heading = TRAFFIC)]
     iptables_masquerade_bit: u8,
 
     /// Networks whose addresses of this node serve node ports, or `primary` [default: all addresses].
@@ -171,11 +175,11 @@ pub(crate) struct Flags {
     ipvs_udp_timeout: Duration,
 
     /// Tracked connections for each CPU; 0 leaves the limit.
-    #[arg(long, default_value_t = 32_768, value_name = "N", help_heading = CONNTRACK)]
+    #[arg(long, default_value_t = 32_768, value_parser = |text: &str| integer(text, 0..=MOST), value_name = "N", help_heading = CONNTRACK)]
     pub(crate) conntrack_max_per_core: u32,
 
     /// Tracked connections at least, whatever the number of CPUs.
-    #[arg(long, default_value_t = 131_072, value_name = "N", help_heading = CONNTRACK)]
+    #[arg(long, default_value_t = 131_072, value_parser = |text: &str| integer(text, 0..=MOST), value_name = "N", help_heading = CONNTRACK)]
     pub(crate) conntrack_min: u32,
 
     /// Timeout of tracked established TCP connections; 0 leaves it.
@@ -199,8 +203,8 @@ pub(crate) struct Flags {
     pub(crate) conntrack_udp_timeout_stream: Duration,
 
     /// How much is logged: from 4 on each operation, from 6 on each request to the Kubernetes API.
-    #[arg(short = 'v', long = "v", default_value_t = 0, value_name = "LEVEL", help_heading = LOGGING)]
-    pub(crate) verbosity: u8,
+    #[arg(short = 'v', long = "v", default_value_t = 0, value_parser = verbosity, value_name = "LEVEL", help_heading = LOGGING)]
+    pub(crate) verbosity: u32,
 
     /// Form of the log.
     #[arg(long, value_enum, default_value_t = LoggingFormat::Text, help_heading = LOGGING)]
