@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr};
+use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 use ipvs_codec::Family;
@@ -19,10 +20,14 @@ const TABLE_LOCAL: u8 = 255;
 /// Between two times in which the node is read again though nothing says that it is otherwise.
 const BETWEEN_READS: Duration = Duration::from_secs(10);
 
+/// What the notifications of links, addresses and routes that are ours are about.
+const DUMMY_INTERFACE: Concern = Concern::Section(Section::Link);
+
+/// The netlink port of a program whose name is to be found out, if it has one.
+pub(super) type Unnamed = Option<NonZeroU32>;
+
 /// Who did something, as far as it is asked for.
 pub(super) trait Who {
-    /// The program that has a netlink port.
-    fn of_port(&self, port: u32) -> Option<ChangedBy>;
     /// Whether this process has started one that has a netlink port, and a number as the machine counts if the kernel says it.
     fn is_ours(&self, process: Option<u32>, port: u32) -> bool;
 }
@@ -86,12 +91,22 @@ impl Heard {
         }
     }
 
-    fn note_link(&mut self, port: u32, who: &impl Who) {
-        let what = Concern::Section(Section::Link);
+    /// Notes a change of the dummy interface. The port that it came from, if nobody has a name for it yet.
+    fn note_link(&mut self, port: u32) -> Unnamed {
         // Asked once: whoever does it a thousand times is mostly the same.
-        let is_named = |event: &KernelEvent| event.what == what && event.by.is_some();
-        if !self.events.iter().any(is_named) {
-            self.note(what, DriftCause::Notification, who.of_port(port));
+        let is_named = |event: &KernelEvent| event.what == DUMMY_INTERFACE && event.by.is_some();
+        if self.events.iter().any(is_named) {
+            return None;
+        }
+        self.note(DUMMY_INTERFACE, DriftCause::Notification, None);
+        NonZeroU32::new(port)
+    }
+
+    /// The program that changed the dummy interface, unless somebody has taken that event already.
+    pub(super) fn name_link(&mut self, by: ChangedBy) {
+        let mut events = self.events.iter_mut();
+        if let Some(event) = events.find(|event| event.what == DUMMY_INTERFACE) {
+            event.by.get_or_insert(by);
         }
     }
 
@@ -170,7 +185,8 @@ impl Heard {
         }
     }
 
-    pub(super) fn link(&mut self, heard: Notification<LinkEvent<'_>>, who: &impl Who) {
+    /// Takes in a notification. Whoever has named nobody yet finds out who did it, without holding up others meanwhile.
+    pub(super) fn link(&mut self, heard: Notification<LinkEvent<'_>>) -> Unnamed {
         let port = heard.port;
         match heard.event {
             LinkEvent::Link {
@@ -183,11 +199,11 @@ impl Heard {
                 if name == LINK && !is_gone {
                     // A new one: which kind of link it is must be asked for.
                     self.is_outdated |= !is_dummy;
-                    self.state(Some((link, is_up)), port, who);
+                    return self.state(Some((link, is_up)), port);
                 } else if is_dummy {
                     // If it has another name now, its addresses are the node's.
                     self.is_outdated |= !is_gone;
-                    self.state(None, port, who);
+                    return self.state(None, port);
                 }
             }
             LinkEvent::Address {
@@ -196,31 +212,33 @@ impl Heard {
                 is_gone,
             } => {
                 if self.dummy.is_some_and(|(dummy, _)| dummy == link) {
-                    self.bound_address(address, is_gone, port, who);
+                    return self.bound_address(address, is_gone, port);
                 } else if !address.is_loopback() {
                     self.node_address((link, address), is_gone);
                 }
             }
-            LinkEvent::Route(route) => self.route(&route, port, who),
+            LinkEvent::Route(route) => return self.route(&route, port),
             _ => {}
         }
+        None
     }
 
-    fn state(&mut self, now: Option<(LinkIndex, bool)>, port: u32, who: &impl Who) {
+    fn state(&mut self, now: Option<(LinkIndex, bool)>, port: u32) -> Unnamed {
         let before = std::mem::replace(&mut self.dummy, now);
         if before == now {
-            return;
+            return None;
         }
         match (self.expected, now) {
             (Some(expected), Some((_, is_up))) if is_up == expected => self.expected = None,
             // It is made first, and set up then.
             (Some(true), Some((_, false))) if before.is_none() => {}
             _ if port == self.own_port => {}
-            _ => self.note_link(port, who),
+            _ => return self.note_link(port),
         }
+        None
     }
 
-    fn bound_address(&mut self, address: IpAddr, is_gone: bool, port: u32, who: &impl Who) {
+    fn bound_address(&mut self, address: IpAddr, is_gone: bool, port: u32) -> Unnamed {
         let is_own = match address {
             IpAddr::V6(v6) if is_gone => !self.bound.remove(&v6),
             IpAddr::V6(v6) => self.bound.contains(&v6),
@@ -229,9 +247,7 @@ impl Heard {
         if is_gone {
             self.routeless.remove(&address);
         }
-        if !is_own {
-            self.note_link(port, who);
-        }
+        if is_own { None } else { self.note_link(port) }
     }
 
     fn node_address(&mut self, address: (LinkIndex, IpAddr), is_gone: bool) {
@@ -248,7 +264,7 @@ impl Heard {
         }
     }
 
-    fn route(&mut self, route: &RouteEvent, port: u32, who: &impl Who) {
+    fn route(&mut self, route: &RouteEvent, port: u32) -> Unnamed {
         let by_dummy = || {
             self.dummy
                 .is_some_and(|(dummy, _)| route.link == Some(dummy))
@@ -258,16 +274,17 @@ impl Heard {
                 // The kernel's own come and go with their addresses, unless somebody removes one.
                 let is_taken = route.is_gone && port != 0;
                 if port == self.own_port || (route.is_kernels && !is_taken) {
-                    return;
+                    return None;
                 }
                 if route.is_kernels {
                     self.routeless.extend(route.address);
                 }
-                self.note_link(port, who);
+                return self.note_link(port);
             }
             TABLE_MAIN if route.has_gateway && self.gateways.is_some() => self.is_route_new = true,
             _ => {}
         }
+        None
     }
 
     /// Of nf_tables.

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use ipvs_codec::Family;
 use ipvs_netlink::{
-    Cause, Heard as Received, LinkGroup, LinkNotifications, Links, RuleNotifications,
+    Cause, Heard as Received, LinkEvent, LinkGroup, LinkNotifications, Links, Notification,
+    RuleNotifications,
 };
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fs::readlink;
@@ -246,19 +247,22 @@ impl Listening {
     }
 
     fn receive(&self, sockets: &mut Sockets, due: &mut Due) -> Result<(), ipvs_netlink::Error> {
-        let mut heard = lock(&self.heard);
+        // Syncs take the same lock: it is held for each notification alone, and not while the kernel is asked for more.
         let received = sockets
             .links
-            .receive(Duration::ZERO, |event| heard.link(event, &self.who))?;
+            .receive(Duration::ZERO, |event| self.hear_of_link(event))?;
         if received == Received::Lost {
-            heard.lost_links();
+            lock(&self.heard).lost_links();
         }
         if let Some(rules) = &mut sockets.rules {
-            let received = rules.receive(Duration::ZERO, |event| heard.rules(event, &self.who))?;
+            let received = rules.receive(Duration::ZERO, |event| {
+                lock(&self.heard).rules(event, &self.who);
+            })?;
             if received == Received::Lost {
-                heard.lost_rules(&self.wanted.families);
+                lock(&self.heard).lost_rules(&self.wanted.families);
             }
         }
+        let heard = lock(&self.heard);
         let (is_outdated, is_route_new) = (heard.is_outdated, heard.is_route_new);
         drop(heard);
         let now = Instant::now();
@@ -290,6 +294,15 @@ impl Listening {
             due.gateways = due.gateways.or(soon);
         }
         Ok(())
+    }
+}
+
+impl Listening {
+    fn hear_of_link(&self, event: Notification<LinkEvent<'_>>) {
+        let unnamed = lock(&self.heard).link(event);
+        if let Some(by) = unnamed.and_then(|port| self.who.of_port(port.get())) {
+            lock(&self.heard).name_link(by);
+        }
     }
 }
 
@@ -336,21 +349,17 @@ impl Processes {
             are_all: namespace.is_ok_and(|name| name.as_bytes() == FIRST_PROCESSES),
         }
     }
-}
 
-impl Processes {
     /// The number of a process as this one's namespace counts. The kernel says how the machine counts, which is the same only
     /// in the machine's own namespace; a port is mostly the number in the namespace of its process, which may be that of a
     /// container, so that it is asked for only where there is nothing better.
     fn number(&self, process: Option<u32>, port: u32) -> u32 {
         process.filter(|_| self.are_all).unwrap_or(port)
     }
-}
 
-impl Who for Processes {
-    /// The first netlink socket of a process has its number for a port.
+    /// The program that has a netlink port: the first netlink socket of a process has its number.
     fn of_port(&self, port: u32) -> Option<ChangedBy> {
-        if port == 0 || !self.are_all {
+        if !self.are_all {
             return None;
         }
         let name = std::fs::read_to_string(format!("/proc/{port}/comm")).ok()?;
@@ -359,7 +368,9 @@ impl Who for Processes {
             process: port,
         })
     }
+}
 
+impl Who for Processes {
     fn is_ours(&self, process: Option<u32>, port: u32) -> bool {
         own_processes::has(self.number(process, port))
     }

@@ -7,14 +7,6 @@ const OTHER: LinkIndex = LinkIndex(3);
 struct Somebody;
 
 impl Who for Somebody {
-    fn of_port(&self, port: u32) -> Option<ChangedBy> {
-        let name = "ip".to_owned();
-        (port != 0).then_some(ChangedBy {
-            name,
-            process: port,
-        })
-    }
-
     fn is_ours(&self, process: Option<u32>, _: u32) -> bool {
         process == Some(77)
     }
@@ -45,7 +37,7 @@ fn tell(heard: &mut Heard, port: u32, event: LinkEvent<'_>) -> Vec<Concern> {
         port,
         sequence: 1,
     };
-    heard.link(notification, &Somebody);
+    let _ = heard.link(notification);
     heard.take().into_iter().map(|event| event.what).collect()
 }
 
@@ -256,9 +248,37 @@ fn what_was_lost_is_everything() {
             port: 9,
             sequence: 1,
         };
-        heard.link(notification, &Somebody);
+        let _ = heard.link(notification);
     }
     assert_eq!(heard.take().len(), 2);
+}
+
+#[test]
+fn a_program_is_asked_for_until_it_is_named_and_names_what_nobody_has_taken() {
+    let mut heard = heard();
+    let gone = |port| Notification {
+        event: address(DUMMY, "10.96.0.10", true),
+        port,
+        sequence: 1,
+    };
+    assert_eq!(heard.link(gone(0)), None, "the kernel itself");
+    assert_eq!(heard.link(gone(US)), None);
+    for _ in 0..2 {
+        assert_eq!(heard.link(gone(99)).map(NonZeroU32::get), Some(99));
+    }
+    let by = |name: &str| ChangedBy {
+        name: name.to_owned(),
+        process: 99,
+    };
+    heard.name_link(by("ip"));
+    heard.name_link(by("another"));
+    assert_eq!(heard.link(gone(98)), None, "one name is enough");
+    let events = heard.take();
+    assert_eq!(events.len(), 1);
+    assert_eq!(events[0].by, Some(by("ip")));
+    // It comes too late.
+    heard.name_link(by("ip"));
+    assert_eq!(heard.take(), []);
 }
 
 #[test]
