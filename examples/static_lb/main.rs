@@ -42,6 +42,9 @@ struct Arguments {
     /// Print what would be done on a machine without any state.
     #[arg(long)]
     dry_run: bool,
+    /// Look this often for what others change where the kernel tells nobody; 0 never.
+    #[arg(long, default_value_t = 1, value_name = "SECONDS")]
+    canary_period: u64,
 }
 
 #[derive(Deserialize)]
@@ -221,6 +224,11 @@ impl Source for Watched {
         self.complete
     }
 
+    /// The file does, when it changes.
+    fn wakes(&self) -> bool {
+        true
+    }
+
     fn problems(&self) -> &[String] {
         self.file.problems()
     }
@@ -291,7 +299,13 @@ fn balance(arguments: &Arguments, control: &Control) -> Result<()> {
         random_fully: plane.random_fully(),
         ..config
     };
-    let mut controller = Controller::new(Model::new(config), Pace::default());
+    let canary =
+        (arguments.canary_period > 0).then(|| Duration::from_secs(arguments.canary_period));
+    let pace = Pace {
+        canary,
+        ..Pace::default()
+    };
+    let mut controller = Controller::new(Model::new(config), pace);
     if arguments.once {
         run_once(&mut controller, &mut source, &mut plane, control)?;
         return Ok(());
