@@ -13,16 +13,22 @@ use crate::kernel_event::{SetSign, Signs};
 
 /// Each virtual server holds a reference to the module.
 const IPVS: &str = "/sys/module/ip_vs/refcnt";
-/// As does each rule with a comment to this one. All of ours have one, but a few that lead nowhere without the others.
-const COMMENTED_RULES: &str = "/sys/module/xt_comment/refcnt";
+/// As does each rule to that of each of its matches and of its target. All of ours have a comment, but a few that lead nowhere
+/// without the others; where the kernel has comments built in and counts nothing, what some of ours have instead.
+const RULES: [&str; 4] = [
+    "/sys/module/xt_comment/refcnt",
+    "/sys/module/xt_set/refcnt",
+    "/sys/module/xt_mark/refcnt",
+    "/sys/module/xt_conntrack/refcnt",
+];
 
 /// Reads them: one dump of the heads of sets, and a file or two.
 #[derive(Debug)]
 pub(super) struct SignReader {
     names: HashMap<String, (KubeSet, Family)>,
     virtual_servers: Count,
-    /// Rules of iptables-legacy; of iptables-nft the kernel tells.
-    rules: Option<Count>,
+    /// Rules of iptables-legacy, the first that counts; of iptables-nft the kernel tells.
+    rules: Vec<Count>,
 }
 
 impl SignReader {
@@ -33,7 +39,11 @@ impl SignReader {
         Self {
             names: names.collect(),
             virtual_servers: Count::of(IPVS),
-            rules: is_legacy.then(|| Count::of(COMMENTED_RULES)),
+            rules: RULES
+                .into_iter()
+                .filter(|_| is_legacy)
+                .map(Count::of)
+                .collect(),
         }
     }
 
@@ -51,7 +61,7 @@ impl SignReader {
         Ok(Signs {
             sets: Some(sets),
             virtual_servers: self.virtual_servers.read(),
-            rules: self.rules.as_mut().and_then(Count::read),
+            rules: self.rules.iter_mut().find_map(Count::read),
         })
     }
 }
