@@ -13,6 +13,7 @@ mod starting;
 mod state;
 mod status;
 mod timing;
+mod turns;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -36,6 +37,7 @@ use self::conntrack::StaleFlows;
 use self::draining::Drains;
 use self::state::{Running, State};
 use self::timing::{Found, Timing};
+use self::turns::Turns;
 
 pub use self::state::Stage;
 pub use self::status::Status;
@@ -94,6 +96,7 @@ pub struct Controller {
     /// What others have changed.
     concerns: Concerns,
     canaries: Canaries,
+    turns: Turns,
     logged: LoggedOnce,
     /// Changes of endpoints that are not in the kernel yet.
     triggers: Vec<Trigger>,
@@ -118,6 +121,7 @@ impl Controller {
             stale_flows: StaleFlows::default(),
             concerns: Concerns::default(),
             canaries: Canaries::default(),
+            turns: Turns::default(),
             logged: LoggedOnce::default(),
             triggers: Vec::new(),
             status: Status::default(),

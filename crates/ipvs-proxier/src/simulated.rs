@@ -253,10 +253,13 @@ impl DataPlane for Simulated {
             }
             Part::RealServers(keys) => {
                 for key in keys {
-                    let place = found.virtual_servers.get_mut(key);
-                    if let Some((place, server)) = place.zip(state.virtual_servers.get(key)) {
-                        place.clone_from(server);
-                    }
+                    let Some(place) = found.virtual_servers.get_mut(key) else {
+                        continue;
+                    };
+                    // The kernel does not tell one that is not there from one without real servers.
+                    let server = state.virtual_servers.get(key);
+                    let real_servers = server.map_or(&[][..], |server| server.real_servers());
+                    *place = Arc::new(VirtualServer::new(place.service, real_servers.to_vec()));
                 }
             }
             Part::Set(set, family) => {

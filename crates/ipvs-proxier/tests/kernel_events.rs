@@ -3,12 +3,14 @@
 
 mod web;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ipvs_codec::{Family, Protocol, Scheduler, Service, ServiceKey};
+use ipvs_codec::{Destination, Family, ForwardMethod, Protocol, Scheduler, Service, ServiceKey};
 use ipvs_model::input::Change;
 use ipvs_model::{Config, Known, KubeSet, Model, NeverBind, Vip, VirtualServer};
 use ipvs_netfilter::ipset::Entry;
+use ipvs_netfilter::iptables::SavedRules;
 use ipvs_netlink::Cause;
 use ipvs_proxier::{
     Activity, ChangedBy, Concern, Control, DataPlane, DriftCause, Ended, KernelEvent, News, Pace,
@@ -167,6 +169,39 @@ const ASKED_FOR: [Hand; 7] = [
     ("a set goes", |known| drop(known.sets.remove(&CLUSTER_IPS))),
 ];
 
+/// What has no sign either: tables are read as a whole, in turn,
+const TABLES: [Hand; 2] = [
+    ("an entry is exchanged", exchange_an_entry),
+    ("a virtual server has another scheduler", |known| {
+        let server = known.virtual_servers.get_mut(&key(Protocol::TCP)).unwrap();
+        Arc::make_mut(server).service.scheduler = Scheduler::WRR;
+    }),
+];
+
+/// and virtual servers one by one.
+const REAL_SERVERS: [Hand; 2] = [
+    ("a real server goes", |known| {
+        with_real_servers(known, |_| Vec::new());
+    }),
+    ("a real server has another forwarding method", |known| {
+        with_real_servers(known, |mut before| {
+            before[0].forward = ForwardMethod::DIRECT;
+            before
+        });
+    }),
+];
+
+fn exchange_an_entry(known: &mut Known) {
+    let entries = known.sets.get_mut(&CLUSTER_IPS).unwrap();
+    assert!(entries.remove(&entry(10)) && entries.insert(entry(11)));
+}
+
+fn with_real_servers(known: &mut Known, change: fn(Vec<Destination>) -> Vec<Destination>) {
+    let server = known.virtual_servers.get_mut(&key(Protocol::TCP)).unwrap();
+    let before = server.real_servers().to_vec();
+    *server = VirtualServer::new(server.service, change(before)).into();
+}
+
 fn is_put_right(node: &mut Node<Simulated>, hand: Hand, within: Duration, cause: DriftCause) {
     let wanted = node.plane().state().clone();
     hand.1(node.plane().state_mut());
@@ -210,21 +245,52 @@ fn what_it_does_not_tell_of_is_put_right_by_a_canary() {
     node.plane().use_legacy_rules();
     node.changes(service());
     during(&mut node, SECOND);
-    for hand in ASKED_FOR.into_iter().chain(RULES) {
+    let in_turn = TABLES.into_iter().chain(REAL_SERVERS);
+    for hand in ASKED_FOR.into_iter().chain(RULES).chain(in_turn) {
         is_put_right(&mut node, hand, SEEN, DriftCause::Canary);
     }
-    // What has its own turn comes a little later.
-    let hand: Hand = ("a real server goes", |known| {
-        let server = known.virtual_servers.get_mut(&key(Protocol::TCP)).unwrap();
-        *server = VirtualServer::new(server.service, Vec::new()).into();
-    });
-    let virtual_servers = u32::try_from(node.plane().state().virtual_servers.len()).unwrap();
-    is_put_right(
-        &mut node,
-        hand,
-        2 * SECOND * virtual_servers,
-        DriftCause::Canary,
-    );
+}
+
+/// So many services of one virtual server each.
+fn many(count: u16) -> Vec<Change> {
+    let service = |number: u16| {
+        let [a, b] = number.to_be_bytes();
+        changes(&format!(
+            r#"{{"apiVersion": "v1", "kind": "Service", "metadata": {{"name": "s{number}"}},
+                "spec": {{"clusterIP": "10.97.{a}.{b}", "ports": [{{"port": 80}}]}}}}"#
+        ))
+    };
+    (0..count).flat_map(service).collect()
+}
+
+#[test]
+fn what_is_read_in_turn_comes_out_in_a_time_that_grows_with_the_number_of_services() {
+    // No resync comes between.
+    let pace = Pace {
+        sync: 10_000 * SECOND,
+        ..PACE
+    };
+    for services in [100_u16, 1_000] {
+        let mut node = at_rest(pace);
+        node.changes(many(services));
+        during(&mut node, SECOND);
+        let servers = u32::try_from(node.plane().state().virtual_servers.len()).unwrap();
+        let entries: usize = node
+            .plane()
+            .state()
+            .sets
+            .values()
+            .map(|entries| entries.len())
+            .sum();
+        // 64 virtual servers a second, and 250 objects of tables, of which each counts for 50 more.
+        let of_server = SECOND * (servers / 64 + 2);
+        let objects = servers + u32::try_from(entries).unwrap();
+        let of_table = SECOND * (objects / 250 + 3);
+        let hands = TABLES.map(|hand| (hand, of_table)).into_iter();
+        for (hand, within) in hands.chain(REAL_SERVERS.map(|hand| (hand, of_server))) {
+            is_put_right(&mut node, hand, within, DriftCause::Canary);
+        }
+    }
 }
 
 #[test]
@@ -543,12 +609,45 @@ fn canaries_do_not_wait_for_a_look_that_waits() {
 }
 
 #[test]
+fn canaries_do_not_wait_for_a_resync_that_waits() {
+    let mut node = failing_at_rest();
+    let wanted = node.plane().kernel.state().clone();
+    node.plane().is_waiting = true;
+    node.controller.hurry(Activity::Resync, node.clock);
+    during(&mut node, SECOND);
+    // Tables that are read as a whole the resync reads itself.
+    for hand in ASKED_FOR.into_iter().chain(REAL_SERVERS) {
+        hand.1(node.plane().kernel.state_mut());
+        let seen = during(&mut node, 2 * SEEN);
+        assert!(*node.plane().kernel.state() == wanted, "{}", hand.0);
+        assert_eq!(causes(&seen.ended), [DriftCause::Canary], "{}", hand.0);
+    }
+    node.plane().is_waiting = false;
+    let seen = during(&mut node, SECOND);
+    assert_eq!(activities(&seen.ended), [Activity::Resync]);
+    assert_eq!(causes(&seen.ended), []);
+}
+
+fn with_another_mark(rules: &SavedRules) -> SavedRules {
+    let mut text = String::new();
+    for (table, chain, rules) in rules.chains() {
+        text += &format!("*{table}\n:{chain} - [0:0]\n");
+        text.extend(rules.iter().map(|rule| format!("-A {chain} {rule}\n")));
+        text += "COMMIT\n";
+    }
+    let other = SavedRules::parse(&text.replace("0x4000", "0x8000"));
+    assert!(other != *rules && other.all_rules().count() == rules.all_rules().count());
+    other
+}
+
+#[test]
 fn a_resync_that_finds_drift_brings_the_usual_pace_back() {
-    let mut node = at_rest(PACE);
+    let mut node = failing_at_rest();
     resyncs(&mut node, Duration::from_secs(2_200));
-    // Nothing says so: one set has the same number of other entries.
-    let entries = node.plane().state_mut().sets.get_mut(&CLUSTER_IPS).unwrap();
-    assert!(entries.remove(&entry(10)) && entries.insert(entry(11)));
+    // Nothing says so: there are as many rules, and they refer to the same sets.
+    for rules in node.plane().kernel.state_mut().rules.values_mut() {
+        *rules = with_another_mark(rules);
+    }
     let seen = resyncs(&mut node, Duration::from_secs(700));
     assert!(seen[0] <= 600 && seen[1] == 30, "{seen:?}");
 }

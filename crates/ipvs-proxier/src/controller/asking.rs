@@ -1,22 +1,27 @@
-//! Asking the canaries, and one virtual server after the other, for what the kernel notifies nobody of.
+//! Asking the canaries, and reading in turn, for what the kernel notifies nobody of.
 
+use std::time::Duration;
+
+use ipvs_codec::ServiceKey;
 use ipvs_model::{Key, Known};
 
 use super::concerns::Waiting;
 use super::repairing::Repair;
-use super::state::{Running, State};
+use super::state::{Reread, Running, State};
+use super::turns::Turns;
 use super::{Controller, Step};
 use crate::activity::Activity;
 use crate::clock::{Clock, Moment};
 use crate::dataplane::DataPlane;
 use crate::error::PlaneError;
 use crate::kernel_event::{Concern, DriftCause, KernelEvent, Signs};
-use crate::reading::{Findings, Section, read_one};
+use crate::reading::{Compared, Findings, Reading, Section, read_one};
 use crate::report::{Report, Tally};
 use crate::step_error::StepError;
 
 impl Controller {
-    /// Asks the canaries, and reads the next virtual server. A few system calls.
+    /// Asks the canaries, and reads what has its turn: the real servers of some virtual servers at once, tables behind it. Some
+    /// dozen system calls, and O(virtual servers) once a round.
     pub(super) fn ask_canaries<P: DataPlane + ?Sized>(
         &mut self,
         mut running: Running,
@@ -25,60 +30,114 @@ impl Controller {
     ) -> (State, Step) {
         let now = clock.now();
         self.timing.asked_canaries(now.steady);
-        let mut report = Report::default();
+        let mut errors = Vec::new();
         match plane.signs() {
-            Ok(signs) => {
-                if !self.canaries.saw(&signs) {
-                    self.timing.resync_as_usual(now.steady);
-                }
-                let families = &self.model.config().families;
-                let mut gone = self.canaries.gone(&signs, &running.known, families);
-                if let Some(reread) = &running.reread {
-                    // That is being read already.
-                    gone.retain(|gone| reread.sections.iter().all(|(section, _)| section != gone));
-                }
-                for section in gone {
-                    self.canary_is_gone(section, now);
-                }
-            }
-            Err(error) => self.canary_failed(error, &mut report, now),
+            Ok(signs) => self.compare_signs(&signs, &running, now),
+            Err(error) => errors.push(error),
         }
-        let known = &mut running.known;
-        let (families, desired) = (&self.model.config().families, self.model.desired());
-        let Some(key) = self.canaries.next(known) else {
-            return asked(running, report);
+        let differing = match self.read_real_servers(&mut running.known, now, clock, plane) {
+            Ok(differing) => differing,
+            Err((differing, error)) => {
+                errors.push(error);
+                differing
+            }
         };
-        match read_one(key, plane, families, known, desired) {
-            Ok((false, _)) => {}
-            Ok((true, is_there)) => {
-                if !is_there {
-                    // Others may be gone too.
-                    self.canary_is_gone(Section::ListOfVirtualServers, now);
-                }
-                let waiting = Waiting::seen_now(DriftCause::Canary, now.steady);
-                let repair = Repair {
-                    activity: Activity::Repair,
-                    tally: Tally::new(now),
-                    findings: Findings {
-                        differing: vec![Key::VirtualServer(key)],
-                        unread: Vec::new(),
-                    },
-                    node: None,
-                    sections: vec![(Section::VirtualServers, waiting)],
-                    signs: None,
-                };
-                return self.repair(running, repair, clock, plane);
-            }
-            Err(error) => self.canary_failed(error, &mut report, now),
+        if !errors.is_empty() {
+            // Only a resync finds what they would have.
+            self.canaries.failed();
+            self.timing.resync_as_usual(now.steady);
         }
-        asked(running, report)
+        let errors: Vec<StepError> = errors.into_iter().map(StepError::Canary).collect();
+        if differing.is_empty() {
+            self.begin_tables(&mut running, now);
+            return self.asked(running, errors);
+        }
+        let waiting = Waiting::seen_now(DriftCause::Canary, now.steady);
+        let repair = Repair {
+            activity: Activity::Repair,
+            tally: Tally::new(now),
+            findings: Findings {
+                differing: differing.into_iter().map(Key::VirtualServer).collect(),
+                unread: Vec::new(),
+            },
+            errors,
+            sections: vec![(Section::VirtualServers, waiting)],
+            signs: None,
+        };
+        self.repair(running, repair, clock, plane)
     }
 
-    /// Without canaries only a resync finds what they would have.
-    fn canary_failed(&mut self, error: PlaneError, report: &mut Report, now: Moment) {
-        self.canaries.failed();
-        self.timing.resync_as_usual(now.steady);
-        self.failed(StepError::Canary(error), report);
+    /// What is otherwise by the signs is read again soon.
+    fn compare_signs(&mut self, signs: &Signs, running: &Running, now: Moment) {
+        if !self.canaries.saw(signs) {
+            self.timing.resync_as_usual(now.steady);
+        }
+        let families = &self.model.config().families;
+        let mut gone = self.canaries.gone(signs, &running.known, families);
+        if let Some(reread) = &running.reread {
+            // That is being read already.
+            gone.retain(|gone| reread.sections.iter().all(|(section, _)| section != gone));
+        }
+        for section in gone {
+            self.canary_is_gone(section, now);
+        }
+    }
+
+    /// Reads the real servers of the virtual servers whose turn it is. Those that were otherwise, also where one could not be
+    /// read: then the rest has no turn.
+    fn read_real_servers<P: DataPlane + ?Sized>(
+        &mut self,
+        known: &mut Known,
+        now: Moment,
+        clock: &dyn Clock,
+        plane: &mut P,
+    ) -> Result<Vec<ServiceKey>, (Vec<ServiceKey>, PlaneError)> {
+        let mut differing = Vec::new();
+        let (mut read, mut took) = (0_usize, Duration::ZERO);
+        while Turns::has_more(known, read, took) {
+            let Some(key) = self.turns.next_server(known) else {
+                break;
+            };
+            let (families, desired) = (&self.model.config().families, self.model.desired());
+            match read_one(key, plane, families, known, desired) {
+                Ok(Compared::AsKnown) => {}
+                Ok(Compared::Differs { is_there }) => {
+                    if !is_there {
+                        // Others may be gone too.
+                        self.canary_is_gone(Section::ListOfVirtualServers, now);
+                    }
+                    differing.push(key);
+                }
+                Err(error) => return Err((differing, error)),
+            }
+            read = read.saturating_add(1);
+            took = clock.now().steady.saturating_duration_since(now.steady);
+        }
+        Ok(differing)
+    }
+
+    /// Begins to read the tables whose turn it is, where nothing else is read anyway.
+    fn begin_tables(&mut self, running: &mut Running, now: Moment) {
+        if running.reread.is_some() || running.resync.is_some() || self.concerns.next().is_some() {
+            return;
+        }
+        let tables = self.turns.next_tables(&running.known);
+        if tables.is_empty() {
+            return;
+        }
+        let waiting = |table| {
+            let waiting = Waiting::seen_now(DriftCause::Canary, now.steady);
+            (table, waiting)
+        };
+        running.reread = Some(Box::new(Reread {
+            tally: Tally::new(now),
+            reading: Reading::of(&self.model.config().families, tables.iter().copied()),
+            sections: tables.into_iter().map(waiting).collect(),
+            errors: Vec::new(),
+            signs: None,
+            due: now.steady,
+            is_by_turns: true,
+        }));
     }
 
     fn canary_is_gone(&mut self, section: Section, now: Moment) {
@@ -113,14 +172,18 @@ impl Controller {
             self.canaries.remember_rules(signs);
         }
     }
-}
 
-/// An answer after which there is nothing to do says nothing, unless it failed.
-fn asked(running: Running, report: Report) -> (State, Step) {
-    let step = if report.news.is_empty() {
-        Step::More
-    } else {
-        Step::Did(Box::new(report))
-    };
-    (State::Running(running), step)
+    /// An answer after which there is nothing to do says nothing, unless something failed.
+    fn asked(&mut self, running: Running, errors: Vec<StepError>) -> (State, Step) {
+        let mut report = Report::default();
+        for error in errors {
+            self.failed(error, &mut report);
+        }
+        let step = if report.news.is_empty() {
+            Step::More
+        } else {
+            Step::Did(Box::new(report))
+        };
+        (State::Running(running), step)
+    }
 }

@@ -1,20 +1,18 @@
 //! Canaries: signs of what others do where the kernel notifies nobody. Pure.
 
-use ipvs_codec::{Family, ServiceKey};
+use ipvs_codec::Family;
 use ipvs_model::{Known, Operation, Plan};
 
 use crate::kernel_event::Signs;
 use crate::reading::Section;
 
-/// What the signs were when all was as it is known, and whose turn it is.
+/// What the signs were when all was as it is known.
 #[derive(Debug, Default)]
 pub(super) struct Canaries {
     /// Signs of the rules: their number, and the references of sets. None were read yet, if there are none.
     rules: Option<Signs>,
     /// Virtual servers that are counted and not known.
     of_others: Option<i128>,
-    /// Virtual servers that are read one by one, the next one last.
-    turns: Vec<ServiceKey>,
     /// Whether rules have a sign: where the kernel tells of them they have none.
     have_rules: bool,
     /// Whether the last answer had every sign that there can be.
@@ -79,18 +77,6 @@ impl Canaries {
         gone.extend(rules.copied().map(Section::Rules));
         gone
     }
-
-    /// The virtual server whose turn it is to be read: each of those that are known in its turn. O(1), and O(virtual
-    /// servers) once a round.
-    pub(super) fn next(&mut self, known: &Known) -> Option<ServiceKey> {
-        while let Some(key) = self.turns.pop() {
-            if known.virtual_servers.contains_key(&key) {
-                return Some(key);
-            }
-        }
-        self.turns.extend(known.virtual_servers.keys());
-        self.turns.pop()
-    }
 }
 
 /// Whether a plan changes the signs of rules.
@@ -126,7 +112,7 @@ mod tests {
     use std::collections::BTreeMap;
     use std::sync::Arc;
 
-    use ipvs_codec::{Protocol, Scheduler, Service};
+    use ipvs_codec::{Protocol, Scheduler, Service, ServiceKey};
     use ipvs_model::{KubeSet, VirtualServer};
     use ipvs_netfilter::ipset::Entry;
 
@@ -237,24 +223,5 @@ mod tests {
         assert!(canaries.saw(&all));
         canaries.failed();
         assert!(!canaries.are_whole());
-    }
-
-    #[test]
-    fn every_virtual_server_has_its_turn() {
-        let mut canaries = Canaries::default();
-        assert_eq!(canaries.next(&with_servers(0)), None);
-        let known = with_servers(5);
-        let mut seen: Vec<ServiceKey> = (0..5).map(|_| canaries.next(&known).unwrap()).collect();
-        seen.sort_unstable();
-        seen.dedup();
-        assert_eq!(seen.len(), 5);
-        assert!(canaries.next(&known).is_some());
-        // Those that have gone meanwhile are left out.
-        assert!(
-            known
-                .virtual_servers
-                .contains_key(&canaries.next(&with_servers(1)).unwrap())
-        );
-        assert_eq!(canaries.next(&with_servers(0)), None);
     }
 }

@@ -21,8 +21,8 @@ pub(super) struct Repair {
     pub(super) activity: Activity,
     pub(super) tally: Tally,
     pub(super) findings: Findings,
-    /// Why the node's addresses could not be read.
-    pub(super) node: Option<StepError>,
+    /// What failed beside.
+    pub(super) errors: Vec<StepError>,
     /// What others have changed, where that is known.
     pub(super) sections: Vec<(Section, Waiting)>,
     /// From before the rules were read, if they were.
@@ -60,7 +60,7 @@ impl Controller {
         let mut unfinished = Unfinished::default();
         let mut report = self.apply(plan, &mut running.known, &mut unfinished, now, plane);
         let unread = unread.into_iter().map(StepError::from);
-        for error in repair.node.into_iter().chain(unread) {
+        for error in repair.errors.into_iter().chain(unread) {
             self.failed(error, &mut report);
         }
         let mut drift = BTreeMap::new();

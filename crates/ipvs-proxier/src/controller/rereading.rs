@@ -67,10 +67,10 @@ impl Controller {
     }
 
     fn begin_reread<P: DataPlane + ?Sized>(&mut self, now: Moment, plane: &mut P) -> Reread {
-        let (mut sections, mut node, mut signs) = (Vec::new(), None, None);
+        let (mut sections, mut errors, mut signs) = (Vec::new(), Vec::new(), None);
         for (concern, waiting) in self.concerns.take_due(now.steady) {
             match concern {
-                Concern::Node => node = self.look_around_again(now, plane).err(),
+                Concern::Node => errors.extend(self.look_around_again(now, plane).err()),
                 Concern::Section(section) => sections.push((section, waiting)),
             }
         }
@@ -84,9 +84,10 @@ impl Controller {
             tally: Tally::new(now),
             reading: Reading::of(&self.model.config().families, all),
             sections,
-            node,
+            errors,
             signs,
             due: now.steady,
+            is_by_turns: false,
         }
     }
 
@@ -114,14 +115,17 @@ impl Controller {
         clock: &dyn Clock,
         plane: &mut P,
     ) -> (State, Step) {
-        if reread.sections.is_empty() && reread.node.is_none() {
+        let findings = reread.reading.finish();
+        let is_as_known = findings.differing.is_empty() && findings.unread.is_empty();
+        let asks_nothing = reread.sections.is_empty() || (reread.is_by_turns && is_as_known);
+        if asks_nothing && reread.errors.is_empty() {
             return (State::Running(running), Step::More);
         }
         let repair = Repair {
             activity: Activity::Repair,
             tally: reread.tally,
-            findings: reread.reading.finish(),
-            node: reread.node,
+            findings,
+            errors: reread.errors,
             sections: reread.sections,
             signs: reread.signs,
         };

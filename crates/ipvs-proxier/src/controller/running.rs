@@ -42,11 +42,11 @@ impl Controller {
             Some(reread) => Some(reread.due),
             None => self.concerns.next(),
         };
-        let is_resyncing = running.resync.is_some();
-        match self
-            .timing
-            .due(now, self.drains.next_look(), next_reread, is_resyncing)
-        {
+        // What it reads is more than canaries tell; while it waits for rules they have their turn.
+        let resync = running.resync.as_ref();
+        let is_reading = resync.is_some_and(|resync| !resync.reading.is_at_rules());
+        let next_drain = self.drains.next_look();
+        match self.timing.due(now, next_drain, next_reread, is_reading) {
             Due::Wait(until) => (State::Running(running), Step::Wait(until)),
             Due::Sync => self.sync(running, clock, plane),
             Due::Drain => self.drain(running, clock, plane),
@@ -145,13 +145,13 @@ impl Controller {
             Box::new(Resync {
                 tally: Tally::new(now),
                 reading: Reading::everything(&self.model.config().families),
-                node: None,
+                errors: Vec::new(),
                 signs: None,
             })
         });
         if resync.reading.is_at_start() {
             // Where they cannot be read, those known before stay.
-            resync.node = self.look_around(plane).err();
+            resync.errors.extend(self.look_around(plane).err());
             resync.signs = self.signs(plane);
         }
         let desired = self.model.desired();
@@ -163,7 +163,7 @@ impl Controller {
                     activity: Activity::Resync,
                     tally: resync.tally,
                     findings: resync.reading.finish(),
-                    node: resync.node,
+                    errors: resync.errors,
                     sections: Vec::new(),
                     signs: resync.signs,
                 };

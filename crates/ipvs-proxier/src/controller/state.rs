@@ -97,12 +97,14 @@ pub(super) struct Reread {
     pub(super) reading: Reading,
     /// What they have changed.
     pub(super) sections: Vec<(Section, Waiting)>,
-    /// Why the node's addresses could not be read.
-    pub(super) node: Option<StepError>,
+    /// What failed beside.
+    pub(super) errors: Vec<StepError>,
     /// From before the rules are read, if they are.
     pub(super) signs: Option<Signs>,
     /// When it goes on.
     pub(super) due: Instant,
+    /// Nothing says that they have changed anything: it is the turn of these sections.
+    pub(super) is_by_turns: bool,
 }
 
 /// A resync that goes on: the kernel's state is read part by part, and compared with what is known.
@@ -110,8 +112,8 @@ pub(super) struct Reread {
 pub(super) struct Resync {
     pub(super) tally: Tally,
     pub(super) reading: Reading,
-    /// Why the node's addresses could not be read.
-    pub(super) node: Option<StepError>,
+    /// What failed beside.
+    pub(super) errors: Vec<StepError>,
     /// From before anything was read.
     pub(super) signs: Option<Signs>,
 }

@@ -119,16 +119,16 @@ impl Timing {
         self.next_canaries = self.pace.canary.and_then(|pace| now.checked_add(pace));
     }
 
-    /// What is due while everything is known. A resync that is going on stays due until it ends, and reads more than the
-    /// canaries tell.
+    /// What is due while everything is known. A resync that is going on stays due until it ends; while it reads, canaries are
+    /// not asked.
     pub(super) fn due(
         &self,
         now: Instant,
         next_drain: Option<Instant>,
         next_reread: Option<Instant>,
-        is_resyncing: bool,
+        is_reading: bool,
     ) -> Due {
-        let next_canaries = self.next_canaries.filter(|_| !is_resyncing);
+        let next_canaries = self.next_canaries.filter(|_| !is_reading);
         // Changes come before whatever reads, which may wait for processes.
         let times = [
             (Due::Sync, self.next_sync(now)),

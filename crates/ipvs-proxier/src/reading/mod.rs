@@ -131,6 +131,11 @@ impl Reading {
         matches!(self.state, State::Start)
     }
 
+    /// Whether it is at rules, for which it mostly waits: nothing else of it is read halfway then.
+    pub(crate) const fn is_at_rules(&self) -> bool {
+        matches!(self.state, State::In(_, Step::Rules(_)))
+    }
+
     /// Whether all that was read so far could be read. Where nothing is known yet, nothing may be concluded about a node of
     /// which a section could not be read: what is not known there would look as if it were not there.
     pub(crate) const fn is_complete(&self) -> bool {
@@ -378,17 +383,34 @@ fn begin(section: Section) -> Step {
     Step::Table(table, Chunks::default())
 }
 
-/// Asks for a virtual server and its real servers, and puts what is known right; whether it was otherwise, and whether it is
-/// there. Two reads.
+/// What a virtual server is like, compared with what is known of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Compared {
+    AsKnown,
+    Differs { is_there: bool },
+}
+
+/// Asks for the real servers of a virtual server; if they are otherwise, for it as well, and puts what is known right. One
+/// read, or three.
 pub(crate) fn read_one<P: DataPlane + ?Sized>(
     key: ServiceKey,
     plane: &mut P,
     families: &[Family],
     known: &mut Known,
     desired: &Desired,
-) -> Result<(bool, bool), PlaneError> {
-    let mut found = Known::default();
+) -> Result<Compared, PlaneError> {
     let keys = [key];
+    let Some(before) = known.virtual_servers.get(&key).map(Arc::clone) else {
+        return Ok(Compared::AsKnown);
+    };
+    let mut found = Known::default();
+    found.virtual_servers.insert(key, Arc::clone(&before));
+    let _ = plane.read(Part::RealServers(&keys), families, &mut found)?;
+    if found.virtual_servers.get(&key) == Some(&before) {
+        return Ok(Compared::AsKnown);
+    }
+    // One that is not there looks as one without real servers.
+    let mut found = Known::default();
     let _ = plane.read(Part::VirtualServers(&keys), families, &mut found)?;
     let service = found.virtual_servers.get(&key).map(|found| found.service);
     if service.is_some() {
@@ -398,5 +420,10 @@ pub(crate) fn read_one<P: DataPlane + ?Sized>(
     if let Some(server) = found.virtual_servers.remove(&key) {
         differs |= put_real_servers(&key, server, known, desired);
     }
-    Ok((differs, service.is_some()))
+    let is_there = service.is_some();
+    Ok(if differs {
+        Compared::Differs { is_there }
+    } else {
+        Compared::AsKnown
+    })
 }
