@@ -13,7 +13,7 @@ impl Cause {
     pub(crate) fn of_ipvs(self, request: &Request<'_>) -> Self {
         match self {
             Self::Kernel(mut error) => {
-                error.advice = advice(request, error.errno);
+                error.advice = advice(request, error.errno).map(String::into_boxed_str);
                 Self::Kernel(error)
             }
             cause => cause,

@@ -56,7 +56,7 @@ pub struct KernelError {
     /// The text of the extended acknowledgement (`NLMSGERR_ATTR_MSG`).
     pub text: Option<String>,
     /// What the number means for this request, and what can be done, where that is known.
-    pub advice: Option<String>,
+    pub advice: Option<Box<str>>,
 }
 
 impl KernelError {

@@ -275,7 +275,7 @@ impl FileRules {
             return Duration::ZERO;
         }
         // Written in place, and nobody tells when its writer is done.
-        let is_unseen = !self.is_watched && !(is_other && stamp.was_moved());
+        let is_unseen = !(self.is_watched || is_other && stamp.was_moved());
         let patience = match (is_less, is_unseen) {
             // One that is new takes nothing away.
             (true, true) if before.is_some() => HELD_OPEN,

@@ -23,6 +23,7 @@ impl YamlError {
     }
 
     /// What is wrong, without a value: it may be a secret.
+    #[cfg(feature = "kube")]
     pub(super) fn without_values(&self, otherwise: &str) -> String {
         let problem = self.of_its_size().unwrap_or(otherwise);
         format!("{}{problem}", self.place())
