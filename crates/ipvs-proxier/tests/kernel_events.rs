@@ -282,10 +282,10 @@ fn what_is_read_in_turn_comes_out_in_a_time_that_grows_with_the_number_of_servic
             .values()
             .map(|entries| entries.len())
             .sum();
-        // 64 virtual servers a second, and 250 objects of tables, of which each counts for 50 more.
+        // 64 virtual servers a second, and 100 objects of tables, of which each counts for 10 more.
         let of_server = SECOND * (servers / 64 + 2);
         let objects = servers + u32::try_from(entries).unwrap();
-        let of_table = SECOND * (objects / 250 + 3);
+        let of_table = SECOND * (objects / 100 + 3);
         let hands = TABLES.map(|hand| (hand, of_table)).into_iter();
         for (hand, within) in hands.chain(REAL_SERVERS.map(|hand| (hand, of_server))) {
             is_put_right(&mut node, hand, within, DriftCause::Canary);
@@ -354,6 +354,48 @@ fn a_storm_costs_one_look_and_makes_no_change_wait() {
     let seen = during(&mut node, SECOND / 2);
     assert_eq!(activities(&seen.ended), [Activity::Repair]);
     assert_eq!(node.plane().reads() - reads, 1);
+}
+
+#[test]
+fn each_step_in_a_storm_is_small_and_the_next_one_after_a_change_syncs_it() {
+    let mut node = failing_at_rest();
+    node.changes(many(2_000));
+    during(&mut node, SECOND);
+    let (mut reads, mut rereads) = (node.plane().reads, 0);
+    for round in 0..300_u32 {
+        let clock = node.clock;
+        for _ in 0..50 {
+            for what in [Concern::Section(Section::Link), Concern::Node] {
+                let cause = DriftCause::Notification;
+                let event = KernelEvent {
+                    what,
+                    cause,
+                    by: None,
+                };
+                node.controller.kernel_event(event, clock);
+            }
+        }
+        let ended = match node.poll() {
+            Step::Did(report) => report.ended.map(|ended| ended.activity),
+            Step::More | Step::Wait(_) => None,
+        };
+        rereads += usize::from(ended == Some(Activity::Repair));
+        // A chunk, and before the first one a call that begins.
+        let read = node.plane().reads - std::mem::replace(&mut reads, node.plane().reads);
+        assert!(read <= 2, "{read} in round {round}");
+        if round % 7 == 0 {
+            let endpoint = format!("10.244.1.{}", round % 250 + 1);
+            node.changes(web("TCP", &[&endpoint]));
+            let Step::Did(report) = node.poll() else {
+                panic!("nothing was done in round {round}")
+            };
+            assert_eq!(report.ended.unwrap().activity, Activity::Sync);
+            assert!(report.plan.operations().len() <= 4, "round {round}");
+            assert_eq!(node.plane().reads, reads, "round {round}");
+        }
+        node.after(SECOND / 1_000);
+    }
+    assert!(rereads > 0, "it was read again");
 }
 
 #[test]
@@ -552,9 +594,24 @@ fn failing_at_rest() -> Node<Refusing> {
     plane.kernel.use_legacy_rules();
     let mut node = Node::with_pace(Model::new(Config::default()), plane, PACE);
     node.changes(service());
-    let ended = during(&mut node, SECOND).ended;
-    assert_eq!(activities(&ended), [Activity::Start]);
+    let ended = during(&mut node, 2 * SECOND).ended;
+    // Others may have changed rules between reading and writing: they are read again.
+    assert_eq!(activities(&ended), [Activity::Start, Activity::Repair]);
     node
+}
+
+#[test]
+fn rules_that_others_change_while_some_are_written_are_put_right_too() {
+    let mut node = failing_at_rest();
+    let wanted = node.plane().kernel.state().clone();
+    node.plane().meanwhile = Some(|known| drop(known.rules.remove(&Family::Ipv6)));
+    let rules = &mut node.plane().kernel.state_mut().rules;
+    rules.remove(&Family::Ipv4);
+    during(&mut node, 2 * SEEN);
+    assert!(node.plane().meanwhile.is_none(), "they were written");
+    assert!(*node.plane().kernel.state() == wanted);
+    let rest = during(&mut node, 3 * SECOND);
+    assert_eq!(activities(&rest.ended), [], "all is as it is known");
 }
 
 #[test]

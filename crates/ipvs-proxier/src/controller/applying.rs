@@ -75,7 +75,7 @@ impl Controller {
         }
         report.plan = executed.tried;
         if writes_rules(&report.plan) {
-            self.remember_rules(plane);
+            self.wrote_rules(plane);
         }
         unfinished.is_unsure |= !report.failures.iter().all(leaves_state_known);
         unfinished.is_wiser |= self.learn(&mut report, known);

@@ -167,9 +167,9 @@ impl Controller {
     }
 
     /// The rules that are known were just written.
-    pub(super) fn remember_rules<P: DataPlane + ?Sized>(&mut self, plane: &mut P) {
+    pub(super) fn wrote_rules<P: DataPlane + ?Sized>(&mut self, plane: &mut P) {
         if let Some(signs) = self.signs(plane) {
-            self.canaries.remember_rules(signs);
+            self.canaries.wrote_rules(signs);
         }
     }
 

@@ -11,6 +11,8 @@ use crate::reading::Section;
 pub(super) struct Canaries {
     /// Signs of the rules: their number, and the references of sets. None were read yet, if there are none.
     rules: Option<Signs>,
+    /// Whether they were taken after rules were written: what others did between reading and writing is among them.
+    is_unsure: bool,
     /// Virtual servers that are counted and not known.
     of_others: Option<i128>,
     /// Whether rules have a sign: where the kernel tells of them they have none.
@@ -20,10 +22,19 @@ pub(super) struct Canaries {
 }
 
 impl Canaries {
-    /// Takes the signs for those of the rules that are known: from just before these are read, or just after they are written.
+    /// Takes the signs, from just before rules are read, for those of the rules that are known.
     pub(super) fn remember_rules(&mut self, signs: Signs) {
         self.have_rules |= signs.rules.is_some();
+        self.is_unsure = false;
         self.rules = Some(signs);
+    }
+
+    /// Takes the signs, from just after rules were written, for those of the rules that are known until these are read again,
+    /// which is due then.
+    pub(super) fn wrote_rules(&mut self, signs: Signs) {
+        let have_sign = signs.rules.is_some();
+        self.remember_rules(signs);
+        self.is_unsure = have_sign;
     }
 
     /// Takes the signs for those of the virtual servers that are known.
@@ -71,7 +82,7 @@ impl Canaries {
         gone.sort_unstable();
         let is_gone = |family: &&Family| {
             let before = self.rules.as_ref();
-            before.is_some_and(|before| rules_differ(before, signs, **family))
+            self.is_unsure || before.is_some_and(|before| rules_differ(before, signs, **family))
         };
         let rules = families.iter().filter(is_gone);
         gone.extend(rules.copied().map(Section::Rules));
@@ -81,15 +92,13 @@ impl Canaries {
 
 /// Whether a plan changes the signs of rules.
 pub(super) fn writes_rules(plan: &Plan) -> bool {
-    plan.iter().any(|operation| {
+    let is_write = |operation: &Operation| {
         matches!(
             operation,
-            Operation::WriteRules { .. }
-                | Operation::ReleaseSets { .. }
-                | Operation::CreateSet { .. }
-                | Operation::DestroySet { .. }
+            Operation::WriteRules { .. } | Operation::ReleaseSets { .. }
         )
-    })
+    };
+    plan.iter().any(is_write)
 }
 
 fn of_others(signs: &Signs, known: &Known) -> Option<i128> {
@@ -183,6 +192,11 @@ mod tests {
         let rules = Family::ALL.map(Section::Rules);
         assert_eq!(gone(&canaries, &signs(5, 39, 2, 1), &known), rules);
         assert_eq!(gone(&canaries, &signs(5, 40, 2, 0), &known), rules[..1]);
+        // Others may have been quicker than our own write.
+        canaries.wrote_rules(as_known.clone());
+        assert_eq!(gone(&canaries, &as_known, &known), rules);
+        canaries.remember_rules(as_known.clone());
+        assert_eq!(gone(&canaries, &as_known, &known), []);
         // A kernel that says nothing of it.
         assert_eq!(
             gone(

@@ -149,7 +149,7 @@ impl Controller {
         let draining = known.draining(desired);
         self.drains.found(draining, &known, desired, now.steady);
         let report = self.apply(plan, &mut known, &mut unfinished, now, plane);
-        self.remember_rules(plane);
+        self.wrote_rules(plane);
         self.remember_virtual_servers(&known, plane);
         let end = End {
             running: Some(Running::new(known)),

@@ -11,13 +11,13 @@ use crate::reading::Section;
 /// So few virtual servers have their turn with each look, however long that takes.
 const FEW: usize = 16;
 /// Of more, a look reads the real servers for so long,
-const BUDGET: Duration = Duration::from_micros(300);
+const BUDGET: Duration = Duration::from_micros(200);
 /// and of so many at the most.
 const MOST: usize = 64;
 /// A look affords so many objects of tables, on the average: a table is read as a whole, and then none for some looks.
-const OBJECTS: usize = 250;
+const OBJECTS: usize = 100;
 /// To read a table costs as much as so many of its objects, be they few.
-const TABLE: usize = 50;
+const TABLE: usize = 10;
 
 /// Whose turn it is.
 #[derive(Debug, Default)]
@@ -164,7 +164,7 @@ mod tests {
         assert_eq!(read_in_a_look(&with(few + 1), quick), FEW + 1);
         let many = with(1000);
         assert_eq!(read_in_a_look(&many, slow), 1);
-        assert_eq!(read_in_a_look(&many, BUDGET / 30), 30);
+        assert_eq!(read_in_a_look(&many, BUDGET / 20), 20);
         assert_eq!(read_in_a_look(&many, quick), MOST);
     }
 
@@ -183,7 +183,7 @@ mod tests {
         let mut turns = Turns::default();
         let looks = 1_000;
         let read: Vec<Section> = (0..looks).flat_map(|_| turns.next_tables(&many)).collect();
-        // Two tables of 10,000 objects, 250 objects a look.
+        // Two tables of 10,000 objects, 100 objects a look.
         assert_eq!(read.len(), looks * OBJECTS / (10_000 + TABLE) + 1);
         assert!(
             read.windows(2).all(|two| two[0] != two[1]),

@@ -17,6 +17,8 @@ const EBUSY: i32 = 16;
 #[derive(Default)]
 pub(crate) struct Refusing {
     pub(crate) kernel: Simulated,
+    /// Calls that read something.
+    pub(crate) reads: usize,
     pub(crate) refuses: Option<fn(&Operation) -> bool>,
     /// Instead of refusing it says nothing.
     pub(crate) is_silent: bool,
@@ -28,6 +30,8 @@ pub(crate) struct Refusing {
     pub(crate) unreadable: Option<fn(Part<'_>) -> bool>,
     /// Reading rules takes for ever.
     pub(crate) is_waiting: bool,
+    /// What others do just before rules are written the next time.
+    pub(crate) meanwhile: Option<fn(&mut Known)>,
     /// What becomes of the signs.
     pub(crate) blinded: Option<fn(Signs) -> Result<Signs, PlaneError>>,
 }
@@ -39,6 +43,7 @@ impl DataPlane for Refusing {
         families: &[Family],
         found: &mut Known,
     ) -> Result<Progress, PlaneError> {
+        self.reads += 1;
         if self.unreadable.is_some_and(|unreadable| unreadable(part)) {
             return Err(Cause::Lost.into());
         }
@@ -83,6 +88,12 @@ impl DataPlane for Refusing {
     }
 
     fn apply(&mut self, operations: &[Operation]) -> Vec<Outcome> {
+        let mut operations_of_rules = operations.iter().filter(|operation| NO_RULES(operation));
+        if operations_of_rules.next().is_some()
+            && let Some(meanwhile) = self.meanwhile.take()
+        {
+            meanwhile(self.kernel.state_mut());
+        }
         let one = |operation: &Operation| match self.refuses {
             Some(refuses) if refuses(operation) => Err(Box::new(match operation {
                 Operation::WriteRules { .. } if self.is_locked => PlaneError::Locked {
