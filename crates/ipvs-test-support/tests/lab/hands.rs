@@ -14,7 +14,7 @@ use crate::packets::{CIDR, addr};
 use crate::shop::shop;
 
 /// What an operator, another program or a mistake does.
-const HANDS: [&str; 19] = [
+const HANDS: [&str; 20] = [
     "ipvsadm -D -t 10.96.0.10:80",
     "ipvsadm -d -t 10.96.0.10:80 -r 10.244.1.11:8080",
     "ipvsadm -E -t 10.96.0.20:80 -s wrr",
@@ -29,6 +29,7 @@ const HANDS: [&str; 19] = [
     "ip route flush table local dev kube-ipvs0",
     "ipset del KUBE-CLUSTER-IP 10.96.0.10,tcp:80",
     "ipset add KUBE-CLUSTER-IP 10.96.0.200,tcp:80",
+    "ipset del KUBE-CLUSTER-IP 10.96.0.10,tcp:80; ipset add KUBE-CLUSTER-IP 10.96.0.200,tcp:80",
     "ipset flush",
     "iptables -t nat -D PREROUTING 1",
     "iptables -t nat -F KUBE-SERVICES",

@@ -17,6 +17,7 @@ use crate::changes::{POD_A, POD_B, web};
 use crate::hands::{drift, observe};
 use crate::packets::{CIDR, addr};
 use crate::shop::shop;
+use crate::storm::storm;
 
 /// Longer than anything takes; what is waited for so long is not right.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -147,7 +148,7 @@ fn what_was_lost_while_it_could_not_read_is_read_again() {
         .node
         .ip("link add storm type dummy\nlink set storm up\naddr flush dev kube-ipvs0\naddr add 192.168.50.78/24 dev eth0")
         .unwrap();
-    storm(&cluster.node, 5_000);
+    cluster.node.run(|| storm(5_000)).unwrap();
     kill_process(pid, Signal::CONT).unwrap();
     until(&cluster.node, &log, "ipvsadm -Ln", |said| {
         said.contains("192.168.50.78:30080")
@@ -167,20 +168,6 @@ fn what_was_lost_while_it_could_not_read_is_read_again() {
         "none were lost"
     );
     ask("10.96.0.10:80").unwrap();
-}
-
-/// Adds addresses to the link `storm` and removes them.
-fn storm(node: &NetNs, count: u32) {
-    node.run(|| {
-        let mut links = Links::open().unwrap();
-        let link = links.find("storm").unwrap().unwrap().index;
-        let address = |number: u32| Binding::Address((0x0a64_0000 + number).to_be_bytes().into());
-        let addresses: Vec<Binding> = (0..count).map(address).collect();
-        for outcomes in [links.bind(link, &addresses), links.unbind(link, &addresses)] {
-            assert!(outcomes.iter().all(Result::is_ok));
-        }
-    })
-    .unwrap();
 }
 
 /// What others do every few seconds while clients connect.

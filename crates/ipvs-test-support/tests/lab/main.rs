@@ -40,5 +40,6 @@ mod signals;
 mod sockets;
 mod spread;
 mod state;
+mod storm;
 mod table;
 mod tuning;
