@@ -172,6 +172,30 @@ impl IpSets {
         }
     }
 
+    /// Gives how much is in one set to `take`, unless there is no such set: a dump of one object.
+    ///
+    /// # Errors
+    /// Whatever the kernel refuses: `EINVAL` in a kernel without ipset.
+    ///
+    /// ```no_run
+    /// let mut sets = ipvs_netlink::IpSets::open()?;
+    /// sets.size("VIPS".parse()?, |size| println!("{:?} entries", size.entries))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn size(&mut self, name: SetName, mut take: impl FnMut(SetSize<'_>)) -> Result<(), Error> {
+        let read = |message: &[u8]| {
+            take(SetSize::parse(message).map_err(malformed)?);
+            Ok(())
+        };
+        let request = Request::ListSize(name);
+        match self.connection.dump(|out| write(&request, out), read) {
+            Err(cause) if !cause.is_not_found() => {
+                Err(Error::new(format!("ask for the size of set {name}"), cause))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The sets of type `list:set`, each with the names of the sets that it lists. A request, and one for each of them.
     ///
     /// # Errors

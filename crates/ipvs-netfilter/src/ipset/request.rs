@@ -35,6 +35,8 @@ pub enum Request<'a> {
     List(SetName),
     /// List all sets without their entries (a dump); each is answered by [`SetSize::parse`](super::SetSize::parse).
     ListSizes,
+    /// List one set without its entries (a dump); answered as above. `ENOENT` if it is not there.
+    ListSize(SetName),
     /// Add an entry. A full set gives the error number [`HASH_FULL`](super::HASH_FULL).
     Add(SetName, Entry),
     /// Delete an entry.
@@ -67,7 +69,7 @@ impl Request<'_> {
             Self::Create(..) => 2,
             Self::Destroy(_) => 3,
             Self::Flush(_) => 4,
-            Self::List(_) | Self::ListSizes => 7,
+            Self::List(_) | Self::ListSizes | Self::ListSize(_) => 7,
             Self::Add(..) => 9,
             Self::Delete(..) => 10,
             Self::TypeRevision(_) => 13,
@@ -78,7 +80,7 @@ impl Request<'_> {
     /// Whether it must travel with `NLM_F_DUMP`.
     #[must_use]
     pub const fn is_dump(&self) -> bool {
-        matches!(self, Self::List(_) | Self::ListSizes)
+        matches!(self, Self::List(_) | Self::ListSizes | Self::ListSize(_))
     }
 
     /// Appends netfilter header and attributes. Allocates nothing but the growth of `out`.
@@ -119,6 +121,10 @@ impl Request<'_> {
                 put_str(out, message::SET_NAME, name.as_str());
             }
             Self::ListSizes => put_be(out, message::FLAGS, &FLAG_LIST_HEADER.to_be_bytes()),
+            Self::ListSize(name) => {
+                put_str(out, message::SET_NAME, name.as_str());
+                put_be(out, message::FLAGS, &FLAG_LIST_HEADER.to_be_bytes());
+            }
             Self::Add(name, entry) | Self::Delete(name, entry) => {
                 put_str(out, message::SET_NAME, name.as_str());
                 nest(out, message::DATA, |out| put_entry(out, entry));

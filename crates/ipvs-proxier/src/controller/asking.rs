@@ -118,7 +118,8 @@ impl Controller {
 
     /// Begins to read the tables whose turn it is, where nothing else is read anyway.
     fn begin_tables(&mut self, running: &mut Running, now: Moment) {
-        if running.reread.is_some() || running.resync.is_some() || self.concerns.next().is_some() {
+        let is_concern_due = self.concerns.next().is_some_and(|due| due <= now.steady);
+        if running.reread.is_some() || running.resync.is_some() || is_concern_due {
             return;
         }
         let tables = self.turns.next_tables(&running.known);

@@ -169,6 +169,7 @@ impl Linux {
     }
 
     fn apply_members(&mut self, operations: &[Operation], outcomes: &mut Vec<Outcome>) {
+        self.signs.ask_for_all();
         for some in operations.chunks(CHUNK) {
             let requests: Vec<ipset::Request<'_>> =
                 some.iter().filter_map(member_request).collect();
@@ -267,8 +268,14 @@ impl Linux {
                     self.links.delete(link.index)?;
                 }
             }
-            Operation::CreateSet { spec, .. } => self.sets.create(spec)?,
-            Operation::DestroySet { spec, .. } => self.sets.destroy(spec.name)?,
+            Operation::CreateSet { spec, .. } => {
+                self.signs.ask_for_all();
+                self.sets.create(spec)?;
+            }
+            Operation::DestroySet { spec, .. } => {
+                self.signs.ask_for_all();
+                self.sets.destroy(spec.name)?;
+            }
             Operation::WriteRules {
                 family, restore, ..
             }
@@ -280,6 +287,7 @@ impl Linux {
             } => {
                 // What began to be read before is of no use any more.
                 self.saving = None;
+                self.signs.ask_for_all();
                 self.iptables.restore(*family, restore, &self.control)?;
             }
             Operation::RemoveNftablesTable { family } => {

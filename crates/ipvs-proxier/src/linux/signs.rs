@@ -6,7 +6,8 @@ use std::os::unix::fs::FileExt as _;
 
 use ipvs_codec::Family;
 use ipvs_model::KubeSet;
-use ipvs_netlink::IpSets;
+use ipvs_netfilter::ipset::SetSize;
+use ipvs_netlink::{Error, IpSets};
 
 use crate::error::PlaneError;
 use crate::kernel_event::{SetSign, Signs};
@@ -22,10 +23,20 @@ const RULES: [&str; 4] = [
     "/sys/module/xt_conntrack/refcnt",
 ];
 
-/// Reads them: one dump of the heads of sets, and a file or two.
+/// While so few sets have entries, their heads are asked for one by one: that is three calls each, and all of them are one for
+/// each set that is there.
+const FEW_SETS: usize = 8;
+/// All of them are asked for every so many looks even so: something may have come into one that was empty.
+const BETWEEN_ALL: u32 = 5;
+
+/// Reads them: the heads of sets with entries or one dump of all heads, and a file or two.
 #[derive(Debug)]
 pub(super) struct SignReader {
     names: HashMap<String, (KubeSet, Family)>,
+    /// The heads of sets when all were asked for, and since then of those with entries.
+    heads: BTreeMap<(KubeSet, Family), SetSign>,
+    /// In so many looks all are asked for again.
+    looks_left: u32,
     virtual_servers: Count,
     /// Rules of iptables-legacy, the first that counts; of iptables-nft the kernel tells.
     rules: Vec<Count>,
@@ -38,6 +49,8 @@ impl SignReader {
         let names = keys.map(|key| (key.0.name(key.1).as_str().to_owned(), key));
         Self {
             names: names.collect(),
+            heads: BTreeMap::new(),
+            looks_left: 0,
             virtual_servers: Count::of(IPVS),
             rules: RULES
                 .into_iter()
@@ -47,22 +60,61 @@ impl SignReader {
         }
     }
 
+    /// This process changes sets or rules: all heads are asked for with the next look.
+    pub(super) const fn ask_for_all(&mut self) {
+        self.looks_left = 0;
+    }
+
     pub(super) fn read(&mut self, ipsets: &mut IpSets) -> Result<Signs, PlaneError> {
-        let mut sets = BTreeMap::new();
-        ipsets.sizes(|size| {
-            if let Some(key) = self.names.get(size.name) {
-                let sign = SetSign {
-                    entries: size.entries,
-                    references: size.references,
-                };
-                sets.insert(*key, sign);
-            }
-        })?;
+        let has_entries = |sign: &SetSign| sign.entries != Some(0);
+        let with_entries = self.heads.iter().filter(|(_, sign)| has_entries(sign));
+        let with_entries: Vec<_> = with_entries.map(|(key, _)| *key).collect();
+        let read = if self.looks_left == 0 || with_entries.len() > FEW_SETS {
+            self.read_all(ipsets)
+        } else {
+            self.read_some(&with_entries, ipsets)
+        };
+        if let Err(error) = read {
+            self.ask_for_all();
+            return Err(error.into());
+        }
         Ok(Signs {
-            sets: Some(sets),
+            sets: Some(self.heads.clone()),
             virtual_servers: self.virtual_servers.read(),
             rules: self.rules.iter_mut().find_map(Count::read),
         })
+    }
+
+    fn read_all(&mut self, ipsets: &mut IpSets) -> Result<(), Error> {
+        let mut heads = BTreeMap::new();
+        ipsets.sizes(|size| {
+            if let Some(key) = self.names.get(size.name) {
+                heads.insert(*key, sign(&size));
+            }
+        })?;
+        self.heads = heads;
+        self.looks_left = BETWEEN_ALL.saturating_sub(1);
+        Ok(())
+    }
+
+    fn read_some(&mut self, keys: &[(KubeSet, Family)], ipsets: &mut IpSets) -> Result<(), Error> {
+        self.looks_left = self.looks_left.saturating_sub(1);
+        for key in keys {
+            // One that is not there any more stays away.
+            self.heads.remove(key);
+            let heads = &mut self.heads;
+            ipsets.size(key.0.name(key.1), |size| {
+                heads.insert(*key, sign(&size));
+            })?;
+        }
+        Ok(())
+    }
+}
+
+const fn sign(size: &SetSize<'_>) -> SetSign {
+    SetSign {
+        entries: size.entries,
+        references: size.references,
     }
 }
 

@@ -253,6 +253,38 @@ fn a_full_set_is_an_error_of_its_own() {
 }
 
 #[test]
+fn the_size_of_a_set_is_told_without_its_entries() {
+    let namespace = NetNs::new("nl-size").unwrap();
+    namespace
+        .run(|| {
+            let mut sets = IpSets::open().unwrap();
+            let set = |name: &str| SetSpec {
+                name: name.parse().unwrap(),
+                set_type: SetType::HashIp,
+                family: SetFamily::Inet,
+            };
+            let (one, other) = (set("one"), set("other"));
+            let mut size = |sets: &mut IpSets| {
+                let mut told = Vec::new();
+                let take =
+                    |size: ipset::SetSize<'_>| told.push((size.name.to_owned(), size.entries));
+                sets.size(one.name, take).unwrap();
+                told
+            };
+            assert_eq!(size(&mut sets), [], "there is no such set");
+            sets.create(&one).unwrap();
+            sets.create(&other).unwrap();
+            assert_eq!(size(&mut sets), [("one".to_owned(), Some(0))]);
+            let entry = Entry::Ip([10, 96, 0, 1].into());
+            assert!(sets.batch(&[ipset::Request::Add(one.name, entry)])[0].is_ok());
+            assert_eq!(size(&mut sets), [("one".to_owned(), Some(1))]);
+            sets.destroy(one.name).unwrap();
+            assert_eq!(size(&mut sets), []);
+        })
+        .unwrap();
+}
+
+#[test]
 fn addresses_and_routes_are_bound_read_and_unbound() {
     let namespace = NetNs::new("nl-bind").unwrap();
     namespace
