@@ -93,7 +93,7 @@ impl Controller {
         plane: &mut P,
     ) -> Result<Vec<ServiceKey>, (Vec<ServiceKey>, PlaneError)> {
         let mut differing = Vec::new();
-        let (mut read, mut took) = (0_usize, Duration::ZERO);
+        let (start, mut read, mut took) = (clock.now().steady, 0_usize, Duration::ZERO);
         while Turns::has_more(known, read, took) {
             let Some(key) = self.turns.next_server(known) else {
                 break;
@@ -111,7 +111,7 @@ impl Controller {
                 Err(error) => return Err((differing, error)),
             }
             read = read.saturating_add(1);
-            took = clock.now().steady.saturating_duration_since(now.steady);
+            took = clock.now().steady.saturating_duration_since(start);
         }
         Ok(differing)
     }

@@ -264,7 +264,7 @@ fn the_size_of_a_set_is_told_without_its_entries() {
                 family: SetFamily::Inet,
             };
             let (one, other) = (set("one"), set("other"));
-            let mut size = |sets: &mut IpSets| {
+            let size = |sets: &mut IpSets| {
                 let mut told = Vec::new();
                 let take =
                     |size: ipset::SetSize<'_>| told.push((size.name.to_owned(), size.entries));
