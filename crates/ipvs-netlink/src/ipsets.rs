@@ -190,7 +190,7 @@ impl IpSets {
         let request = Request::ListSize(name);
         match self.connection.dump(|out| write(&request, out), read) {
             Err(cause) if !cause.is_not_found() => {
-                Err(Error::new(format!("ask for the size of set {name}"), cause))
+                Err(Error::new(format!("get the size of set {name}"), cause))
             }
             _ => Ok(()),
         }

@@ -282,10 +282,10 @@ fn what_is_read_in_turn_comes_out_in_a_time_that_grows_with_the_number_of_servic
             .values()
             .map(|entries| entries.len())
             .sum();
-        // 64 virtual servers a second, and 100 objects of tables, of which each counts for 10 more.
+        // 64 virtual servers a second, and 150 objects of tables, of which each counts for 10 more.
         let of_server = SECOND * (servers / 64 + 2);
         let objects = servers + u32::try_from(entries).unwrap();
-        let of_table = SECOND * (objects / 100 + 3);
+        let of_table = SECOND * (objects / 150 + 3);
         let hands = TABLES.map(|hand| (hand, of_table)).into_iter();
         for (hand, within) in hands.chain(REAL_SERVERS.map(|hand| (hand, of_server))) {
             is_put_right(&mut node, hand, within, DriftCause::Canary);

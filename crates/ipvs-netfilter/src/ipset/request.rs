@@ -54,6 +54,7 @@ impl fmt::Display for Request<'_> {
             Self::Flush(name) => write!(f, "flush set {name}"),
             Self::List(name) => write!(f, "list set {name}"),
             Self::ListSizes => f.write_str("list the sizes of sets"),
+            Self::ListSize(name) => write!(f, "get the size of set {name}"),
             Self::Add(name, entry) => write!(f, "add {entry} to set {name}"),
             Self::Delete(name, entry) => write!(f, "delete {entry} from set {name}"),
         }

@@ -15,7 +15,7 @@ const BUDGET: Duration = Duration::from_micros(200);
 /// and of so many at the most.
 const MOST: usize = 64;
 /// A look affords so many objects of tables, on the average: a table is read as a whole, and then none for some looks.
-const OBJECTS: usize = 100;
+const OBJECTS: usize = 150;
 /// To read a table costs as much as so many of its objects, be they few.
 const TABLE: usize = 10;
 
@@ -183,7 +183,7 @@ mod tests {
         let mut turns = Turns::default();
         let looks = 1_000;
         let read: Vec<Section> = (0..looks).flat_map(|_| turns.next_tables(&many)).collect();
-        // Two tables of 10,000 objects, 100 objects a look.
+        // Two tables of 10,000 objects, 150 objects a look.
         assert_eq!(read.len(), looks * OBJECTS / (10_000 + TABLE) + 1);
         assert!(
             read.windows(2).all(|two| two[0] != two[1]),
