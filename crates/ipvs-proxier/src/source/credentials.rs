@@ -11,11 +11,11 @@ use kube::Config;
 use kube::config::{AuthInfo, ExecConfig};
 use secrecy::ExposeSecret as _;
 
-use super::access::{Access, ClusterError};
+use super::access::{Access, ClusterError, without_user};
 use super::credential_files::FileRead;
 use super::credential_headers::{bearer, headers_of};
 use super::kubeconfig::{kubeconfig, of_server, service_account, with_files};
-use super::origin::{Origin, Part, without_user};
+use super::origin::{Origin, Part};
 use super::proxy::{Proxy, with_explicit_port};
 
 const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";

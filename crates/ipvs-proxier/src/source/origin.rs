@@ -79,18 +79,6 @@ impl Origin {
     }
 }
 
-/// A URL without the user and the password that it may have.
-pub(super) fn without_user(url: &str) -> String {
-    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
-    let Some((_secret, host)) = rest.rsplit_once('@') else {
-        return url.to_owned();
-    };
-    if scheme.is_empty() {
-        return host.to_owned();
-    }
-    format!("{scheme}://{host}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::refusal::Refusal;
@@ -145,19 +133,6 @@ mod tests {
                 told,
                 format!("{server} by proxy http://proxy:3128/ (kubeconfig: /k)")
             );
-        }
-    }
-
-    #[test]
-    fn a_user_of_a_url_is_never_shown() {
-        for (url, shown) in [
-            ("https://10.0.0.1:6443/a", "https://10.0.0.1:6443/a"),
-            ("https://me:hidden@host:1/a", "https://host:1/a"),
-            ("https://me:hid/d@en@host", "https://host"),
-            ("me:hidden@host", "host"),
-            ("host", "host"),
-        ] {
-            assert_eq!(without_user(url), shown);
         }
     }
 }

@@ -4,7 +4,7 @@ use hyper::Uri;
 use hyper::http::uri::Scheme;
 use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 
-use super::origin::without_user;
+use super::access::without_user;
 
 /// What SOCKS listens on where a URL says no port.
 const SOCKS_PORT: u16 = 1080;

@@ -9,7 +9,7 @@ use serde_saphyr::{Error, Options};
 /// millions, and each costs time.
 const ALIASED: usize = 20_000;
 
-/// Text that cannot be read. What it says holds no part of the text but the names of fields, unless it is said to.
+/// Text that cannot be read.
 #[derive(Debug)]
 pub(super) struct YamlError(Error);
 
