@@ -274,16 +274,16 @@ impl FileRules {
         if self.was_moved || seems_moved {
             return Duration::ZERO;
         }
-        // Written in place, and nobody tells when its writer is done.
+        // It was written in place, and nobody tells when its writer is done. Two looks within some seconds may be one at what
+        // NFS remembers (`acregmin`).
         let is_unseen = !(self.is_watched || is_other && stamp.was_moved());
-        let patience = match (is_less, is_unseen) {
-            // One that is new takes nothing away.
-            (true, true) if before.is_some() => HELD_OPEN,
-            (true, true) => GRACE,
-            (true, false) => GRACE,
-            // Two looks within some seconds may be one at what NFS remembers (`acregmin`).
-            (false, true) => GRACE,
-            (false, false) => SETTLE,
+        // One that is new takes nothing away.
+        let patience = if is_less && is_unseen && before.is_some() {
+            HELD_OPEN
+        } else if is_less || is_unseen {
+            GRACE
+        } else {
+            SETTLE
         };
         if is_first && stamp.rested(now.wall) >= patience {
             return Duration::ZERO;
