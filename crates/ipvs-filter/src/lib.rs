@@ -10,4 +10,5 @@
     )
 )]
 
+pub mod iptables;
 pub mod nftables;

@@ -8,18 +8,16 @@ use ipnet::IpNet;
 use ipvs_codec::{
     Destination, Family, ForwardMethod, Protocol, Scheduler, ServiceFlags, ServiceKey,
 };
-use ipvs_netfilter::ipset::{Entry, EntryProtocol};
 
 use crate::config::VipBinding;
 use crate::contribution::Contribution;
 use crate::endpoints::{Endpoints, Selection};
 use crate::explain::{Because, Trace};
 use crate::facts::{Facts, of_family};
+use crate::filter::{AddressAndPort, FilterEntry};
 use crate::input::{EndpointSlice, Service, ServicePort};
 use crate::key::Key;
 use crate::problem::Problem;
-use crate::rules::OutFilter;
-use crate::sets::{KubeSet, Member};
 use crate::state::{HealthCheck, Vip, VirtualServer};
 
 /// O(ports × (endpoints + addresses)) of this service.
@@ -90,9 +88,7 @@ struct Compiler<'a> {
 }
 
 impl Compiler<'_> {
-    fn member(&mut self, set: KubeSet, entry: Entry) {
-        let family = self.family;
-        let member = Member { set, family, entry };
+    fn member(&mut self, member: FilterEntry) {
         self.into.members.push(member);
         self.trace(Key::Member(member));
     }
@@ -127,8 +123,12 @@ impl Compiler<'_> {
         self.service.external_local || self.forward() != ForwardMethod::MASQUERADE
     }
 
-    fn ip_port(&self, ip: IpAddr, port: u16) -> Entry {
-        Entry::IpPort(ip, entry_protocol(self.port.protocol), port)
+    const fn served(&self, address: IpAddr, port: u16) -> AddressAndPort {
+        AddressAndPort {
+            address,
+            protocol: self.port.protocol,
+            port,
+        }
     }
 
     fn in_family(&self, ip: IpAddr) -> bool {
@@ -137,12 +137,9 @@ impl Compiler<'_> {
 
     /// Ready or not: a pod that is not ready may still talk to itself through its service.
     fn hairpin(&mut self, endpoints: &Endpoints<'_>) {
-        let protocol = entry_protocol(self.port.protocol);
         for addr in endpoints.local() {
-            self.member(
-                KubeSet::LoopBack,
-                Entry::IpPortIp(addr.ip(), protocol, addr.port(), addr.ip()),
-            );
+            let endpoint = self.served(addr.ip(), addr.port());
+            self.member(FilterEntry::Hairpin(endpoint, addr.ip()));
         }
     }
 
@@ -151,7 +148,7 @@ impl Compiler<'_> {
         if !self.may_bind(ip) {
             return;
         }
-        self.member(KubeSet::ClusterIp, self.ip_port(ip, self.port.port));
+        self.member(FilterEntry::ClusterIp(self.served(ip, self.port.port)));
         self.virtual_server(ip, self.port.port, selection, self.service.internal_local);
         self.bind(ip);
     }
@@ -159,10 +156,10 @@ impl Compiler<'_> {
     fn external_ips(&mut self, selection: &Selection) {
         self.because = Because::ExternalIp;
         let local = self.service.external_local;
-        let set = if self.keeps_client() {
-            KubeSet::ExternalIpLocal
+        let entry = if self.keeps_client() {
+            FilterEntry::ExternalIpLocal
         } else {
-            KubeSet::ExternalIp
+            FilterEntry::ExternalIp
         };
         let service = self.service;
         if !self.facts.config.external_ips {
@@ -172,7 +169,7 @@ impl Compiler<'_> {
             if !self.may_bind(ip) {
                 continue;
             }
-            self.member(set, self.ip_port(ip, self.port.port));
+            self.member(entry(self.served(ip, self.port.port)));
             self.virtual_server(ip, self.port.port, selection, local);
             self.bind_unless_ours(ip);
         }
@@ -186,9 +183,10 @@ impl Compiler<'_> {
             if self.is_skipped(ip) || !self.may_bind(ip) {
                 continue;
             }
-            self.member(KubeSet::LoadBalancer, self.ip_port(ip, self.port.port));
+            let served = self.served(ip, self.port.port);
+            self.member(FilterEntry::LoadBalancer(served));
             if self.keeps_client() {
-                self.member(KubeSet::LoadBalancerLocal, self.ip_port(ip, self.port.port));
+                self.member(FilterEntry::LoadBalancerLocal(served));
             }
             self.firewall(ip);
             self.virtual_server(ip, self.port.port, selection, local);
@@ -218,24 +216,16 @@ impl Compiler<'_> {
         if ranges.is_empty() || ranges.iter().any(|range| range.prefix_len() == 0) {
             return;
         }
-        let protocol = entry_protocol(self.port.protocol);
-        self.member(KubeSet::LoadBalancerFw, self.ip_port(ip, self.port.port));
+        let served = self.served(ip, self.port.port);
+        self.member(FilterEntry::Firewalled(served));
         for range in &ranges {
-            let entry = Entry::IpPortNet(ip, protocol, self.port.port, range.trunc());
-            self.member(KubeSet::LoadBalancerSourceCidr, entry);
+            self.member(FilterEntry::SourceRange(served, range.trunc()));
         }
         let node_ip = self.facts.node_ip(self.family);
         if ranges.iter().any(|range| range.contains(&node_ip)) {
-            self.member(
-                KubeSet::LoadBalancerSourceIp,
-                Entry::IpPortIp(ip, protocol, self.port.port, ip),
-            );
+            self.member(FilterEntry::SourceAddress(served, ip));
         } else {
-            self.into.out_filters.push(OutFilter {
-                ip,
-                protocol,
-                port: self.port.port,
-            });
+            self.into.refused.push(served);
         }
     }
 
@@ -249,21 +239,26 @@ impl Compiler<'_> {
             return;
         }
         let local = self.service.external_local;
-        let (set, local_set) = match self.port.protocol {
-            Protocol::TCP => (KubeSet::NodePortTcp, KubeSet::NodePortLocalTcp),
-            Protocol::UDP => (KubeSet::NodePortUdp, KubeSet::NodePortLocalUdp),
-            _ => (KubeSet::NodePortSctp, KubeSet::NodePortLocalSctp),
-        };
+        let family = self.family;
         for ip in addresses {
-            // A bitmap cannot tell protocols apart, so SCTP has sets of its own.
-            let entry = if set == KubeSet::NodePortSctp {
-                self.ip_port(ip, node_port)
-            } else {
-                Entry::Port(node_port)
+            let served = self.served(ip, node_port);
+            let (entry, of_local) = match self.port.protocol {
+                Protocol::TCP => (
+                    FilterEntry::NodePortTcp(family, node_port),
+                    FilterEntry::NodePortLocalTcp(family, node_port),
+                ),
+                Protocol::UDP => (
+                    FilterEntry::NodePortUdp(family, node_port),
+                    FilterEntry::NodePortLocalUdp(family, node_port),
+                ),
+                _ => (
+                    FilterEntry::NodePortSctp(served),
+                    FilterEntry::NodePortLocalSctp(served),
+                ),
             };
-            self.member(set, entry);
+            self.member(entry);
             if local {
-                self.member(local_set, entry);
+                self.member(of_local);
             }
             self.virtual_server(ip, node_port, selection, local);
         }
@@ -272,7 +267,7 @@ impl Compiler<'_> {
     fn health_check(&mut self) {
         self.because = Because::HealthCheck;
         if let Some(port) = self.service.health_check_node_port {
-            self.member(KubeSet::HealthCheckNodePort, Entry::Port(port));
+            self.member(FilterEntry::HealthCheckPort(self.family, port));
         }
     }
 
@@ -368,11 +363,6 @@ impl Compiler<'_> {
             }
         });
         self.trace(Key::Vip(address));
-        self.member(KubeSet::IpvsIps, Entry::Ip(address));
+        self.member(FilterEntry::Vip(address));
     }
-}
-
-fn entry_protocol(protocol: Protocol) -> EntryProtocol {
-    // Input parsing lets only TCP, UDP and SCTP through.
-    EntryProtocol(u8::try_from(protocol.number()).unwrap_or(u8::MAX))
 }

@@ -4,10 +4,9 @@ use std::sync::Arc;
 use foldhash::HashSet;
 use ipvs_codec::{Family, ServiceKey};
 
+use crate::filter::{AddressAndPort, FilterEntry};
 use crate::key::Key;
 use crate::problem::Problem;
-use crate::rules::OutFilter;
-use crate::sets::Member;
 use crate::state::{ByFamily, HealthCheck, LacksLocal, Vip, VirtualServer};
 
 /// What one service contributes.
@@ -15,8 +14,8 @@ use crate::state::{ByFamily, HealthCheck, LacksLocal, Vip, VirtualServer};
 pub(crate) struct Contribution {
     pub(crate) virtual_servers: Vec<Arc<VirtualServer>>,
     pub(crate) vips: Vec<Vip>,
-    pub(crate) members: Vec<Member>,
-    pub(crate) out_filters: Vec<OutFilter>,
+    pub(crate) members: Vec<FilterEntry>,
+    pub(crate) refused: Vec<AddressAndPort>,
     pub(crate) without_local: ByFamily<LacksLocal>,
     pub(crate) problems: Vec<Problem>,
     pub(crate) health_check: Option<HealthCheck>,
@@ -31,8 +30,8 @@ impl Contribution {
         let servers = servers.map(|server| Key::VirtualServer(server.service.key));
         let vips = self.vips.iter().map(|vip| Key::Vip(vip.address()));
         let members = self.members.iter().copied().map(Key::Member);
-        let filters = self.out_filters.iter();
-        let rules = filters.map(|filter| Key::Rules(Family::of(filter.ip)));
+        let refused = self.refused.iter();
+        let rules = refused.map(|refused| Key::Rules(Family::of(refused.address)));
         servers.chain(vips).chain(members).chain(rules)
     }
 
@@ -44,8 +43,8 @@ impl Contribution {
         self.members.dedup();
         self.vips.sort_unstable();
         self.vips.dedup();
-        self.out_filters.sort_unstable();
-        self.out_filters.dedup();
+        self.refused.sort_unstable();
+        self.refused.dedup();
         let mut seen = HashSet::default();
         self.problems.retain(|problem| seen.insert(problem.clone()));
         last_of_each(&mut self.virtual_servers, |server| server.service.key);
@@ -54,7 +53,7 @@ impl Contribution {
         self.virtual_servers.shrink_to_fit();
         self.vips.shrink_to_fit();
         self.members.shrink_to_fit();
-        self.out_filters.shrink_to_fit();
+        self.refused.shrink_to_fit();
         self.udp.shrink_to_fit();
     }
 }

@@ -9,17 +9,16 @@ use std::time::Duration;
 use foldhash::HashMap;
 use ipvs_codec::{Family, Protocol, ServiceKey};
 use ipvs_netfilter::conntrack::Flow;
-use ipvs_netfilter::ipset::EntryProtocol;
 
 use crate::claims::{Claim, Claimant, Claims};
 use crate::contribution::Contribution;
+use crate::filter::{AddressAndPort, FilterEntry, FilterSet};
 use crate::input::ObjectName;
 use crate::key::Key;
 use crate::ownership::{LeftAlone, entries_that_list};
 use crate::problem::Problem;
 use crate::problems::Problems;
-use crate::rules::{OutFilter, shapes_rules};
-use crate::sets::{KubeSet, Member};
+use crate::rules::shapes_rules;
 use crate::state::{ByFamily, HealthCheck, Vip, VirtualServer, WithoutLocal};
 
 /// Entries of a plain service: of its virtual server, and of its address.
@@ -40,10 +39,10 @@ pub(crate) enum Urgency {
 #[derive(Debug, Default)]
 pub struct Desired {
     virtual_servers: HashMap<ServiceKey, Claims>,
-    members: HashMap<Member, u32>,
+    members: HashMap<FilterEntry, u32>,
     vips: BTreeMap<IpAddr, (Vip, u32)>,
-    members_by_set: HashMap<(KubeSet, Family), usize>,
-    out_filters: BTreeMap<OutFilter, u32>,
+    members_by_set: HashMap<(FilterSet, Family), usize>,
+    refused: BTreeMap<AddressAndPort, u32>,
     without_local: ByFamily<WithoutLocal>,
     udp: HashMap<ServiceKey, Arc<[SocketAddr]>>,
     /// Whether flows of UDP may go where they should not any more.
@@ -98,7 +97,7 @@ impl Desired {
 
     /// Whether a member is wanted.
     #[must_use]
-    pub fn has_member(&self, member: &Member) -> bool {
+    pub fn has_member(&self, member: &FilterEntry) -> bool {
         self.members.contains_key(member)
             && (self.left_alone.is_empty() || !self.left_alone.has_member(member))
     }
@@ -130,18 +129,18 @@ impl Desired {
 
     /// Whether a set has members.
     #[must_use]
-    pub(crate) fn has_members(&self, set: KubeSet, family: Family) -> bool {
+    pub(crate) fn has_members(&self, set: FilterSet, family: Family) -> bool {
         self.members_by_set
             .get(&(set, family))
             .is_some_and(|count| *count > 0)
     }
 
     /// The load balancer ports that the node itself must not reach. O(those of both families).
-    pub(crate) fn out_filters(&self, family: Family) -> impl Iterator<Item = OutFilter> {
-        self.out_filters
+    pub(crate) fn refused(&self, family: Family) -> impl Iterator<Item = AddressAndPort> {
+        self.refused
             .keys()
             .copied()
-            .filter(move |filter| Family::of(filter.ip) == family)
+            .filter(move |refused| Family::of(refused.address) == family)
     }
 
     /// Every virtual server.
@@ -154,7 +153,7 @@ impl Desired {
     }
 
     /// Every member.
-    pub(crate) fn members(&self) -> impl Iterator<Item = &Member> {
+    pub(crate) fn members(&self) -> impl Iterator<Item = &FilterEntry> {
         let members = self.members.keys();
         members.filter(|member| self.left_alone.is_empty() || !self.left_alone.has_member(member))
     }
@@ -237,7 +236,7 @@ impl Desired {
         else {
             return false;
         };
-        if flow.original.protocol != EntryProtocol::UDP.0 {
+        if u16::from(flow.original.protocol) != Protocol::UDP.number() {
             return false;
         }
         let key = ServiceKey::endpoint(Protocol::UDP, flow.original.destination, port);
@@ -367,11 +366,11 @@ impl Desired {
                 self.resize(member, |size| size.saturating_add(1), touched);
             }
         }
-        for filter in &contribution.out_filters {
-            let count = self.out_filters.entry(*filter).or_insert(0);
+        for refused in &contribution.refused {
+            let count = self.refused.entry(*refused).or_insert(0);
             *count = count.saturating_add(1);
             if *count == 1 {
-                touched.push(Key::Rules(Family::of(filter.ip)));
+                touched.push(Key::Rules(Family::of(refused.address)));
             }
         }
     }
@@ -421,27 +420,32 @@ impl Desired {
                 }
             }
         }
-        for filter in &contribution.out_filters {
-            if let Some(count) = self.out_filters.get_mut(filter) {
+        for refused in &contribution.refused {
+            if let Some(count) = self.refused.get_mut(refused) {
                 *count = count.saturating_sub(1);
                 if *count == 0 {
-                    self.out_filters.remove(filter);
-                    touched.push(Key::Rules(Family::of(filter.ip)));
+                    self.refused.remove(refused);
+                    touched.push(Key::Rules(Family::of(refused.address)));
                 }
             }
         }
     }
 
     /// The rules of a set are there only while it has members.
-    fn resize(&mut self, member: &Member, change: impl Fn(usize) -> usize, touched: &mut Vec<Key>) {
+    fn resize(
+        &mut self,
+        member: &FilterEntry,
+        change: impl Fn(usize) -> usize,
+        touched: &mut Vec<Key>,
+    ) {
         let size = self
             .members_by_set
-            .entry((member.set, member.family))
+            .entry((member.set(), member.family()))
             .or_insert(0);
         let was_empty = *size == 0;
         *size = change(*size);
-        if was_empty != (*size == 0) && shapes_rules(member.set) {
-            touched.push(Key::Rules(member.family));
+        if was_empty != (*size == 0) && shapes_rules(member.set()) {
+            touched.push(Key::Rules(member.family()));
         }
     }
 }

@@ -13,12 +13,12 @@ use ipvs_netfilter::iptables::{Ruleset, SavedRules, Table};
 
 use crate::config::{Config, VipBinding};
 use crate::desired::{Desired, Urgency};
+use crate::filter::{FilterEntry, FilterSet};
 use crate::key::Key;
 use crate::known::Known;
 use crate::ownership::{Ownership, entries_that_list, entry_that_names};
 use crate::plan::{Operation, Plan, PlanBuilder, RulePlace, Unusable};
 use crate::rules::{OUT_FILTER, ruleset};
-use crate::sets::{KubeSet, Member};
 use crate::state::{VirtualServer, drains};
 
 /// Compares `desired` with `known`.
@@ -74,7 +74,7 @@ impl Diff<'_> {
         let unusable = &self.known.unusable;
         let comes = |operation: &Operation| match operation {
             Operation::AddMember { member } => {
-                member.family == family && unusable.contains_key(&(member.set, family))
+                member.family() == family && unusable.contains_key(&(member.set(), family))
             }
             _ => false,
         };
@@ -119,7 +119,7 @@ impl Diff<'_> {
             plan.push(Operation::EnsureLink { up });
         }
         for family in &self.config.families {
-            let missing = KubeSet::ALL
+            let missing = FilterSet::ALL
                 .into_iter()
                 .filter(|set| !self.known.sets.contains_key(&(*set, *family)))
                 // They come with the rules.
@@ -208,17 +208,19 @@ impl Diff<'_> {
         if unusable.is_empty() && rules.is_in(saved) {
             return;
         }
-        let leaving: Vec<KubeSet> = plan
+        let leaving: Vec<FilterSet> = plan
             .operations()
             .iter()
             .filter_map(|operation| match operation {
-                Operation::RemoveMember { member } if member.family == family => Some(member.set),
+                Operation::RemoveMember { member } if member.family() == family => {
+                    Some(member.set())
+                }
                 _ => None,
             })
             .collect();
         let filled = |set| self.desired.has_members(set, family) || leaving.contains(&set);
-        let out_filters = self.desired.out_filters(family);
-        let mut first = ruleset(family, self.config, self.pod_cidrs, filled, out_filters);
+        let refused = self.desired.refused(family);
+        let mut first = ruleset(family, self.config, self.pod_cidrs, filled, refused);
         first.keep(saved, Table::Filter, OUT_FILTER);
         let healed = self.heal(family, &unusable, &first, saved, plan);
         let saved: &SavedRules = &healed;
@@ -241,7 +243,7 @@ impl Diff<'_> {
     }
 
     /// The sets of a family that are there and cannot be used, and why.
-    fn unusable(&self, family: Family) -> Vec<(KubeSet, &SetDifference)> {
+    fn unusable(&self, family: Family) -> Vec<(FilterSet, &SetDifference)> {
         let unusable = self.known.unusable.iter();
         let of_family = unusable.filter(|((_, of), _)| *of == family);
         of_family
@@ -255,7 +257,7 @@ impl Diff<'_> {
     fn heal<'b>(
         &self,
         family: Family,
-        unusable: &[(KubeSet, &SetDifference)],
+        unusable: &[(FilterSet, &SetDifference)],
         wanted: &Ruleset,
         saved: &'b SavedRules,
         plan: &mut PlanBuilder<'_>,
@@ -263,8 +265,8 @@ impl Diff<'_> {
         let mut saved = Cow::Borrowed(saved);
         let names: Vec<SetName> = unusable.iter().map(|(set, _)| set.name(family)).collect();
         // Those that are not there are made later, and until then iptables refuses rules that name them.
-        let is_there = |set: &KubeSet| self.known.sets.contains_key(&(*set, family));
-        let others = KubeSet::ALL.into_iter().filter(|set| !is_there(set));
+        let is_there = |set: &FilterSet| self.known.sets.contains_key(&(*set, family));
+        let others = FilterSet::ALL.into_iter().filter(|set| !is_there(set));
         let not_yet: Vec<SetName> = others.map(|set| set.name(family)).collect();
         let without = wanted.clone().without_sets(&not_yet);
         // Where a set stays as it is, all the others have their rules.
@@ -297,7 +299,7 @@ impl Diff<'_> {
         saved
     }
 
-    fn member(&self, member: &Member, plan: &mut PlanBuilder<'_>) {
+    fn member(&self, member: &FilterEntry, plan: &mut PlanBuilder<'_>) {
         match (
             self.desired.has_member(member),
             self.known.has_member(member),

@@ -4,22 +4,21 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
-use ipvs_codec::{Family, ServiceKey};
-use ipvs_netfilter::ipset::{Entry, SetType};
+use ipvs_codec::ServiceKey;
 use serde::Serialize;
 
 use crate::escaped::Escaped;
+use crate::filter::FilterEntry;
 use crate::input::ObjectName;
 use crate::key::Key;
-use crate::sets::{KubeSet, Member};
 
 /// What can be asked about. As text: `10.96.0.10:80/TCP`, `10.96.0.10:80/TCP -> 10.244.0.5:8080`,
-/// `KUBE-CLUSTER-IP 10.96.0.10,tcp:80` and `10.96.0.10`.
+/// `cluster-ip 10.96.0.10:80/TCP` (as [`FilterEntry`]) and `10.96.0.10`.
 ///
 /// ```
 /// use ipvs_model::Subject;
-/// let subject: Subject = "KUBE-NODE-PORT-TCP 30080".parse().unwrap();
-/// assert_eq!(subject.to_string(), "KUBE-NODE-PORT-TCP 30080");
+/// let subject: Subject = "node-port-tcp IPv4:30080".parse().unwrap();
+/// assert_eq!(subject.to_string(), "node-port-tcp IPv4:30080");
 /// assert!("no such thing".parse::<Subject>().is_err());
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +28,7 @@ pub enum Subject {
     /// A real server of a virtual server.
     RealServer(ServiceKey, SocketAddr),
     /// An entry of a set.
-    Member(Member),
+    Member(FilterEntry),
     /// A virtual address.
     Vip(IpAddr),
 }
@@ -38,7 +37,7 @@ pub enum Subject {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{0:?}: neither a virtual server (10.96.0.10:80/TCP), a real server (10.96.0.10:80/TCP -> 10.244.0.5:8080), \
-     a member (KUBE-CLUSTER-IP 10.96.0.10,tcp:80) nor an address (10.96.0.10)"
+     a member (cluster-ip 10.96.0.10:80/TCP) nor an address (10.96.0.10)"
 )]
 pub struct NoSubject(String);
 
@@ -75,30 +74,14 @@ impl FromStr for Subject {
                 let key = server.parse().ok();
                 key.zip(real).map(|(key, real)| Self::RealServer(key, real))
             }
-            [set, entry] => member(set, entry).map(Self::Member),
             [one] => {
                 let address = one.parse().ok().map(Self::Vip);
                 address.or_else(|| one.parse().ok().map(Self::VirtualServer))
             }
-            _ => None,
+            _ => text.parse().ok().map(Self::Member),
         };
         found.ok_or_else(|| NoSubject(text.to_owned()))
     }
-}
-
-fn member(name: &str, entry: &str) -> Option<Member> {
-    let mut sets = KubeSet::ALL
-        .into_iter()
-        .flat_map(|set| Family::ALL.map(|family| (set, family)));
-    let (set, family) = sets.find(|(set, family)| set.name(*family).as_str() == name)?;
-    let entry = match (set.spec(family).set_type, entry.parse().ok()?) {
-        // A network of one address is written as the address.
-        (SetType::HashIpPortNet, Entry::IpPortIp(ip, protocol, port, one)) => {
-            Entry::IpPortNet(ip, protocol, port, one.into())
-        }
-        (_, entry) => entry,
-    };
-    Some(Member { set, family, entry })
 }
 
 /// An object, and why a service contributes it. Taken down only for explanations.

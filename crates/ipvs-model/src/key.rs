@@ -3,7 +3,7 @@ use std::net::IpAddr;
 
 use ipvs_codec::{Family, ServiceKey};
 
-use crate::sets::Member;
+use crate::filter::FilterEntry;
 
 /// A part of the kernel's state that is planned for itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -11,7 +11,7 @@ pub enum Key {
     /// The rule skeleton of a family.
     Rules(Family),
     /// An entry of a set.
-    Member(Member),
+    Member(FilterEntry),
     /// A virtual server with its real servers.
     VirtualServer(ServiceKey),
     /// A virtual address, however it is bound.

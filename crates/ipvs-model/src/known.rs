@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use foldhash::{HashMap, HashSet};
 use ipvs_codec::{Family, ServiceKey};
-use ipvs_netfilter::ipset::{Entry, SetDifference};
+use ipvs_netfilter::ipset::SetDifference;
 use ipvs_netfilter::iptables::SavedRules;
 
 use crate::desired::Desired;
+use crate::filter::{FilterEntry, FilterSet};
 use crate::plan::Operation;
-use crate::sets::{KubeSet, Member};
 use crate::state::{Vip, VirtualServer, drains};
 
 /// The state of the kernel as far as it is known. Data planes fill it when they observe, and
@@ -23,9 +23,9 @@ pub struct Known {
     /// Virtual servers by key. Those with a firewall mark are never ours and not among them.
     pub virtual_servers: HashMap<ServiceKey, Arc<VirtualServer>>,
     /// The entries of the sets that are there and as they must be.
-    pub sets: HashMap<(KubeSet, Family), HashSet<Entry>>,
+    pub sets: HashMap<(FilterSet, Family), HashSet<FilterEntry>>,
     /// Sets of our names that are there and cannot be used, and why.
-    pub unusable: BTreeMap<(KubeSet, Family), SetDifference>,
+    pub unusable: BTreeMap<(FilterSet, Family), SetDifference>,
     /// Virtual addresses on the dummy interface. An address may be bound in both ways, and they are sorted.
     pub vips: BTreeMap<IpAddr, Vec<Vip>>,
     /// The rules of each family's `nat` and `filter` tables.
@@ -35,20 +35,14 @@ pub struct Known {
 impl Known {
     /// Whether a set has an entry. O(1).
     #[must_use]
-    pub fn has_member(&self, member: &Member) -> bool {
-        let entries = self.sets.get(&(member.set, member.family));
-        entries.is_some_and(|entries| entries.contains(&member.entry))
+    pub fn has_member(&self, member: &FilterEntry) -> bool {
+        let entries = self.sets.get(&(member.set(), member.family()));
+        entries.is_some_and(|entries| entries.contains(member))
     }
 
     /// The entries of all sets.
-    pub fn members(&self) -> impl Iterator<Item = Member> {
-        self.sets.iter().flat_map(|((set, family), entries)| {
-            entries.iter().map(|entry| Member {
-                set: *set,
-                family: *family,
-                entry: *entry,
-            })
-        })
+    pub fn members(&self) -> impl Iterator<Item = FilterEntry> {
+        self.sets.values().flatten().copied()
     }
 
     /// Virtual servers that have draining real servers. O(virtual servers).
@@ -114,12 +108,12 @@ impl Known {
             }
             Operation::RemoveNftablesTable { .. } => {}
             Operation::AddMember { member } => {
-                let entries = self.sets.entry((member.set, member.family)).or_default();
-                entries.insert(member.entry);
+                let key = (member.set(), member.family());
+                self.sets.entry(key).or_default().insert(*member);
             }
             Operation::RemoveMember { member } => {
-                if let Some(entries) = self.sets.get_mut(&(member.set, member.family)) {
-                    entries.remove(&member.entry);
+                if let Some(entries) = self.sets.get_mut(&(member.set(), member.family())) {
+                    entries.remove(member);
                 }
             }
             Operation::AddVirtualServer { service } => {

@@ -21,6 +21,7 @@ mod error;
 mod escaped;
 mod explain;
 mod facts;
+mod filter;
 pub mod input;
 mod key;
 mod known;
@@ -41,6 +42,7 @@ pub use desired::Desired;
 pub use error::InputError;
 pub use escaped::Escaped;
 pub use explain::{Because, Candidate, Explanation, NoSubject, Reason, Subject, Verdict};
+pub use filter::{AddressAndPort, FilterEntry, FilterSet, NoFilterEntry};
 pub use key::Key;
 pub use known::Known;
 pub use model::Model;
@@ -51,5 +53,4 @@ pub use plan::{
     Unreadable, Unusable,
 };
 pub use problem::{Problem, Protected};
-pub use sets::{KubeSet, Member};
 pub use state::{HealthCheck, Vip, VirtualServer, WithoutLocal, overlook_weights};

@@ -1,40 +1,32 @@
 //! The rule skeleton: static but for which sets have members, as in kube-proxy. What changes lives in the sets.
 
-use std::net::IpAddr;
-
 use ipnet::IpNet;
 use ipvs_codec::Family;
-use ipvs_netfilter::ipset::EntryProtocol;
 use ipvs_netfilter::iptables::{Rule, Ruleset, TableRules};
 
 use crate::config::{Config, LocalTraffic};
-use crate::sets::KubeSet;
+use crate::filter::{AddressAndPort, FilterSet};
 
 /// Sets whose rules are there only while they have members.
 #[must_use]
-pub(crate) const fn shapes_rules(set: KubeSet) -> bool {
-    !matches!(set, KubeSet::IpvsIps | KubeSet::HealthCheckNodePort)
+pub(crate) const fn shapes_rules(set: FilterSet) -> bool {
+    !matches!(set, FilterSet::Vip | FilterSet::HealthCheckPort)
 }
 
-/// A load balancer port that this node itself must not reach: a packet of its own to a VIP has the VIP as its source,
-/// so that the rule that looks at the source ranges would let it through.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct OutFilter {
-    pub(crate) ip: IpAddr,
-    pub(crate) protocol: EntryProtocol,
-    pub(crate) port: u16,
-}
-
-impl OutFilter {
-    fn rule(self) -> Rule {
-        let Self { ip, protocol, port } = self;
-        let bits = Family::of(ip).bits();
-        let vip = format_args!(
-            "-s {ip}/{bits} -m ipvs --vproto {} --vaddr {ip} --vport {port}",
-            protocol.0
-        );
-        Rule::new().raw(vip).jump(DROP)
-    }
+/// A packet of this node to a VIP has the VIP as its source, so that the rule that looks at the source ranges would let it
+/// through.
+fn refusal(refused: AddressAndPort) -> Rule {
+    let AddressAndPort {
+        address,
+        protocol,
+        port,
+    } = refused;
+    let bits = Family::of(address).bits();
+    let vip = format_args!(
+        "-s {address}/{bits} -m ipvs --vproto {} --vaddr {address} --vport {port}",
+        protocol.number()
+    );
+    Rule::new().raw(vip).jump(DROP)
 }
 
 /// The rules of a family, `filled` telling which sets have members, `pod_cidrs` the Node object's pod networks.
@@ -42,8 +34,8 @@ pub(crate) fn ruleset(
     family: Family,
     config: &Config,
     pod_cidrs: &[IpNet],
-    filled: impl Fn(KubeSet) -> bool,
-    out_filters: impl Iterator<Item = OutFilter>,
+    filled: impl Fn(FilterSet) -> bool,
+    refused: impl Iterator<Item = AddressAndPort>,
 ) -> Ruleset {
     let words = Words {
         family,
@@ -53,7 +45,7 @@ pub(crate) fn ruleset(
     };
     Ruleset {
         nat: words.nat(&filled),
-        filter: words.filter(&filled, out_filters),
+        filter: words.filter(&filled, refused),
     }
 }
 
@@ -74,17 +66,17 @@ const MARK_MASQ: &str = "KUBE-MARK-MASQ";
 
 impl Words<'_> {
     /// Matches a set, with its comment.
-    fn set(&self, rule: Rule, set: KubeSet, directions: &str) -> Rule {
+    fn set(&self, rule: Rule, set: FilterSet, directions: &str) -> Rule {
         rule.comment(set.comment())
             .match_set(set.name(self.family), directions)
     }
 
     /// Matches a set, without comment.
-    fn bare_set(&self, set: KubeSet, directions: &str) -> Rule {
+    fn bare_set(&self, set: FilterSet, directions: &str) -> Rule {
         Rule::new().match_set(set.name(self.family), directions)
     }
 
-    fn nat(&self, filled: &impl Fn(KubeSet) -> bool) -> TableRules {
+    fn nat(&self, filled: &impl Fn(FilterSet) -> bool) -> TableRules {
         let portals = Rule::new()
             .comment("kubernetes service portals")
             .jump("KUBE-SERVICES");
@@ -116,8 +108,8 @@ impl Words<'_> {
         ))
     }
 
-    fn services(&self, filled: &impl Fn(KubeSet) -> bool) -> Vec<Rule> {
-        use KubeSet::{ClusterIp, ExternalIp, ExternalIpLocal, LoadBalancer};
+    fn services(&self, filled: &impl Fn(FilterSet) -> bool) -> Vec<Rule> {
+        use FilterSet::{ClusterIp, ExternalIp, ExternalIpLocal, LoadBalancer};
         let loopback = match self.family {
             Family::Ipv4 => "127.0.0.0/8",
             Family::Ipv6 => "::1/128",
@@ -184,11 +176,11 @@ impl Words<'_> {
         }
     }
 
-    fn postrouting(&self, filled: &impl Fn(KubeSet) -> bool) -> Vec<Rule> {
+    fn postrouting(&self, filled: &impl Fn(FilterSet) -> bool) -> Vec<Rule> {
         let mut rules = Vec::new();
-        if filled(KubeSet::LoopBack) {
+        if filled(FilterSet::Hairpin) {
             rules.push(
-                self.set(Rule::new(), KubeSet::LoopBack, "dst,dst,src")
+                self.set(Rule::new(), FilterSet::Hairpin, "dst,dst,src")
                     .jump("MASQUERADE"),
             );
         }
@@ -208,8 +200,8 @@ impl Words<'_> {
         rules
     }
 
-    fn node_port(&self, filled: &impl Fn(KubeSet) -> bool) -> Vec<Rule> {
-        use KubeSet::{
+    fn node_port(&self, filled: &impl Fn(FilterSet) -> bool) -> Vec<Rule> {
+        use FilterSet::{
             NodePortLocalSctp, NodePortLocalTcp, NodePortLocalUdp, NodePortSctp, NodePortTcp,
             NodePortUdp,
         };
@@ -234,11 +226,11 @@ impl Words<'_> {
         .collect()
     }
 
-    fn load_balancer(&self, filled: &impl Fn(KubeSet) -> bool) -> Vec<Rule> {
+    fn load_balancer(&self, filled: &impl Fn(FilterSet) -> bool) -> Vec<Rule> {
         let mut rules = Vec::new();
-        if filled(KubeSet::LoadBalancerLocal) {
+        if filled(FilterSet::LoadBalancerLocal) {
             rules.push(
-                self.set(Rule::new(), KubeSet::LoadBalancerLocal, "dst,dst")
+                self.set(Rule::new(), FilterSet::LoadBalancerLocal, "dst,dst")
                     .jump(RETURN),
             );
         }
@@ -248,12 +240,12 @@ impl Words<'_> {
 
     fn filter(
         &self,
-        filled: &impl Fn(KubeSet) -> bool,
-        out_filters: impl Iterator<Item = OutFilter>,
+        filled: &impl Fn(FilterSet) -> bool,
+        refused: impl Iterator<Item = AddressAndPort>,
     ) -> TableRules {
         let jump = |comment, chain: &str| Rule::new().comment(comment).jump(chain);
         let health_check = self
-            .set(Rule::new(), KubeSet::HealthCheckNodePort, "dst")
+            .set(Rule::new(), FilterSet::HealthCheckPort, "dst")
             .jump(ACCEPT);
         let firewall = jump("kube-proxy firewall rules", "KUBE-PROXY-FIREWALL");
         let access = "kubernetes ipvs access filter";
@@ -267,10 +259,7 @@ impl Words<'_> {
                     self.source_ranges(filled),
                 ),
                 ("KUBE-IPVS-FILTER".into(), self.ipvs_filter()),
-                (
-                    OUT_FILTER.into(),
-                    out_filters.map(OutFilter::rule).collect(),
-                ),
+                (OUT_FILTER.into(), refused.map(refusal).collect()),
             ],
             jumps: vec![
                 (
@@ -302,33 +291,30 @@ impl Words<'_> {
         ]
     }
 
-    fn proxy_firewall(&self, filled: &impl Fn(KubeSet) -> bool) -> Vec<Rule> {
+    fn proxy_firewall(&self, filled: &impl Fn(FilterSet) -> bool) -> Vec<Rule> {
         let rule = || {
-            self.set(Rule::new(), KubeSet::LoadBalancerFw, "dst,dst")
+            self.set(Rule::new(), FilterSet::Firewalled, "dst,dst")
                 .jump("KUBE-SOURCE-RANGES-FIREWALL")
         };
-        filled(KubeSet::LoadBalancerFw)
+        filled(FilterSet::Firewalled)
             .then(rule)
             .into_iter()
             .collect()
     }
 
-    fn source_ranges(&self, filled: &impl Fn(KubeSet) -> bool) -> Vec<Rule> {
-        [
-            KubeSet::LoadBalancerSourceCidr,
-            KubeSet::LoadBalancerSourceIp,
-        ]
-        .into_iter()
-        .filter(|set| filled(*set))
-        .map(|set| self.set(Rule::new(), set, "dst,dst,src").jump(RETURN))
-        .chain([Rule::new().jump(DROP)])
-        .collect()
+    fn source_ranges(&self, filled: &impl Fn(FilterSet) -> bool) -> Vec<Rule> {
+        [FilterSet::SourceRange, FilterSet::SourceAddress]
+            .into_iter()
+            .filter(|set| filled(*set))
+            .map(|set| self.set(Rule::new(), set, "dst,dst,src").jump(RETURN))
+            .chain([Rule::new().jump(DROP)])
+            .collect()
     }
 
     /// VIPs are local addresses: without this, every host port would answer on every VIP.
     fn ipvs_filter(&self) -> Vec<Rule> {
-        use KubeSet::{
-            ClusterIp, ExternalIp, ExternalIpLocal, HealthCheckNodePort, IpvsIps, LoadBalancer,
+        use FilterSet::{
+            ClusterIp, ExternalIp, ExternalIpLocal, HealthCheckPort, LoadBalancer, Vip,
         };
         let reject = match self.family {
             Family::Ipv4 => "REJECT --reject-with icmp-port-unreachable",
@@ -339,10 +325,10 @@ impl Words<'_> {
             .into_iter()
             .map(|set| self.bare_set(set, "dst,dst").jump(RETURN))
             .collect();
-        rules.push(self.bare_set(HealthCheckNodePort, "dst").jump(RETURN));
+        rules.push(self.bare_set(HealthCheckPort, "dst").jump(RETURN));
         let vips = Rule::new()
             .raw("-m conntrack --ctstate NEW")
-            .match_set(IpvsIps.name(self.family), "dst");
+            .match_set(Vip.name(self.family), "dst");
         rules.push(vips.jump(reject));
         rules
     }

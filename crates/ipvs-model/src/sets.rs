@@ -1,75 +1,16 @@
-use std::fmt;
+//! How kube-proxy calls the sets.
 
 use ipvs_codec::Family;
-use ipvs_netfilter::ipset::{Entry, SetFamily, SetName, SetSpec, SetType};
-use serde::Serialize;
+use ipvs_netfilter::ipset::{SetFamily, SetName, SetSpec, SetType};
 
-/// One of the 17 sets that kube-proxy keeps for each family. The order is the one in which kube-proxy makes them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
-pub enum KubeSet {
-    /// Endpoints of this node with themselves as source: hairpin.
-    LoopBack,
-    /// Cluster IPs and ports.
-    ClusterIp,
-    /// External IPs and ports with policy Cluster.
-    ExternalIp,
-    /// External IPs and ports with policy Local.
-    ExternalIpLocal,
-    /// Load balancer IPs and ports.
-    LoadBalancer,
-    /// Load balancer IPs and ports with source ranges.
-    LoadBalancerFw,
-    /// Load balancer IPs and ports with policy Local.
-    LoadBalancerLocal,
-    /// Load balancer IPs that this node may reach itself.
-    LoadBalancerSourceIp,
-    /// Load balancer IPs and ports with one source range.
-    LoadBalancerSourceCidr,
-    /// TCP node ports.
-    NodePortTcp,
-    /// TCP node ports with policy Local.
-    NodePortLocalTcp,
-    /// UDP node ports.
-    NodePortUdp,
-    /// UDP node ports with policy Local.
-    NodePortLocalUdp,
-    /// SCTP node addresses and ports.
-    NodePortSctp,
-    /// SCTP node addresses and ports with policy Local.
-    NodePortLocalSctp,
-    /// Ports of health checks.
-    HealthCheckNodePort,
-    /// Every address that is bound.
-    IpvsIps,
-}
+use crate::filter::FilterSet;
 
-impl KubeSet {
-    /// Every set.
-    pub const ALL: [Self; 17] = [
-        Self::LoopBack,
-        Self::ClusterIp,
-        Self::ExternalIp,
-        Self::ExternalIpLocal,
-        Self::LoadBalancer,
-        Self::LoadBalancerFw,
-        Self::LoadBalancerLocal,
-        Self::LoadBalancerSourceIp,
-        Self::LoadBalancerSourceCidr,
-        Self::NodePortTcp,
-        Self::NodePortLocalTcp,
-        Self::NodePortUdp,
-        Self::NodePortLocalUdp,
-        Self::NodePortSctp,
-        Self::NodePortLocalSctp,
-        Self::HealthCheckNodePort,
-        Self::IpvsIps,
-    ];
-
+impl FilterSet {
     /// The name, the type, and the comment of the rules that match it.
     const fn facts(self) -> (&'static str, SetType, &'static str) {
         use SetType::{BitmapPort, HashIp, HashIpPort, HashIpPortIp, HashIpPortNet};
         match self {
-            Self::LoopBack => (
+            Self::Hairpin => (
                 "KUBE-LOOP-BACK",
                 HashIpPortIp,
                 "Kubernetes endpoints dst ip:port, source ip for solving hairpin purpose",
@@ -94,7 +35,7 @@ impl KubeSet {
                 HashIpPort,
                 "Kubernetes service lb portal",
             ),
-            Self::LoadBalancerFw => (
+            Self::Firewalled => (
                 "KUBE-LOAD-BALANCER-FW",
                 HashIpPort,
                 "Kubernetes service load balancer ip + port for load balancer with sourceRange",
@@ -104,12 +45,12 @@ impl KubeSet {
                 HashIpPort,
                 "Kubernetes service load balancer ip + port with externalTrafficPolicy=local",
             ),
-            Self::LoadBalancerSourceIp => (
+            Self::SourceAddress => (
                 "KUBE-LOAD-BALANCER-SOURCE-IP",
                 HashIpPortIp,
                 "Kubernetes service load balancer ip + port + source IP for packet filter purpose",
             ),
-            Self::LoadBalancerSourceCidr => (
+            Self::SourceRange => (
                 "KUBE-LOAD-BALANCER-SOURCE-CIDR",
                 HashIpPortNet,
                 "Kubernetes service load balancer ip + port + source cidr for packet filter purpose",
@@ -144,12 +85,12 @@ impl KubeSet {
                 HashIpPort,
                 "Kubernetes nodeport SCTP port with externalTrafficPolicy=local with type 'hash ip:port'",
             ),
-            Self::HealthCheckNodePort => (
+            Self::HealthCheckPort => (
                 "KUBE-HEALTH-CHECK-NODE-PORT",
                 BitmapPort,
                 "Kubernetes health check node port",
             ),
-            Self::IpvsIps => ("KUBE-IPVS-IPS", HashIp, "Addresses on the ipvs interface"),
+            Self::Vip => ("KUBE-IPVS-IPS", HashIp, "Addresses on the ipvs interface"),
         }
     }
 
@@ -163,8 +104,8 @@ impl KubeSet {
     ///
     /// ```
     /// use ipvs_codec::Family;
-    /// use ipvs_model::KubeSet;
-    /// let name = KubeSet::LoadBalancerSourceCidr.name(Family::Ipv6);
+    /// use ipvs_model::FilterSet;
+    /// let name = FilterSet::SourceRange.name(Family::Ipv6);
     /// assert_eq!(name.as_str(), "KUBE-6-LOAD-BALANCER-SOURCE-CID");
     /// ```
     #[must_use]
@@ -179,7 +120,7 @@ impl KubeSet {
     /// Made once, at compile time: names go into every message about a member.
     #[allow(clippy::indexing_slicing, reason = "there are as many names as sets")]
     const fn names(self) -> &'static [SetName; 2] {
-        const NAMES: [[SetName; 2]; KubeSet::ALL.len()] = KubeSet::all_names();
+        const NAMES: [[SetName; 2]; FilterSet::ALL.len()] = FilterSet::all_names();
         &NAMES[self as usize]
     }
 
@@ -189,7 +130,7 @@ impl KubeSet {
         reason = "at compile time"
     )]
     const fn all_names() -> [[SetName; 2]; Self::ALL.len()] {
-        let mut names = [[Self::ipv4_name(Self::LoopBack); 2]; Self::ALL.len()];
+        let mut names = [[Self::ipv4_name(Self::Hairpin); 2]; Self::ALL.len()];
         let mut at = 0;
         while at < Self::ALL.len() {
             names[at] = [
@@ -251,46 +192,19 @@ impl KubeSet {
     }
 }
 
-/// An entry in one of our sets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Member {
-    /// The set.
-    pub set: KubeSet,
-    /// Which family's set.
-    pub family: Family,
-    /// The entry.
-    pub entry: Entry,
-}
-
-impl fmt::Display for Member {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.set.name(self.family), self.entry)
-    }
-}
-
-impl Serialize for Member {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        use serde::ser::SerializeStruct as _;
-        let mut member = serializer.serialize_struct("Member", 2)?;
-        member.serialize_field("set", &self.set.name(self.family))?;
-        member.serialize_field("entry", &self.entry)?;
-        member.end()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn row_096_ipv6_names_are_cut_to_31_bytes() {
-        let names = KubeSet::ALL.map(|set| set.name(Family::Ipv6).to_string());
+        let names = FilterSet::ALL.map(|set| set.name(Family::Ipv6).to_string());
         assert!(names.contains(&"KUBE-6-NODE-PORT-LOCAL-SCTP-HAS".to_owned()));
         assert!(names.contains(&"KUBE-6-LOAD-BALANCER-SOURCE-CID".to_owned()));
         assert!(names.contains(&"KUBE-6-HEALTH-CHECK-NODE-PORT".to_owned()));
         let all: std::collections::BTreeSet<_> = Family::ALL
             .iter()
-            .flat_map(|family| KubeSet::ALL.map(|set| set.name(*family)))
+            .flat_map(|family| FilterSet::ALL.map(|set| set.name(*family)))
             .collect();
         assert_eq!(all.len(), 34, "no two sets share a name");
     }

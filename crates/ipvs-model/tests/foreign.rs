@@ -163,8 +163,8 @@ fn what_is_equal_is_adopted_without_a_word_and_what_is_listed_is_ours() {
         // As a restart finds it after endpoints have changed.
         let mut node = Node::new(foreign, &[theirs(web)]);
         let entry = entries_that_list(&web).next().unwrap();
-        let entries = node.known.sets.entry((entry.set, entry.family));
-        entries.or_default().insert(entry.entry);
+        let entries = node.known.sets.entry((entry.set(), entry.family()));
+        entries.or_default().insert(entry);
         node.start(plain(A));
         assert!(node.model.take_taken_over().is_empty());
         assert!(node.problems("web").is_empty());

@@ -1,7 +1,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use ipvs_codec::{Family, ServiceKey};
-use ipvs_model::{Config, Known, KubeSet, Operation};
+use ipvs_model::{Config, FilterSet, Known, Operation};
 use ipvs_netfilter::conntrack::Flow;
 
 use crate::control::Control;
@@ -35,7 +35,7 @@ pub enum Part<'a> {
     /// The real servers of some of them.
     RealServers(&'a [ServiceKey]),
     /// A set, if it is there, and some of its entries, as above.
-    Set(KubeSet, Family),
+    Set(FilterSet, Family),
     /// The rules of a family.
     Rules(Family),
 }

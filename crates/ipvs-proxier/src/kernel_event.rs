@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use ipvs_codec::Family;
-use ipvs_model::KubeSet;
+use ipvs_model::FilterSet;
 
 use crate::reading::Section;
 
@@ -79,7 +79,7 @@ impl fmt::Display for ChangedBy {
 #[non_exhaustive]
 pub struct Signs {
     /// The sets of our names that are there; none where they were not asked for.
-    pub sets: Option<BTreeMap<(KubeSet, Family), SetSign>>,
+    pub sets: Option<BTreeMap<(FilterSet, Family), SetSign>>,
     /// A number that grows by one with each virtual server, of whomever.
     pub virtual_servers: Option<u64>,
     /// A number that changes when rules come or go.

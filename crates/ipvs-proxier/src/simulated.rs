@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipvs_codec::{Family, ServiceKey};
-use ipvs_model::{Config, Known, KubeSet, Member, Operation, Vip, VirtualServer};
+use ipvs_model::{Config, FilterEntry, FilterSet, Known, Operation, Vip, VirtualServer};
 use ipvs_netfilter::conntrack::Flow;
 use ipvs_netfilter::ipset::SetSpec;
 use ipvs_netlink::{Cause, KernelError};
@@ -141,7 +141,7 @@ impl Simulated {
         match operation {
             Operation::AddMember { member } => self.can_add(member)?,
             Operation::RemoveMember { member } => allow(
-                state.sets.contains_key(&(member.set, member.family)),
+                state.sets.contains_key(&(member.set(), member.family())),
                 ENOENT,
             )?,
             Operation::BindVip { vip } => {
@@ -183,11 +183,11 @@ impl Simulated {
             }
             Operation::WriteRules { family, rules, .. }
             | Operation::ReleaseSets { family, rules, .. } => {
-                let is_there = |set: KubeSet| {
+                let is_there = |set: FilterSet| {
                     let key = (set, *family);
                     state.sets.contains_key(&key) || state.unusable.contains_key(&key)
                 };
-                let mut missing = KubeSet::ALL.into_iter().filter(|set| !is_there(*set));
+                let mut missing = FilterSet::ALL.into_iter().filter(|set| !is_there(*set));
                 let named = missing.any(|set| rules.names_set(set.name(*family).as_str()));
                 allow(!named, ENOENT)?;
             }
@@ -202,15 +202,15 @@ impl Simulated {
         Ok(())
     }
 
-    fn can_add(&self, member: &Member) -> Result<(), i32> {
-        let key = (member.set, member.family);
+    fn can_add(&self, member: &FilterEntry) -> Result<(), i32> {
+        let key = (member.set(), member.family());
         if self.state.unusable.contains_key(&key) {
             return Err(IPSET_PROTOCOL);
         }
         let entries = self.state.sets.get(&key).ok_or(ENOENT)?;
         let limit = usize::try_from(SetSpec::MAX_ELEMENTS).unwrap_or(usize::MAX);
         // Since Linux 5.6 the real limit is kept by regions of the hash table, and is hit a little earlier or later.
-        if entries.len() >= limit && !entries.contains(&member.entry) {
+        if entries.len() >= limit && !entries.contains(member) {
             Err(HASH_FULL)
         } else {
             Ok(())

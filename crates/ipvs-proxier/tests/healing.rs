@@ -5,7 +5,7 @@ mod web;
 use std::time::Duration;
 
 use ipvs_codec::{Family, Protocol, ServiceKey};
-use ipvs_model::{Config, Known, KubeSet, Model, Operation};
+use ipvs_model::{Config, FilterSet, Known, Model, Operation};
 use ipvs_netfilter::ipset::{SetDifference, SetType};
 use ipvs_netfilter::iptables::SavedRules;
 use ipvs_proxier::{CleanUpPlane as _, DataPlane as _, Simulated, clean_up, rehearse_clean_up};
@@ -53,22 +53,22 @@ fn repair(plane: &mut Simulated) -> Vec<String> {
 }
 
 /// Every way in which a set can be wrong.
-fn faults() -> Vec<(KubeSet, SetDifference)> {
+fn faults() -> Vec<(FilterSet, SetDifference)> {
     let wrong_type = |wanted| SetDifference::Type {
         found: "hash:net".to_owned(),
         wanted,
     };
     vec![
-        (KubeSet::ClusterIp, wrong_type(SetType::HashIpPort)),
-        (KubeSet::ClusterIp, SetDifference::Timeout(600)),
-        (KubeSet::NodePortTcp, SetDifference::Ports(0..=1000)),
-        (KubeSet::NodePortTcp, wrong_type(SetType::BitmapPort)),
-        (KubeSet::IpvsIps, SetDifference::Netmask(24)),
-        (KubeSet::LoopBack, wrong_type(SetType::HashIpPortIp)),
+        (FilterSet::ClusterIp, wrong_type(SetType::HashIpPort)),
+        (FilterSet::ClusterIp, SetDifference::Timeout(600)),
+        (FilterSet::NodePortTcp, SetDifference::Ports(0..=1000)),
+        (FilterSet::NodePortTcp, wrong_type(SetType::BitmapPort)),
+        (FilterSet::Vip, SetDifference::Netmask(24)),
+        (FilterSet::Hairpin, wrong_type(SetType::HashIpPortIp)),
     ]
 }
 
-fn spoil(plane: &mut Simulated, set: KubeSet, difference: &SetDifference) {
+fn spoil(plane: &mut Simulated, set: FilterSet, difference: &SetDifference) {
     let key = (set, Family::Ipv4);
     plane.state_mut().sets.remove(&key);
     plane.state_mut().unusable.insert(key, difference.clone());
@@ -96,7 +96,7 @@ fn a_set_of_another_kind_is_made_anew_with_its_entries_and_rules() {
     }
 }
 
-fn held_by_others(plane: &mut Simulated, set: KubeSet) {
+fn held_by_others(plane: &mut Simulated, set: FilterSet) {
     let name = set.name(Family::Ipv4);
     let text =
         format!("*filter\n:FOREIGN - [0:0]\n-A FOREIGN -m set --match-set {name} dst -j LOG\n");
@@ -124,14 +124,14 @@ fn a_set_that_others_hold_is_named_and_the_rest_is_served() {
             let state = plane.state();
             assert_eq!(
                 state.virtual_servers.contains_key(&node_port),
-                set != KubeSet::NodePortTcp
+                set != FilterSet::NodePortTcp
             );
             assert_eq!(
                 state.virtual_servers.contains_key(&cluster_ip),
-                set != KubeSet::ClusterIp
+                set != FilterSet::ClusterIp
             );
             // No VIP that the filter does not know: every port of the host would answer on it.
-            assert_eq!(state.vips.is_empty(), set == KubeSet::IpvsIps);
+            assert_eq!(state.vips.is_empty(), set == FilterSet::Vip);
             let rules = &state.rules[&Family::Ipv4];
             assert!(rules.has_chains("KUBE-IPVS-FILTER") && rules.has_chains("FOREIGN"));
             let ours = rules
@@ -187,7 +187,7 @@ fn clean_up_does_not_mind_what_the_sets_are() {
     }
     // With a rule of others, all but that set.
     let mut plane = Simulated::default();
-    held_by_others(&mut plane, KubeSet::ClusterIp);
+    held_by_others(&mut plane, FilterSet::ClusterIp);
     let _ = repair(&mut plane);
     let report = clean_up(&mut plane, &Config::default(), |_: Duration| {
         panic!("no wait")
@@ -196,9 +196,9 @@ fn clean_up_does_not_mind_what_the_sets_are() {
     assert_eq!(plane.state().sets.len(), 1);
     // The simulated kernel refuses as the real one does: chains that are named, and sets.
     let destroy = Operation::DestroySet {
-        set: KubeSet::ClusterIp,
+        set: FilterSet::ClusterIp,
         family: Family::Ipv4,
-        spec: KubeSet::ClusterIp.spec(Family::Ipv4),
+        spec: FilterSet::ClusterIp.spec(Family::Ipv4),
         because: None,
     };
     let error = plane.remove(&[destroy]).remove(0).unwrap_err();

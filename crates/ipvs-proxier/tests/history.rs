@@ -1,11 +1,8 @@
 //! Random histories of a cluster: they end where a fresh start does, and nobody sees a half-made service on the way.
 
-use std::net::IpAddr;
-
 use ipvs_codec::{Family, Service as VirtualService, ServiceKey};
 use ipvs_model::input::Change;
-use ipvs_model::{Known, KubeSet, Member, Model, Plan, VirtualServer};
-use ipvs_netfilter::ipset::{Entry, EntryProtocol};
+use ipvs_model::{AddressAndPort, FilterEntry, FilterSet, Known, Model, Plan, VirtualServer};
 use ipvs_netfilter::iptables::Table;
 use ipvs_proxier::{DataPlane as _, Simulated};
 use proptest::prelude::*;
@@ -16,13 +13,9 @@ use histories::{change, foreign, last_words, model, nothing_wanted_goes};
 
 /// What a client could see if the node stopped here.
 fn nothing_is_half_made(known: &Known) -> Result<(), TestCaseError> {
-    let has = |set, ip: IpAddr, entry| {
-        let family = Family::of(ip);
-        known.has_member(&Member { set, family, entry })
-    };
     for ip in known.vips.keys() {
         prop_assert!(
-            has(KubeSet::IpvsIps, *ip, Entry::Ip(*ip)),
+            known.has_member(&FilterEntry::Vip(*ip)),
             "host ports answer on {}",
             ip
         );
@@ -47,15 +40,19 @@ fn nothing_is_half_made(known: &Known) -> Result<(), TestCaseError> {
         if !known.vips.contains_key(&addr) || port >= 30_000 {
             continue;
         }
-        let protocol = EntryProtocol(u8::try_from(protocol.number()).unwrap());
-        let entry = Entry::IpPort(addr, protocol, port);
-        let served = [
-            KubeSet::ClusterIp,
-            KubeSet::ExternalIp,
-            KubeSet::ExternalIpLocal,
-            KubeSet::LoadBalancer,
+        let served = AddressAndPort {
+            address: addr,
+            protocol,
+            port,
+        };
+        let entries = [
+            FilterEntry::ClusterIp(served),
+            FilterEntry::ExternalIp(served),
+            FilterEntry::ExternalIpLocal(served),
+            FilterEntry::LoadBalancer(served),
         ];
-        let mut sets = served.into_iter().filter(|set| has(*set, addr, entry));
+        let entries = entries.iter().filter(|entry| known.has_member(entry));
+        let mut sets = entries.map(FilterEntry::set);
         prop_assert!(
             sets.clone().next().is_some(),
             "{} answers, and is filtered",
@@ -64,7 +61,7 @@ fn nothing_is_half_made(known: &Known) -> Result<(), TestCaseError> {
         let rules = known.rules[&Family::of(addr)]
             .rules(Table::Nat, "KUBE-SERVICES")
             .unwrap();
-        let name = |set: KubeSet| format!(" {} ", set.name(Family::of(addr)));
+        let name = |set: FilterSet| format!(" {} ", set.name(Family::of(addr)));
         prop_assert!(
             sets.all(|set| rules.iter().any(|rule| rule.as_str().contains(&name(set)))),
             "{} is served without the rules of its set",

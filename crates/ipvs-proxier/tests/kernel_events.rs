@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use ipvs_codec::{Destination, Family, ForwardMethod, Protocol, Scheduler, Service, ServiceKey};
 use ipvs_model::input::Change;
-use ipvs_model::{Config, Known, KubeSet, Model, NeverBind, Vip, VirtualServer};
-use ipvs_netfilter::ipset::Entry;
+use ipvs_model::{
+    AddressAndPort, Config, FilterEntry, FilterSet, Known, Model, NeverBind, Vip, VirtualServer,
+};
 use ipvs_netfilter::iptables::SavedRules;
 use ipvs_netlink::Cause;
 use ipvs_proxier::{
@@ -110,14 +111,14 @@ fn causes(ended: &[Ended]) -> Vec<DriftCause> {
 /// What others do, and its name.
 type Hand = (&'static str, fn(&mut Known));
 
-const CLUSTER_IPS: (KubeSet, Family) = (KubeSet::ClusterIp, Family::Ipv4);
+const CLUSTER_IPS: (FilterSet, Family) = (FilterSet::ClusterIp, Family::Ipv4);
 
-fn entry(last: u8) -> Entry {
-    Entry::IpPort(
-        [10, 96, 0, last].into(),
-        ipvs_netfilter::ipset::EntryProtocol::TCP,
-        80,
-    )
+fn entry(last: u8) -> FilterEntry {
+    FilterEntry::ClusterIp(AddressAndPort {
+        address: [10, 96, 0, last].into(),
+        protocol: Protocol::TCP,
+        port: 80,
+    })
 }
 
 fn foreign() -> ServiceKey {

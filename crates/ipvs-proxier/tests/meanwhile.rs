@@ -4,8 +4,7 @@ mod node;
 
 use ipvs_codec::Family;
 use ipvs_model::input::{Change, Manifest, ObjectName};
-use ipvs_model::{Config, KubeSet, Member, Model, Operation, Vip, VipBinding};
-use ipvs_netfilter::ipset::Entry;
+use ipvs_model::{Config, FilterEntry, FilterSet, Model, Operation, Vip, VipBinding};
 use ipvs_proxier::{Progress, Simulated};
 
 use node::{Done, Node};
@@ -72,21 +71,17 @@ fn what_changes_between_two_chunks_is_no_drift() {
 #[test]
 fn drift_is_found_though_all_else_changes() {
     let mut node = synced(VipBinding::Address);
-    let (set, family) = (KubeSet::ClusterIp, Family::Ipv4);
+    let (set, family) = (FilterSet::Vip, Family::Ipv4);
     // A change between two chunks can hide one entry at their border, never all of several. One that is seen is enough: the set
     // is then read again without a pause.
-    let foreign = |number| Entry::Ip([203, 0, 113, number].into());
+    let foreign = |number| FilterEntry::Vip([203, 0, 113, number].into());
     let address = [10, 96, 0, SERVICES].into();
     let state = node.plane().state_mut();
     let entries = state.sets.get_mut(&(set, family)).unwrap();
     entries.extend((1..=FOREIGN).map(foreign));
     assert!(state.vips.remove(&address).is_some());
     let (report, _) = resync_under_change(&mut node);
-    let members = (1..=FOREIGN).map(|number| Member {
-        set,
-        family,
-        entry: foreign(number),
-    });
+    let members = (1..=FOREIGN).map(foreign);
     let removals = members.map(|member| Operation::RemoveMember { member });
     let vip = Vip::Address { address };
     for wanted in removals.chain([Operation::BindVip { vip }]) {

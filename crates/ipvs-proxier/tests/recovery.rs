@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use ipvs_codec::{Destination, Family, Protocol, Scheduler, Service, ServiceKey};
 use ipvs_model::input::{Change, ObjectName};
-use ipvs_model::{Config, KubeSet, Model, Operation};
+use ipvs_model::{Config, FilterEntry, FilterSet, Model, Operation};
 use ipvs_proxier::{DataPlane as _, Part, Progress, Section, Simulated};
 
 use web::node::Node;
@@ -99,10 +99,10 @@ fn row_098_and_152_drift_is_repaired() {
     let state = node.plane().state_mut();
     state.virtual_servers.clear();
     state.vips.clear();
-    let cluster_ip = state.sets.entry((KubeSet::ClusterIp, Family::Ipv4));
+    let cluster_ip = state.sets.entry((FilterSet::ClusterIp, Family::Ipv4));
     cluster_ip.or_default().clear();
-    let node_port = state.sets.entry((KubeSet::NodePortTcp, Family::Ipv4));
-    let entry = ipvs_netfilter::ipset::Entry::Port(1);
+    let node_port = state.sets.entry((FilterSet::NodePortTcp, Family::Ipv4));
+    let entry = FilterEntry::NodePortTcp(Family::Ipv4, 1);
     node_port.or_default().insert(entry);
     state.rules.clear();
     assert!(
@@ -282,7 +282,7 @@ fn q7_fixed_rules_that_could_not_be_written_are_tried_again() {
 fn an_address_that_the_filter_does_not_know_is_not_bound() {
     let mut node = Node::new(Model::new(Config::default()), Refusing::default());
     node.plane().refuses = Some(|operation| match operation {
-        Operation::AddMember { member } => member.set == KubeSet::IpvsIps,
+        Operation::AddMember { member } => member.set() == FilterSet::Vip,
         _ => false,
     });
     web("TCP", &["10.0.0.1"])
@@ -320,7 +320,7 @@ fn what_a_full_set_has_no_room_for_waits_and_all_else_is_served() {
         assert!(report.is_healthy(), "the node itself is well");
         for failure in report.failures {
             let text = failure.to_string();
-            assert!(text.contains("KUBE-CLUSTER-IP"), "{text}");
+            assert!(text.contains("cluster-ip"), "{text}");
             assert!(text.contains("the set is full"), "{text}");
         }
         let done = report.plan.len();

@@ -16,7 +16,7 @@ use ipvs_model::Subject;
 
 pub(crate) use self::go_integer::{integer, parse as parse_integer, verbosity};
 pub(crate) use self::values::boolean;
-use self::values::{feature_gate, ip};
+use self::values::{feature_gate, ip, subject};
 use crate::accepted::Accepted;
 use crate::go_duration::parse as duration;
 use crate::logging::LoggingFormat;
@@ -293,8 +293,9 @@ pub(crate) struct Flags {
     ipvs_stagger: bool,
 
     /// Say why a virtual server, real server, set member or address would exist (as `10.96.0.10:80/TCP`,
-    /// `10.96.0.10:80/TCP -> 10.244.0.5:8080`, `KUBE-CLUSTER-IP 10.96.0.10,tcp:80`, `10.96.0.10`); change nothing.
-    #[arg(long, value_name = "OBJECT", help_heading = OURS)]
+    /// `10.96.0.10:80/TCP -> 10.244.0.5:8080`, `cluster-ip 10.96.0.10:80/TCP`, `10.96.0.10`; a set member also in the words of
+    /// `ipset list`, `KUBE-CLUSTER-IP 10.96.0.10,tcp:80`); change nothing.
+    #[arg(long, value_name = "OBJECT", value_parser = subject, help_heading = OURS)]
     pub(crate) explain: Option<Subject>,
 
     /// What becomes of virtual servers and addresses of others: removed, or taken over where a Service wants them, as by

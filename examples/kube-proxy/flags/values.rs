@@ -2,7 +2,9 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use ipvs_filter::iptables::asked_for;
 use ipvs_model::input::parse_ip;
+use ipvs_model::{NoSubject, Subject};
 
 /// The words of Go's `strconv.ParseBool`.
 pub(crate) fn boolean(text: &str) -> Result<bool, String> {
@@ -25,6 +27,11 @@ pub(super) fn feature_gate(text: &str) -> Result<(String, bool), String> {
 /// An address; zeros may lead in IPv4.
 pub(super) fn ip(text: &str) -> Result<IpAddr, String> {
     parse_ip("IP", text).map_err(|error| error.to_string())
+}
+
+/// What `--explain` asks about, an entry of a set also as `ipset list` shows it.
+pub(super) fn subject(text: &str) -> Result<Subject, NoSubject> {
+    asked_for(text).map_or_else(|| text.parse(), |entry| Ok(Subject::Member(entry)))
 }
 
 /// An address and a port.

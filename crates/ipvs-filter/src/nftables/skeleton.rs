@@ -146,10 +146,10 @@ impl Skeleton {
         if shape.mark == 0 {
             return Err(InvalidShape::NoMark);
         }
-        if let MasqueradeClusterIps::NotFrom(LocalPods::Network(network)) = &shape.masquerade {
-            if network.addr().is_ipv6() != (shape.family == Family::IPV6) {
-                return Err(InvalidShape::OtherFamily(*network, shape.family));
-            }
+        if let MasqueradeClusterIps::NotFrom(LocalPods::Network(network)) = &shape.masquerade
+            && network.addr().is_ipv6() != (shape.family == Family::IPV6)
+        {
+            return Err(InvalidShape::OtherFamily(*network, shape.family));
         }
         let table = Table::new(TableId {
             family: shape.family,

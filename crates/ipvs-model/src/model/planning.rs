@@ -154,8 +154,8 @@ impl Model {
                 continue;
             }
             let filled = |set| self.desired.has_members(set, *family);
-            let out_filters = self.desired.out_filters(*family);
-            let rules = ruleset(*family, &self.config, &self.pod_cidrs, filled, out_filters);
+            let refused = self.desired.refused(*family);
+            let rules = ruleset(*family, &self.config, &self.pod_cidrs, filled, refused);
             self.rules.insert(*family, rules);
         }
     }

@@ -1,10 +1,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use ipvs_codec::{Family, Protocol, ServiceKey};
-use ipvs_netfilter::ipset::Entry;
+use ipvs_codec::{Family, ServiceKey};
 
-use crate::sets::{KubeSet, Member};
+use crate::filter::FilterEntry;
 
 /// Virtual servers that Services ask for and that stay somebody else's, and what would touch them or make them look ours:
 /// entries that list them, rules that entries of their address and port bring on them, and the binding of their address,
@@ -67,28 +66,20 @@ impl LeftAlone {
         self.addresses.contains_key(&address)
     }
 
-    pub(crate) fn has_member(&self, member: &Member) -> bool {
-        use KubeSet::{
-            HealthCheckNodePort, IpvsIps, LoopBack, NodePortLocalTcp, NodePortLocalUdp,
-            NodePortTcp, NodePortUdp,
-        };
-        let port = |protocol: Protocol, port| {
-            let port = (member.family, protocol.number(), port);
-            self.ports.contains_key(&port)
-        };
-        match (member.set, member.entry) {
-            // Of endpoints and of this node.
-            (LoopBack | HealthCheckNodePort, _) => false,
-            (IpvsIps, Entry::Ip(address)) => self.has_vip(address),
-            (_, Entry::IpPort(address, protocol, port))
-            | (_, Entry::IpPortIp(address, protocol, port, _))
-            | (_, Entry::IpPortNet(address, protocol, port, _)) => {
-                let protocol = Protocol::from_number(protocol.0.into());
-                self.has(&ServiceKey::endpoint(protocol, address, port))
-            }
-            (NodePortTcp | NodePortLocalTcp, Entry::Port(number)) => port(Protocol::TCP, number),
-            (NodePortUdp | NodePortLocalUdp, Entry::Port(number)) => port(Protocol::UDP, number),
-            _ => false,
+    pub(crate) fn has_member(&self, member: &FilterEntry) -> bool {
+        match member {
+            // Of endpoints.
+            FilterEntry::Hairpin(..) => false,
+            FilterEntry::Vip(address) => self.has_vip(*address),
+            _ => match (member.served(), member.node_port()) {
+                (Some(served), _) => self.has(&served.key()),
+                (None, Some((protocol, port))) => {
+                    let port = (member.family(), protocol.number(), port);
+                    self.ports.contains_key(&port)
+                }
+                // Of this node.
+                (None, None) => false,
+            },
         }
     }
 }

@@ -4,7 +4,6 @@ mod ledger;
 mod left_alone;
 mod owner;
 
-pub(crate) use ledger::lists_virtual_servers;
 pub use ledger::{entries_that_list, entry_that_names};
 pub(crate) use left_alone::LeftAlone;
 pub use owner::{Owner, Ownership};

@@ -2,13 +2,12 @@
 
 use foldhash::HashSet;
 use ipvs_codec::{Family, Protocol, ServiceKey};
-use ipvs_netfilter::ipset::{Entry, EntryProtocol};
 
 use super::operation::Operation;
 use super::phase::Phase;
+use crate::filter::{FilterEntry, FilterSet};
 use crate::known::Known;
 use crate::ownership::{entries_that_list, entry_that_names};
-use crate::sets::{KubeSet, Member};
 
 /// What must not be done after rules or entries failed: plans are [carried out](crate::Execution) with it. Those of one
 /// start share it, since a later one stands on what an earlier one brought in. What it holds back is planned again.
@@ -20,15 +19,15 @@ pub struct HeldBack {
     unfiltered: Vec<Family>,
     /// Entries that are not in their sets. A VIP that the filter does not know is not bound, for the same reason; a
     /// virtual server that no set lists is not made: after a change nobody would know it to be ours.
-    missing: HashSet<Member>,
+    missing: HashSet<FilterEntry>,
     /// Protocols and ports of those that list a virtual server.
-    missing_ports: HashSet<(EntryProtocol, u16)>,
+    missing_ports: HashSet<(Protocol, u16)>,
     /// Families of which a virtual server or address that leaves is still there: its entries and rules stay with it. By
     /// them it is known to be ours, where others have some too.
     still_there: Vec<Family>,
     /// Sets that could not be replaced by ones that can be used. The rules of their families stay without them, as they were
     /// written for that: with them they would only have to be written again the next time.
-    unhealed: Vec<(KubeSet, Family)>,
+    unhealed: Vec<(FilterSet, Family)>,
     /// The dummy interface is not there: nothing is bound.
     unlinked: bool,
 }
@@ -64,10 +63,10 @@ impl HeldBack {
         }
     }
 
-    fn lacks(&mut self, member: &Member) {
-        if let Entry::IpPort(_, protocol, port) = member.entry {
-            self.missing_ports.insert((protocol, port));
-        }
+    fn lacks(&mut self, member: &FilterEntry) {
+        let listed = member.served().filter(|_| is_by_address(member));
+        self.missing_ports
+            .extend(listed.map(|served| (served.protocol, served.port)));
         self.missing.insert(*member);
     }
 
@@ -90,20 +89,12 @@ impl HeldBack {
     }
 
     /// Whether an entry may be the last that lists a virtual server, because the new one has not come.
-    fn lists_unlisted(&self, member: &Member) -> bool {
-        match member.entry {
-            Entry::IpPort(address, protocol, port) => {
-                let protocol = Protocol::from_number(protocol.0.into());
-                self.is_unlisted(&ServiceKey::endpoint(protocol, address, port))
-            }
+    fn lists_unlisted(&self, member: &FilterEntry) -> bool {
+        match (member.served(), member.node_port()) {
+            (Some(served), _) if is_by_address(member) => self.is_unlisted(&served.key()),
             // It lists that port of every address.
-            Entry::Port(port) => {
-                let protocol = match member.set {
-                    KubeSet::NodePortTcp => EntryProtocol::TCP,
-                    KubeSet::NodePortUdp => EntryProtocol::UDP,
-                    _ => return false,
-                };
-                self.missing_ports.contains(&(protocol, port))
+            (None, Some(port)) if member.set().lists_virtual_servers() => {
+                self.missing_ports.contains(&port)
             }
             _ => false,
         }
@@ -120,7 +111,9 @@ impl HeldBack {
             // In a start they come with each of its plans.
             Operation::CreateSet { set, family, .. }
             | Operation::DestroySet { set, family, .. } => self.unhealed.contains(&(*set, *family)),
-            Operation::AddMember { member } => self.unhealed.contains(&(member.set, member.family)),
+            Operation::AddMember { member } => {
+                self.unhealed.contains(&(member.set(), member.family()))
+            }
             Operation::WriteRules { family, .. } if self.is_unhealed(*family) => true,
             Operation::BindVip { vip } => {
                 self.unlinked
@@ -141,4 +134,12 @@ impl HeldBack {
             },
         }
     }
+}
+
+/// Whether it names an address and port, and nobody beside.
+const fn is_by_address(member: &FilterEntry) -> bool {
+    !matches!(
+        member,
+        FilterEntry::Hairpin(..) | FilterEntry::SourceAddress(..) | FilterEntry::SourceRange(..)
+    )
 }

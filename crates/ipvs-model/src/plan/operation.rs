@@ -9,8 +9,8 @@ use ipvs_netfilter::iptables::{Removal, Ruleset};
 use serde::Serialize;
 
 use super::rule_place::RulePlace;
+use crate::filter::{FilterEntry, FilterSet};
 use crate::key::Key;
-use crate::sets::{KubeSet, Member};
 use crate::state::Vip;
 
 /// Why a set cannot be used, and what keeps it.
@@ -47,7 +47,7 @@ pub enum Operation {
     CreateSet {
         /// Which set.
         #[serde(skip)]
-        set: KubeSet,
+        set: FilterSet,
         /// Of which family.
         #[serde(skip)]
         family: Family,
@@ -82,7 +82,7 @@ pub enum Operation {
     AddMember {
         /// Set and entry.
         #[serde(flatten)]
-        member: Member,
+        member: FilterEntry,
     },
     /// Make a virtual server.
     AddVirtualServer {
@@ -145,7 +145,7 @@ pub enum Operation {
     RemoveMember {
         /// Set and entry.
         #[serde(flatten)]
-        member: Member,
+        member: FilterEntry,
     },
     /// Remove every virtual server of the network namespace, foreign ones too (clean-up only).
     FlushVirtualServers,
@@ -168,7 +168,7 @@ pub enum Operation {
     DestroySet {
         /// Which set.
         #[serde(skip)]
-        set: KubeSet,
+        set: FilterSet,
         /// Of which family.
         #[serde(skip)]
         family: Family,
@@ -254,7 +254,7 @@ impl Operation {
             | Self::ReleaseSets { family, .. }
             | Self::RemoveRules { family, .. }
             | Self::RemoveNftablesTable { family } => *family,
-            Self::AddMember { member } | Self::RemoveMember { member } => member.family,
+            Self::AddMember { member } | Self::RemoveMember { member } => member.family(),
             Self::AddVirtualServer { service } | Self::SetVirtualServer { service } => {
                 service.key.family()
             }

@@ -1,7 +1,6 @@
 use std::net::{IpAddr, SocketAddr};
 
 use ipvs_codec::{Destination, Family, Protocol, Scheduler, Service, ServiceKey};
-use ipvs_netfilter::ipset::{Entry, EntryProtocol};
 use ipvs_netfilter::iptables::Ruleset;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -9,10 +8,10 @@ use proptest::sample::select;
 use super::*;
 use crate::config::VipBinding;
 use crate::desired::Desired;
+use crate::filter::{AddressAndPort, FilterEntry, FilterSet};
 use crate::key::Key;
 use crate::known::Known;
 use crate::ownership::{entries_that_list, entry_that_names};
-use crate::sets::{KubeSet, Member};
 use crate::state::Vip;
 
 fn address() -> impl Strategy<Value = IpAddr> {
@@ -26,7 +25,7 @@ fn key() -> impl Strategy<Value = ServiceKey> {
         .prop_map(|(protocol, address, port)| ServiceKey::endpoint(protocol, address, port))
 }
 
-fn member() -> impl Strategy<Value = Member> {
+fn member() -> impl Strategy<Value = FilterEntry> {
     let listing =
         (key(), 0_usize..5).prop_map(|(key, at)| entries_that_list(&key).nth(at).unwrap());
     prop_oneof![listing, address().prop_map(entry_that_names)]
@@ -50,9 +49,9 @@ fn operation() -> impl Strategy<Value = Operation> {
     prop_oneof![
         any::<bool>().prop_map(|up| Operation::EnsureLink { up }),
         family().prop_map(|family| Operation::CreateSet {
-            set: KubeSet::ClusterIp,
+            set: FilterSet::ClusterIp,
             family,
-            spec: KubeSet::ClusterIp.spec(family),
+            spec: FilterSet::ClusterIp.spec(family),
         }),
         (family(), any::<bool>()).prop_map(|(family, last)| Operation::WriteRules {
             family,
@@ -145,7 +144,7 @@ proptest! {
         for one in &failed {
             prop_assert!(one.key().is_none_or(|key| executed.undone.contains(&key)), "{} is not tried again", one);
         }
-        let is_missing = |member: &Member| failed.iter().any(|one| matches!(one, Operation::AddMember { member: missing } if missing == member));
+        let is_missing = |member: &FilterEntry| failed.iter().any(|one| matches!(one, Operation::AddMember { member: missing } if missing == member));
         let stays = |family: Family| failed.iter().any(|one| match one {
             Operation::RemoveVirtualServer { virtual_server } => virtual_server.family() == family,
             Operation::UnbindVip { vip } => Family::of(vip.address()) == family,
@@ -160,14 +159,14 @@ proptest! {
                 Operation::BindVip { vip } => {
                     let entry = entry_that_names(vip.address());
                     prop_assert!(!is_missing(&entry), "{} without its entry", one);
-                    prop_assert!(!is_stale(entry.family), "{} without a filter", one);
+                    prop_assert!(!is_stale(entry.family()), "{} without a filter", one);
                 }
                 Operation::AddVirtualServer { service } => {
                     prop_assert!(!entries_that_list(&service.key).any(|entry| is_missing(&entry)), "{} is unlisted", one);
                 }
                 Operation::RemoveMember { member } => {
-                    prop_assert!(!stays(member.family), "{} while what it lists may be there", one);
-                    prop_assert!(!is_stale(member.family), "{} under stale rules", one);
+                    prop_assert!(!stays(member.family()), "{} while what it lists may be there", one);
+                    prop_assert!(!is_stale(member.family()), "{} under stale rules", one);
                 }
                 Operation::RemoveVirtualServer { .. } | Operation::UnbindVip { .. } => {
                     prop_assert!(!is_stale(one.family().unwrap()), "{} under stale rules", one);
@@ -208,15 +207,13 @@ proptest! {
 #[test]
 fn an_entry_of_a_port_stays_where_a_virtual_server_of_that_port_is_unlisted() {
     let address = IpAddr::from([192, 0, 2, 1]);
-    let entry = |set, entry| Member {
-        set,
-        family: Family::Ipv4,
-        entry,
-    };
-    let by_address = Entry::IpPort(address, EntryProtocol::TCP, 30080);
-    let missing = entry(KubeSet::ExternalIp, by_address);
-    let old = entry(KubeSet::NodePortTcp, Entry::Port(30080));
-    let of_udp = entry(KubeSet::NodePortUdp, Entry::Port(30080));
+    let missing = FilterEntry::ExternalIp(AddressAndPort {
+        address,
+        protocol: Protocol::TCP,
+        port: 30080,
+    });
+    let old = FilterEntry::NodePortTcp(Family::Ipv4, 30080);
+    let of_udp = FilterEntry::NodePortUdp(Family::Ipv4, 30080);
     let plan = plan(
         VipBinding::Address,
         &[

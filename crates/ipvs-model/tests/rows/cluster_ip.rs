@@ -3,7 +3,7 @@
 use crate::fixture::*;
 use ipvs_codec::{Destination, Family, Protocol, Scheduler, ServiceFlags, ServiceKey};
 use ipvs_model::input::{Change, ObjectName};
-use ipvs_model::{Config, Known, Model, Operation};
+use ipvs_model::{Config, FilterSet, Known, Model, Operation};
 
 #[test]
 fn row_027_clusterip_basic() {
@@ -18,8 +18,8 @@ fn row_027_clusterip_basic() {
     let wanted =
         ["10.244.0.5:8080", "10.244.3.9:8080"].map(|addr| Destination::new(addr.parse().unwrap()));
     assert_eq!(node.known.virtual_servers[&key].real_servers(), wanted);
-    assert_eq!(node.members("KUBE-CLUSTER-IP"), ["10.96.0.10,tcp:80"]);
-    assert_eq!(node.members("KUBE-IPVS-IPS"), ["10.96.0.10"]);
+    assert_eq!(node.members(FilterSet::ClusterIp), ["10.96.0.10:80/TCP"]);
+    assert_eq!(node.members(FilterSet::Vip), ["10.96.0.10"]);
 }
 
 #[test]
@@ -55,8 +55,8 @@ fn row_031_udp_and_tcp_on_one_number() {
     assert!(node.service(Protocol::TCP, "10.96.0.53", 53).is_some());
     assert!(node.service(Protocol::UDP, "10.96.0.53", 53).is_some());
     assert_eq!(
-        node.members("KUBE-CLUSTER-IP"),
-        ["10.96.0.53,tcp:53", "10.96.0.53,udp:53"]
+        node.members(FilterSet::ClusterIp),
+        ["10.96.0.53:53/TCP", "10.96.0.53:53/UDP"]
     );
     assert_eq!(node.vips(), ["10.96.0.53"]);
 }
@@ -67,7 +67,7 @@ fn row_032_sctp() {
         r#""clusterIP": "10.96.0.10", "ports": [{"port": 7, "protocol": "SCTP"}]"#,
     )]);
     assert!(node.service(Protocol::SCTP, "10.96.0.10", 7).is_some());
-    assert_eq!(node.members("KUBE-CLUSTER-IP"), ["10.96.0.10,sctp:7"]);
+    assert_eq!(node.members(FilterSet::ClusterIp), ["10.96.0.10:7/SCTP"]);
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn row_033_one_of_two_ports_goes() {
         done,
         [
             "remove virtual server 10.96.0.10:81/TCP",
-            "remove member KUBE-CLUSTER-IP 10.96.0.10,tcp:81"
+            "remove member cluster-ip 10.96.0.10:81/TCP"
         ]
     );
 }
@@ -255,8 +255,8 @@ fn row_155_and_156_dual_stack() {
     assert_eq!(node.real_servers("10.96.0.10", 80), ["10.244.0.5:8080"]);
     assert_eq!(node.real_servers("fd00:96::10", 80), ["[fd00:244::5]:8080"]);
     assert_eq!(
-        node.members("KUBE-6-LOOP-BACK"),
-        ["fd00:244::5,tcp:8080,fd00:244::5"]
+        node.ipv6_members(FilterSet::Hairpin),
+        ["[fd00:244::5]:8080/TCP from fd00:244::5"]
     );
     let only_v4 = Node::new(
         Config {

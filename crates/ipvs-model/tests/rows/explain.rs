@@ -61,8 +61,8 @@ fn an_address_and_a_member_have_all_their_owners() {
       of Service ns/s port p 80/TCP, spec.clusterIPs: every port of a Service is served on its cluster IPs
       of Service ns/z port p 80/TCP, spec.clusterIPs: every port of a Service is served on its cluster IPs
     ");
-    insta::assert_snapshot!(explained(&shop(), "KUBE-LOOP-BACK 10.244.0.5,tcp:8080,10.244.0.5"), @r"
-    KUBE-LOOP-BACK 10.244.0.5,tcp:8080,10.244.0.5
+    insta::assert_snapshot!(explained(&shop(), "hairpin 10.244.0.5:8080/TCP from 10.244.0.5"), @r"
+    hairpin 10.244.0.5:8080/TCP from 10.244.0.5
       of Service ns/s port p 80/TCP, endpoints[].nodeName: an endpoint of this node that connects to itself is masqueraded
     ");
 }
@@ -95,9 +95,9 @@ fn a_plan_is_read_by_people() {
     let plan = model.plan(&Node::with([]).known);
     insta::assert_snapshot!(plan, @r"
     write IPv4 rules (35 lines)
-    add member KUBE-LOOP-BACK 10.244.0.5,tcp:8080,10.244.0.5
-    add member KUBE-CLUSTER-IP 10.96.0.10,tcp:80
-    add member KUBE-IPVS-IPS 10.96.0.10
+    add member hairpin 10.244.0.5:8080/TCP from 10.244.0.5
+    add member cluster-ip 10.96.0.10:80/TCP
+    add member vip 10.96.0.10
     add virtual server 10.96.0.10:80/TCP scheduler rr
     add real server 10.96.0.10:80/TCP -> 10.244.0.5:8080 weight 1 Masq
     add real server 10.96.0.10:80/TCP -> 10.244.3.9:8080 weight 1 Masq

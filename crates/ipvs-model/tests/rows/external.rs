@@ -2,8 +2,8 @@
 
 use crate::fixture::*;
 use ipvs_codec::{Family, Protocol};
-use ipvs_model::Config;
 use ipvs_model::input::{Change, ObjectName};
+use ipvs_model::{Config, FilterSet};
 
 #[test]
 fn row_047_and_052_external_ips() {
@@ -13,10 +13,10 @@ fn row_047_and_052_external_ips() {
         node.real_servers("203.0.113.5", 80),
         ["10.244.0.5:8080", "10.244.3.9:8080"]
     );
-    assert_eq!(node.members("KUBE-EXTERNAL-IP"), ["203.0.113.5,tcp:80"]);
-    assert!(node.members("KUBE-EXTERNAL-IP-LOCAL").is_empty());
+    assert_eq!(node.members(FilterSet::ExternalIp), ["203.0.113.5:80/TCP"]);
+    assert!(node.members(FilterSet::ExternalIpLocal).is_empty());
     assert!(
-        node.members("KUBE-6-EXTERNAL-IP").is_empty(),
+        node.ipv6_members(FilterSet::ExternalIp).is_empty(),
         "the service has no IPv6 cluster IP"
     );
 }
@@ -26,10 +26,10 @@ fn row_048_external_ips_with_policy_local() {
     let spec = format!(r#"{EXTERNAL}, "type": "NodePort", "externalTrafficPolicy": "Local""#);
     let node = Node::with([with_spec(&spec, ""), slice(&[E1, E2])]);
     assert_eq!(
-        node.members("KUBE-EXTERNAL-IP-LOCAL"),
-        ["203.0.113.5,tcp:80"]
+        node.members(FilterSet::ExternalIpLocal),
+        ["203.0.113.5:80/TCP"]
     );
-    assert!(node.members("KUBE-EXTERNAL-IP").is_empty());
+    assert!(node.members(FilterSet::ExternalIp).is_empty());
     assert_eq!(node.real_servers("203.0.113.5", 80), ["10.244.0.5:8080"]);
     assert_eq!(node.real_servers("10.96.0.10", 80).len(), 2);
 }
@@ -43,7 +43,7 @@ fn row_049_050_051_an_external_ip_that_the_node_has() {
     ]);
     assert!(node.service(Protocol::TCP, "192.168.1.10", 80).is_some());
     assert_eq!(node.vips(), ["10.96.0.10"]);
-    assert_eq!(node.members("KUBE-IPVS-IPS"), ["10.96.0.10"]);
+    assert_eq!(node.members(FilterSet::Vip), ["10.96.0.10"]);
     node.change(vec![Change::NodeAddresses(Vec::new())]);
     assert_eq!(node.vips(), ["10.96.0.10", "192.168.1.10"]);
     node.change(node_addresses());
@@ -59,7 +59,7 @@ fn row_053_external_ips_may_be_forbidden() {
     let node = Node::new(config, [with_spec(EXTERNAL, ""), slice(&[E1])]);
     assert_eq!(node.vips(), ["10.96.0.10"]);
     assert!(node.service(Protocol::TCP, "203.0.113.5", 80).is_none());
-    assert!(node.members("KUBE-EXTERNAL-IP").is_empty());
+    assert!(node.members(FilterSet::ExternalIp).is_empty());
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn row_054_external_ips_without_endpoints() {
 #[test]
 fn row_055_056_057_load_balancer_addresses() {
     let node = Node::with([with_spec(LOAD_BALANCER, INGRESS), slice(&[E1])]);
-    assert_eq!(node.members("KUBE-LOAD-BALANCER"), ["198.18.0.7,tcp:80"]);
+    assert_eq!(node.members(FilterSet::LoadBalancer), ["198.18.0.7:80/TCP"]);
     assert_eq!(node.vips(), ["10.96.0.10", "198.18.0.7"]);
     for (ingress, served) in [
         (r#"{"ip": "198.18.0.7", "ipMode": "Proxy"}"#, false),
@@ -94,8 +94,8 @@ fn row_058_and_059_load_balancer_with_policy_local() {
     let spec = format!(r#"{LOAD_BALANCER}, "externalTrafficPolicy": "Local""#);
     let mut node = Node::with([with_spec(&spec, INGRESS), slice(&[E1, E2])]);
     assert_eq!(
-        node.members("KUBE-LOAD-BALANCER-LOCAL"),
-        ["198.18.0.7,tcp:80"]
+        node.members(FilterSet::LoadBalancerLocal),
+        ["198.18.0.7:80/TCP"]
     );
     assert_eq!(node.real_servers("198.18.0.7", 80), ["10.244.0.5:8080"]);
     node.change(vec![Change::EndpointSliceGone(ObjectName::new(
@@ -113,12 +113,12 @@ fn row_058_and_059_load_balancer_with_policy_local() {
 #[test]
 fn row_060_source_ranges_without_the_node() {
     let node = ranges(r#""172.16.0.0/12""#);
-    assert_eq!(node.members("KUBE-LOAD-BALANCER-FW"), ["198.18.0.7,tcp:80"]);
+    assert_eq!(node.members(FilterSet::Firewalled), ["198.18.0.7:80/TCP"]);
     assert_eq!(
-        node.members("KUBE-LOAD-BALANCER-SOURCE-CIDR"),
-        ["198.18.0.7,tcp:80,172.16.0.0/12"]
+        node.members(FilterSet::SourceRange),
+        ["198.18.0.7:80/TCP from 172.16.0.0/12"]
     );
-    assert!(node.members("KUBE-LOAD-BALANCER-SOURCE-IP").is_empty());
+    assert!(node.members(FilterSet::SourceAddress).is_empty());
     let rule = "-s 198.18.0.7/32 -m ipvs --vproto 6 --vaddr 198.18.0.7 --vport 80 -j DROP";
     assert_eq!(out_filter(&node), [rule]);
 }
@@ -127,8 +127,8 @@ fn row_060_source_ranges_without_the_node() {
 fn row_061_source_ranges_with_the_node() {
     let node = ranges(r#""192.168.0.0/16""#);
     assert_eq!(
-        node.members("KUBE-LOAD-BALANCER-SOURCE-IP"),
-        ["198.18.0.7,tcp:80,198.18.0.7"]
+        node.members(FilterSet::SourceAddress),
+        ["198.18.0.7:80/TCP from 198.18.0.7"]
     );
     assert!(out_filter(&node).is_empty());
 }
@@ -137,23 +137,23 @@ fn row_061_source_ranges_with_the_node() {
 fn row_062_to_065_odd_source_ranges() {
     assert!(
         ranges(r#""10.0.0.0/8", "0.0.0.0/0""#)
-            .members("KUBE-LOAD-BALANCER-FW")
+            .members(FilterSet::Firewalled)
             .is_empty()
     );
     let trimmed = ranges(r#"" 10.0.0.0/8 ""#);
     assert_eq!(
-        trimmed.members("KUBE-LOAD-BALANCER-SOURCE-CIDR"),
-        ["198.18.0.7,tcp:80,10.0.0.0/8"]
+        trimmed.members(FilterSet::SourceRange),
+        ["198.18.0.7:80/TCP from 10.0.0.0/8"]
     );
     assert!(
         ranges(r#""fd00::/8""#)
-            .members("KUBE-LOAD-BALANCER-FW")
+            .members(FilterSet::Firewalled)
             .is_empty()
     );
     let single = ranges(r#""9.9.9.9/32""#);
     assert_eq!(
-        single.members("KUBE-LOAD-BALANCER-SOURCE-CIDR"),
-        ["198.18.0.7,tcp:80,9.9.9.9"]
+        single.members(FilterSet::SourceRange),
+        ["198.18.0.7:80/TCP from 9.9.9.9/32"]
     );
 }
 
@@ -177,8 +177,8 @@ fn row_066_services_that_share_an_address_keep_their_own_ranges() {
         n1("a"),
     ]);
     assert_eq!(out_filter(&node).len(), 1);
-    assert_eq!(node.members("KUBE-LOAD-BALANCER-FW"), ["198.18.0.7,tcp:80"]);
-    assert_eq!(node.members("KUBE-LOAD-BALANCER").len(), 2);
+    assert_eq!(node.members(FilterSet::Firewalled), ["198.18.0.7:80/TCP"]);
+    assert_eq!(node.members(FilterSet::LoadBalancer).len(), 2);
     let done = node.change(vec![Change::ServiceGone(ObjectName::new("ns", "s"))]);
     assert!(
         !done
@@ -194,7 +194,7 @@ fn row_067_a_load_balancer_address_goes() {
     let mut node = Node::with([with_spec(&spec, INGRESS), slice(&[E1]), n1("a")]);
     node.change(with_spec(&spec, ""));
     assert_eq!(node.vips(), ["10.96.0.10"]);
-    assert!(node.members("KUBE-LOAD-BALANCER-FW").is_empty() && out_filter(&node).is_empty());
+    assert!(node.members(FilterSet::Firewalled).is_empty() && out_filter(&node).is_empty());
     assert!(node.service(Protocol::TCP, "198.18.0.7", 80).is_none());
 }
 
@@ -204,8 +204,8 @@ fn row_068_two_load_balancer_addresses() {
     let node = Node::with([with_spec(LOAD_BALANCER, status), slice(&[E1])]);
     assert_eq!(node.vips(), ["10.96.0.10", "198.18.0.7", "198.18.0.8"]);
     assert_eq!(
-        node.members("KUBE-LOAD-BALANCER"),
-        ["198.18.0.7,tcp:80", "198.18.0.8,tcp:80"]
+        node.members(FilterSet::LoadBalancer),
+        ["198.18.0.7:80/TCP", "198.18.0.8:80/TCP"]
     );
     assert_eq!(node.known.virtual_servers.len(), 3);
 }
@@ -219,9 +219,9 @@ fn row_100_the_health_check_port_changes_and_goes() {
     };
     let mut node = Node::with([with_spec(&spec(30000), INGRESS), slice(&[E1])]);
     node.change(with_spec(&spec(30001), INGRESS));
-    assert_eq!(node.members("KUBE-HEALTH-CHECK-NODE-PORT"), ["30001"]);
+    assert_eq!(node.members(FilterSet::HealthCheckPort), ["IPv4:30001"]);
     node.change(vec![Change::ServiceGone(ObjectName::new("ns", "s"))]);
-    assert!(node.members("KUBE-HEALTH-CHECK-NODE-PORT").is_empty());
+    assert!(node.members(FilterSet::HealthCheckPort).is_empty());
 }
 
 /// Section 4 of the specification: everything at once.

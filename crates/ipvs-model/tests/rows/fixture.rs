@@ -2,7 +2,7 @@
 
 use ipvs_codec::{Family, Protocol, Service, ServiceKey};
 use ipvs_model::input::{Change, Manifest};
-use ipvs_model::{Config, Known, LocalTraffic, Member, Model, Plan};
+use ipvs_model::{Config, FilterEntry, FilterSet, Known, LocalTraffic, Model, Plan};
 
 pub(crate) fn changes(json: &str) -> Vec<Change> {
     serde_json::from_str::<Manifest>(json)
@@ -131,14 +131,23 @@ impl Node {
             .collect()
     }
 
-    pub(crate) fn members(&self, set: &str) -> Vec<String> {
-        let of_set = |member: &Member| member.set.name(member.family).as_str() == set;
-        let mut members: Vec<String> = self
-            .known
-            .members()
-            .filter(of_set)
-            .map(|m| m.entry.to_string())
-            .collect();
+    /// The entries of a set, without its name.
+    pub(crate) fn members(&self, set: FilterSet) -> Vec<String> {
+        self.members_of(set, Family::Ipv4)
+    }
+
+    pub(crate) fn ipv6_members(&self, set: FilterSet) -> Vec<String> {
+        self.members_of(set, Family::Ipv6)
+    }
+
+    fn members_of(&self, set: FilterSet, family: Family) -> Vec<String> {
+        let of_set = |member: &FilterEntry| (member.set(), member.family()) == (set, family);
+        let members = self.known.members().filter(of_set);
+        let text = |member: FilterEntry| {
+            let text = member.to_string();
+            text.split_once(' ').unwrap().1.to_owned()
+        };
+        let mut members: Vec<String> = members.map(text).collect();
         members.sort();
         members
     }

@@ -1,6 +1,7 @@
 //! Objects as no API server lets them pass, and of sizes that nobody has: each gets its answer, the others are served.
 
 use ipvs_codec::Protocol;
+use ipvs_model::FilterSet;
 use ipvs_model::input::Manifest;
 
 use crate::fixture::{
@@ -85,8 +86,8 @@ fn source_ranges_of_which_none_can_be_used_let_nobody_in() {
     let spec = |ranges: &str| format!(r#"{LOAD_BALANCER}, "loadBalancerSourceRanges": [{ranges}]"#);
     let some = spec(r#""office", "198.51.100.0/24""#);
     let node = Node::with([with_spec(&some, INGRESS), slice(&[E1])]);
-    let allowed = node.members("KUBE-LOAD-BALANCER-SOURCE-CIDR");
-    assert_eq!(allowed, ["198.18.0.7,tcp:80,198.51.100.0/24"]);
+    let allowed = node.members(FilterSet::SourceRange);
+    assert_eq!(allowed, ["198.18.0.7:80/TCP from 198.51.100.0/24"]);
     assert_eq!(node.model.desired().problems().count(), 1);
     let none = spec(r#""office""#);
     let node = Node::with([with_spec(&none, INGRESS), slice(&[E1])]);

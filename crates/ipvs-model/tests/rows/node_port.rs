@@ -2,8 +2,8 @@
 
 use crate::fixture::*;
 use ipvs_codec::Protocol;
-use ipvs_model::Config;
 use ipvs_model::input::Change;
+use ipvs_model::{Config, FilterSet};
 
 #[test]
 fn row_069_and_079_a_node_port_on_every_node_address() {
@@ -11,27 +11,27 @@ fn row_069_and_079_a_node_port_on_every_node_address() {
     assert_eq!(node.real_servers("192.168.1.10", 30080).len(), 2);
     assert_eq!(node.real_servers("10.244.0.1", 30080).len(), 2);
     assert_eq!(node.known.virtual_servers.len(), 3);
-    assert_eq!(node.members("KUBE-NODE-PORT-TCP"), ["30080"]);
+    assert_eq!(node.members(FilterSet::NodePortTcp), ["IPv4:30080"]);
     assert_eq!(node.vips(), ["10.96.0.10"]);
 }
 
 #[test]
 fn row_070_and_071_node_ports_of_other_protocols() {
     let udp = Node::with([node_port("UDP", ""), node_addresses()]);
-    assert_eq!(udp.members("KUBE-NODE-PORT-UDP"), ["30080"]);
+    assert_eq!(udp.members(FilterSet::NodePortUdp), ["IPv4:30080"]);
     let sctp = Node::with([node_port("SCTP", ""), node_addresses()]);
     assert_eq!(
-        sctp.members("KUBE-NODE-PORT-SCTP-HASH"),
-        ["10.244.0.1,sctp:30080", "192.168.1.10,sctp:30080"]
+        sctp.members(FilterSet::NodePortSctp),
+        ["10.244.0.1:30080/SCTP", "192.168.1.10:30080/SCTP"]
     );
-    assert!(sctp.members("KUBE-NODE-PORT-TCP").is_empty());
+    assert!(sctp.members(FilterSet::NodePortTcp).is_empty());
 }
 
 #[test]
 fn row_072_a_node_port_with_policy_local() {
     let local = r#""externalTrafficPolicy": "Local","#;
     let node = Node::with([node_port("TCP", local), slice(&[E1, E2]), node_addresses()]);
-    assert_eq!(node.members("KUBE-NODE-PORT-LOCAL-TCP"), ["30080"]);
+    assert_eq!(node.members(FilterSet::NodePortLocalTcp), ["IPv4:30080"]);
     assert_eq!(
         node.real_servers("192.168.1.10", 30080),
         ["10.244.0.5:8080"]

@@ -4,7 +4,8 @@ use crate::fixture::*;
 use ipvs_codec::{Protocol, ServiceKey};
 use ipvs_model::input::Change;
 use ipvs_model::{
-    CleanUp, CleanUpStep, Config, Foreign, Known, Model, Operation, Plan, Vip, VirtualServer,
+    CleanUp, CleanUpStep, Config, FilterSet, Foreign, Known, Model, Operation, Plan, Vip,
+    VirtualServer,
 };
 
 #[test]
@@ -20,15 +21,15 @@ fn q2_fixed_a_node_without_addresses_keeps_its_health_check_port() {
         r#"{LOAD_BALANCER}, "externalTrafficPolicy": "Local", "healthCheckNodePort": 32000"#
     );
     let node = Node::with([with_spec(&spec, INGRESS), slice(&[E1])]);
-    assert_eq!(node.members("KUBE-HEALTH-CHECK-NODE-PORT"), ["32000"]);
+    assert_eq!(node.members(FilterSet::HealthCheckPort), ["IPv4:32000"]);
 }
 
 #[test]
 fn q4_fixed_single_addresses_as_source_ranges_do_not_flap() {
     let mut node = ranges(r#""9.9.9.9/32""#);
     assert_eq!(
-        node.members("KUBE-LOAD-BALANCER-SOURCE-CIDR"),
-        ["198.18.0.7,tcp:80,9.9.9.9"]
+        node.members(FilterSet::SourceRange),
+        ["198.18.0.7:80/TCP from 9.9.9.9/32"]
     );
     assert!(node.model.plan_everything(&node.known).is_empty());
 }

@@ -2,7 +2,7 @@
 
 use crate::fixture::*;
 use ipvs_codec::Family;
-use ipvs_model::{Config, Known, LocalTraffic, Model, Vip};
+use ipvs_model::{Config, FilterSet, Known, LocalTraffic, Model, Vip};
 use ipvs_netfilter::iptables::Table;
 
 #[test]
@@ -28,10 +28,13 @@ fn row_099_addresses_are_canonical() {
     let spec = r#""clusterIPs": ["fd00:96:0::1"], "ports": [{"name": "p", "port": 80}]"#;
     let node = Node::with([s(spec), slice(&[long])]);
     assert_eq!(
-        node.members("KUBE-6-LOOP-BACK"),
-        ["fd00:244::5,tcp:8080,fd00:244::5"]
+        node.ipv6_members(FilterSet::Hairpin),
+        ["[fd00:244::5]:8080/TCP from fd00:244::5"]
     );
-    assert_eq!(node.members("KUBE-6-CLUSTER-IP"), ["fd00:96::1,tcp:80"]);
+    assert_eq!(
+        node.ipv6_members(FilterSet::ClusterIp),
+        ["[fd00:96::1]:80/TCP"]
+    );
 }
 
 #[test]
@@ -40,10 +43,10 @@ fn row_097_loop_back_has_every_local_endpoint() {
         r#"{"addresses": ["10.244.0.7"], "nodeName": "n1", "conditions": {"ready": false}}"#;
     let node = Node::with([s(PLAIN), slice(&[E1, E2, unready])]);
     let wanted = [
-        "10.244.0.5,tcp:8080,10.244.0.5",
-        "10.244.0.7,tcp:8080,10.244.0.7",
+        "10.244.0.5:8080/TCP from 10.244.0.5",
+        "10.244.0.7:8080/TCP from 10.244.0.7",
     ];
-    assert_eq!(node.members("KUBE-LOOP-BACK"), wanted);
+    assert_eq!(node.members(FilterSet::Hairpin), wanted);
 }
 
 /// The rule of KUBE-SERVICES that masquerades traffic to cluster IPs.

@@ -3,7 +3,7 @@
 use crate::fixture::*;
 use ipvs_codec::{ForwardMethod, Protocol, Scheduler, ServiceFlags, ServiceKey};
 use ipvs_model::input::Change;
-use ipvs_model::{Config, NeverBind, SkippedLoadBalancers};
+use ipvs_model::{Config, FilterSet, NeverBind, SkippedLoadBalancers};
 
 /// Service `ns/s` with these annotations.
 fn annotated(annotations: &str, spec: &str, status: &str) -> Vec<Change> {
@@ -107,8 +107,8 @@ fn another_forwarding_method_needs_the_same_port_and_keeps_the_client() {
     assert_eq!(methods(&node, "203.0.113.5"), [ForwardMethod::DIRECT; 2]);
     assert_eq!(methods(&node, "10.96.0.10"), [ForwardMethod::MASQUERADE; 2]);
     assert_eq!(
-        node.members("KUBE-EXTERNAL-IP-LOCAL"),
-        ["203.0.113.5,tcp:80"],
+        node.members(FilterSet::ExternalIpLocal),
+        ["203.0.113.5:80/TCP"],
         "no mark for masquerading"
     );
     let node = Node::with([annotated(direct, external, ""), slice(&[E1])]);

@@ -1,6 +1,7 @@
 //! A Service that asks for one address and port twice has no conflict with itself.
 
 use ipvs_codec::Protocol;
+use ipvs_model::FilterSet;
 use ipvs_model::Problem;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
@@ -20,11 +21,11 @@ fn an_external_ip_that_is_the_load_balancers_address_is_no_conflict() {
     let node = Node::with([with_spec(spec, status), slice(&[E1])]);
     assert_eq!(problems(&node), []);
     for set in [
-        "KUBE-EXTERNAL-IP",
-        "KUBE-LOAD-BALANCER",
-        "KUBE-LOAD-BALANCER-FW",
+        FilterSet::ExternalIp,
+        FilterSet::LoadBalancer,
+        FilterSet::Firewalled,
     ] {
-        assert_eq!(node.members(set), ["203.0.113.5,tcp:80"], "{set}");
+        assert_eq!(node.members(set), ["203.0.113.5:80/TCP"], "{set}");
     }
     assert_eq!(node.real_servers("203.0.113.5", 80).len(), 1);
 }

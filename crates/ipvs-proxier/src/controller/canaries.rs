@@ -122,13 +122,12 @@ mod tests {
     use std::sync::Arc;
 
     use ipvs_codec::{Protocol, Scheduler, Service, ServiceKey};
-    use ipvs_model::{KubeSet, VirtualServer};
-    use ipvs_netfilter::ipset::Entry;
+    use ipvs_model::{FilterEntry, FilterSet, VirtualServer};
 
     use super::*;
     use crate::kernel_event::SetSign;
 
-    const SET: (KubeSet, Family) = (KubeSet::ClusterIp, Family::Ipv4);
+    const SET: (FilterSet, Family) = (FilterSet::Vip, Family::Ipv4);
 
     fn with_servers(count: u8) -> Known {
         let mut known = Known::default();
@@ -155,7 +154,7 @@ mod tests {
     #[test]
     fn each_sign_says_what_must_be_read() {
         let mut known = with_servers(3);
-        let entries = [[10, 96, 0, 1], [10, 96, 0, 2]].map(|ip| Entry::Ip(ip.into()));
+        let entries = [[10, 96, 0, 1], [10, 96, 0, 2]].map(|ip| FilterEntry::Vip(ip.into()));
         known.sets.insert(SET, entries.into_iter().collect());
         let mut canaries = Canaries::default();
         let gone = |canaries: &Canaries, signs: &Signs, known: &Known| {

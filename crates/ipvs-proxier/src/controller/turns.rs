@@ -99,12 +99,11 @@ mod tests {
     use std::sync::Arc;
 
     use ipvs_codec::{Family, Protocol, Scheduler, Service};
-    use ipvs_model::{KubeSet, VirtualServer};
-    use ipvs_netfilter::ipset::Entry;
+    use ipvs_model::{FilterEntry, FilterSet, VirtualServer};
 
     use super::*;
 
-    const SET: Section = Section::Set(KubeSet::ClusterIp, Family::Ipv4);
+    const SET: Section = Section::Set(FilterSet::Vip, Family::Ipv4);
 
     /// So many virtual servers, and as many entries of a set.
     fn with(count: u16) -> Known {
@@ -116,11 +115,11 @@ mod tests {
             let key = ServiceKey::endpoint(Protocol::TCP, ip, 80);
             let server = VirtualServer::new(Service::new(key, Scheduler::RR), Vec::new());
             known.virtual_servers.insert(key, Arc::new(server));
-            entries.push(Entry::Ip(ip));
+            entries.push(FilterEntry::Vip(ip));
         }
-        let set = (KubeSet::ClusterIp, Family::Ipv4);
+        let set = (FilterSet::Vip, Family::Ipv4);
         known.sets.insert(set, entries.into_iter().collect());
-        let empty = (KubeSet::ClusterIp, Family::Ipv6);
+        let empty = (FilterSet::Vip, Family::Ipv6);
         known.sets.insert(empty, Default::default());
         known
     }

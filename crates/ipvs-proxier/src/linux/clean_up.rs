@@ -5,8 +5,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use ipvs_codec::{Family, Request, ServiceKey};
+use ipvs_filter::iptables::filter_entry;
 use ipvs_model::{
-    CleanUp, CleanUpPart, KubeSet, Operation, RemainingLink, Remains, Unreadable, Vip,
+    CleanUp, CleanUpPart, FilterSet, Operation, RemainingLink, Remains, Unreadable, Vip,
 };
 use ipvs_netfilter::iptables::SavedRules;
 use ipvs_netlink::{Binding, Cause, IpSets, Ipvs, Links};
@@ -244,14 +245,15 @@ fn unread(error: &ipvs_netlink::Error) -> Unreadable {
 fn sets(found: &mut Remains) -> Result<(), Unreadable> {
     let mut sets = IpSets::open().map_err(|error| unread(&error))?;
     for family in Family::ALL {
-        for set in KubeSet::ALL {
+        for set in FilterSet::ALL {
             let spec = set.spec(family);
             match sets.list(spec.name) {
                 Ok(None) => {}
                 Ok(Some((head, entries))) => {
                     let difference = head.difference(&spec);
                     let means_ours = difference.is_none_or(|found| found.keeps_entries());
-                    let entries = entries.into_iter().filter(|_| means_ours);
+                    let of_set = |entry| filter_entry(set, family, entry).filter(|_| means_ours);
+                    let entries = entries.into_iter().filter_map(of_set);
                     found.sets.insert((set, family), entries.collect());
                 }
                 // Without the module nfnetlink has nobody to ask.

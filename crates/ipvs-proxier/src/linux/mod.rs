@@ -19,6 +19,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use ipvs_codec::{Family, Request, ServiceKey};
+use ipvs_filter::iptables::set_entry;
 use ipvs_model::{Config, Known, Operation, Vip};
 use ipvs_netfilter::conntrack::Flow;
 use ipvs_netfilter::ipset;
@@ -349,12 +350,12 @@ const fn ipvs_request(operation: &Operation) -> Option<Request<'_>> {
 fn member_request(operation: &Operation) -> Option<ipset::Request<'_>> {
     match operation {
         Operation::AddMember { member } => Some(ipset::Request::Add(
-            member.set.name(member.family),
-            member.entry,
+            member.set().name(member.family()),
+            set_entry(member),
         )),
         Operation::RemoveMember { member } => Some(ipset::Request::Delete(
-            member.set.name(member.family),
-            member.entry,
+            member.set().name(member.family()),
+            set_entry(member),
         )),
         _ => None,
     }

@@ -4,7 +4,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipvs_codec::{Family, ObservedService, ServiceKey};
-use ipvs_model::{Known, KubeSet, Vip, VirtualServer};
+use ipvs_filter::iptables::filter_entry;
+use ipvs_model::{FilterSet, Known, Vip, VirtualServer};
 use ipvs_netlink::Binding;
 
 use super::Linux;
@@ -131,7 +132,7 @@ impl Linux {
 
     fn read_set(
         &mut self,
-        set: KubeSet,
+        set: FilterSet,
         family: Family,
         known: &mut Known,
     ) -> Result<Progress, PlaneError> {
@@ -145,7 +146,8 @@ impl Linux {
             return Ok(progress(chunk.is_last));
         }
         let entries = known.sets.entry((set, family)).or_default();
-        entries.extend(chunk.entries);
+        let of_set = |entry| filter_entry(set, family, entry);
+        entries.extend(chunk.entries.into_iter().filter_map(of_set));
         Ok(progress(chunk.is_last))
     }
 }

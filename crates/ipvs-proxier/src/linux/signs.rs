@@ -5,7 +5,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 
 use ipvs_codec::Family;
-use ipvs_model::KubeSet;
+use ipvs_model::FilterSet;
 use ipvs_netfilter::ipset::SetSize;
 use ipvs_netlink::{Error, IpSets};
 
@@ -32,9 +32,9 @@ const BETWEEN_ALL: u32 = 5;
 /// Reads them: the heads of sets with entries or one dump of all heads, and a file or two.
 #[derive(Debug)]
 pub(super) struct SignReader {
-    names: HashMap<String, (KubeSet, Family)>,
+    names: HashMap<String, (FilterSet, Family)>,
     /// The heads of sets when all were asked for, and since then of those with entries.
-    heads: BTreeMap<(KubeSet, Family), SetSign>,
+    heads: BTreeMap<(FilterSet, Family), SetSign>,
     /// In so many looks all are asked for again.
     looks_left: u32,
     virtual_servers: Count,
@@ -44,7 +44,7 @@ pub(super) struct SignReader {
 
 impl SignReader {
     pub(super) fn new(is_legacy: bool) -> Self {
-        let of_family = |family: Family| KubeSet::ALL.map(|set| (set, family));
+        let of_family = |family: Family| FilterSet::ALL.map(|set| (set, family));
         let keys = Family::ALL.into_iter().flat_map(of_family);
         let names = keys.map(|key| (key.0.name(key.1).as_str().to_owned(), key));
         Self {
@@ -97,7 +97,7 @@ impl SignReader {
         Ok(())
     }
 
-    fn read_some(&mut self, keys: &[(KubeSet, Family)], ipsets: &mut IpSets) -> Result<(), Error> {
+    fn read_some(&mut self, keys: &[(FilterSet, Family)], ipsets: &mut IpSets) -> Result<(), Error> {
         self.looks_left = self.looks_left.saturating_sub(1);
         for key in keys {
             // One that is not there any more stays away.

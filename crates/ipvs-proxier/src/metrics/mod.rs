@@ -13,7 +13,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use ipvs_codec::Family;
 use ipvs_model::input::Change;
-use ipvs_model::{KubeSet, Member};
+use ipvs_model::{FilterEntry, FilterSet};
 use ipvs_netlink::Ipvs;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder, text};
 use prometheus_client::metrics::counter::Counter;
@@ -70,16 +70,16 @@ struct BySet {
 }
 
 impl BySet {
-    const fn of(member: &Member) -> Self {
+    const fn of(member: &FilterEntry) -> Self {
         Self {
-            set: SetLabel(member.set, member.family),
+            set: SetLabel(member.set(), member.family()),
         }
     }
 }
 
 /// Written as the set's name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct SetLabel(KubeSet, Family);
+struct SetLabel(FilterSet, Family);
 
 impl EncodeLabelValue for SetLabel {
     fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> std::fmt::Result {

@@ -1,7 +1,7 @@
 use std::fmt;
 
 use ipvs_codec::Family;
-use ipvs_model::{Key, KubeSet, Operation};
+use ipvs_model::{FilterSet, Key, Operation};
 
 use crate::error::PlaneError;
 
@@ -16,7 +16,7 @@ pub enum Section {
     /// The dummy interface and what is bound to it.
     Link,
     /// A set with its entries.
-    Set(KubeSet, Family),
+    Set(FilterSet, Family),
     /// The rules of a family.
     Rules(Family),
 }
@@ -27,7 +27,7 @@ impl Section {
     pub fn all(families: &[Family]) -> impl Iterator<Item = Self> {
         let sets = |family: &Family| {
             let family = *family;
-            KubeSet::ALL
+            FilterSet::ALL
                 .into_iter()
                 .map(move |set| Self::Set(set, family))
         };
@@ -46,7 +46,7 @@ impl Section {
             | Operation::BindVip { .. }
             | Operation::UnbindVip { .. } => Self::Link,
             Operation::AddMember { member } | Operation::RemoveMember { member } => {
-                Self::Set(member.set, member.family)
+                Self::Set(member.set(), member.family())
             }
             Operation::CreateSet { set, family, .. }
             | Operation::DestroySet { set, family, .. } => Self::Set(*set, *family),

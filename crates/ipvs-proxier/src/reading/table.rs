@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use ipvs_codec::{Family, Service, ServiceKey};
-use ipvs_model::{Key, Known, KubeSet, Member};
+use ipvs_model::{FilterSet, Key, Known};
 use std::collections::HashMap;
 
 use super::servers::{has, put_service};
@@ -15,7 +15,7 @@ use crate::dataplane::Part;
 pub(super) enum Table {
     /// The dummy interface and what is bound to it.
     Link(Known),
-    Set(KubeSet, Family, Known),
+    Set(FilterSet, Family, Known),
     /// The virtual servers without their real servers. They may be very many: only those are kept whole that were not known
     /// as they are.
     List {
@@ -146,7 +146,7 @@ impl Table {
 }
 
 /// The entries that only one side has.
-fn entries_differing(set: KubeSet, family: Family, found: &Known, known: &Known) -> Vec<Key> {
+fn entries_differing(set: FilterSet, family: Family, found: &Known, known: &Known) -> Vec<Key> {
     let (found, before) = (
         found.sets.get(&(set, family)),
         known.sets.get(&(set, family)),
@@ -154,16 +154,9 @@ fn entries_differing(set: KubeSet, family: Family, found: &Known, known: &Known)
     if found == before {
         return Vec::new();
     }
-    let key = |entry: &_| {
-        Key::Member(Member {
-            set,
-            family,
-            entry: *entry,
-        })
-    };
     let gone = before.into_iter().flatten();
     let gone = gone.filter(|entry| found.is_none_or(|found| !found.contains(*entry)));
     let came = found.into_iter().flatten();
     let came = came.filter(|entry| before.is_none_or(|before| !before.contains(*entry)));
-    gone.chain(came).map(key).collect()
+    gone.chain(came).copied().map(Key::Member).collect()
 }

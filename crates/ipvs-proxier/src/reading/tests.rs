@@ -5,9 +5,8 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 use ipvs_codec::{Family, Protocol, Scheduler, Service, ServiceKey};
-use ipvs_model::{Desired, Key, Known, KubeSet, Member, Operation, Vip};
+use ipvs_model::{Desired, FilterEntry, FilterSet, Key, Known, Operation, Vip};
 use ipvs_netfilter::conntrack::Flow;
-use ipvs_netfilter::ipset::Entry;
 use ipvs_netlink::{Cause, KernelError};
 
 use super::verdict::ATTEMPTS;
@@ -16,7 +15,7 @@ use crate::dataplane::{Connections, DataPlane, Outcome, Part, Progress};
 use crate::error::PlaneError;
 use crate::simulated::Simulated;
 
-const SET: KubeSet = KubeSet::ClusterIp;
+const SET: FilterSet = FilterSet::Vip;
 const FAMILY: Family = Family::Ipv4;
 /// Virtual servers, bindings and entries: more than a chunk of each.
 const MANY: u8 = 40;
@@ -66,12 +65,8 @@ fn full() -> Odd {
     Odd { kernel, reader }
 }
 
-fn member(number: u8) -> Member {
-    Member {
-        set: SET,
-        family: FAMILY,
-        entry: Entry::Ip(address(number)),
-    }
+fn member(number: u8) -> FilterEntry {
+    FilterEntry::Vip(address(number))
 }
 
 fn as_it_is(kernel: &mut Simulated, part: Part<'_>, found: &mut Known) -> Answer {
@@ -137,7 +132,7 @@ fn drifted() -> (Odd, Known) {
     assert!(state.virtual_servers.remove(&key(1)).is_some());
     assert!(state.vips.remove(&address(2)).is_some());
     let entries = state.sets.get_mut(&(SET, FAMILY)).unwrap();
-    assert!(entries.remove(&member(3).entry));
+    assert!(entries.remove(&member(3)));
     assert!(state.rules.remove(&FAMILY).is_some());
     (plane, known)
 }

@@ -1,7 +1,7 @@
 //! What the simulated kernel has for clean-up, and what of it is refused.
 
 use ipvs_codec::Family;
-use ipvs_model::{CleanUpPart, Known, KubeSet, Operation, Remains, Unreadable};
+use ipvs_model::{CleanUpPart, FilterSet, Known, Operation, Remains, Unreadable};
 use ipvs_netfilter::iptables::Removal;
 
 use super::{EINVAL, ENOENT, Simulated};
@@ -39,7 +39,7 @@ impl CleanUpPlane for Simulated {
 }
 
 /// Whether a rule refers to a set.
-pub(super) fn refers(state: &Known, set: KubeSet, family: Family) -> bool {
+pub(super) fn refers(state: &Known, set: FilterSet, family: Family) -> bool {
     let name = set.name(family);
     let mut rules = state.rules.values().flat_map(|saved| saved.all_rules());
     rules.any(|(_, _, rule)| rule.names_set(name.as_str()))

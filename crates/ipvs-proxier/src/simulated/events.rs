@@ -88,7 +88,7 @@ impl Events {
     }
 
     pub(super) fn signs(&self, state: &Known) -> Signs {
-        let references = |key: &(ipvs_model::KubeSet, Family)| {
+        let references = |key: &(ipvs_model::FilterSet, Family)| {
             let name = key.0.name(key.1);
             let rules = state.rules.values().flat_map(SavedRules::all_rules);
             rules

@@ -7,8 +7,7 @@ use ipvs_codec::{
     Destination, Family, ForwardMethod, Netmask, Protocol, Service, ServiceFlags, ServiceKey,
     Tunnel, TunnelFlags,
 };
-use ipvs_model::{Known, KubeSet, Member, Operation, Vip};
-use ipvs_netfilter::ipset::{Entry, EntryProtocol};
+use ipvs_model::{AddressAndPort, FilterEntry, FilterSet, Known, Operation, Vip};
 use ipvs_proxier::{DataPlane as _, IptablesBackend, Linux, Simulated, observe};
 use ipvs_test_support::NetNs;
 use proptest::prelude::*;
@@ -187,36 +186,26 @@ fn vip() -> impl Strategy<Value = Vip> {
     })
 }
 
-fn member() -> impl Strategy<Value = Member> {
+fn member() -> impl Strategy<Value = FilterEntry> {
     let ip = || prop_oneof![Just([10, 96, 0, 1]), Just([10, 96, 0, 2])].prop_map(IpAddr::from);
-    let family = Family::Ipv4;
     prop_oneof![
-        ip().prop_map(move |ip| Member {
-            set: KubeSet::IpvsIps,
-            family,
-            entry: Entry::Ip(ip)
+        ip().prop_map(FilterEntry::Vip),
+        (ip(), 1..3_u16).prop_map(|(address, port)| {
+            FilterEntry::ClusterIp(AddressAndPort {
+                address,
+                protocol: Protocol::TCP,
+                port,
+            })
         }),
-        (ip(), 1..3_u16).prop_map(move |(ip, port)| {
-            let entry = Entry::IpPort(ip, EntryProtocol::TCP, port);
-            Member {
-                set: KubeSet::ClusterIp,
-                family,
-                entry,
-            }
-        }),
-        (1..3_u16).prop_map(move |port| Member {
-            set: KubeSet::NodePortTcp,
-            family,
-            entry: Entry::Port(port)
-        }),
+        (1..3_u16).prop_map(|port| FilterEntry::NodePortTcp(Family::Ipv4, port)),
     ]
 }
 
 fn operation() -> impl Strategy<Value = Operation> {
     let set = prop_oneof![
-        Just(KubeSet::IpvsIps),
-        Just(KubeSet::ClusterIp),
-        Just(KubeSet::NodePortTcp)
+        Just(FilterSet::Vip),
+        Just(FilterSet::ClusterIp),
+        Just(FilterSet::NodePortTcp)
     ];
     prop_oneof![
         6 => service().prop_map(|service| Operation::AddVirtualServer { service }),

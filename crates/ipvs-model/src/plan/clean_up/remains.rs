@@ -6,11 +6,11 @@ use std::net::IpAddr;
 
 use foldhash::{HashMap, HashSet};
 use ipvs_codec::{Family, ServiceKey};
-use ipvs_netfilter::ipset::{Entry, SetName};
+use ipvs_netfilter::ipset::SetName;
 use ipvs_netfilter::iptables::SavedRules;
 
+use crate::filter::{FilterEntry, FilterSet};
 use crate::known::Known;
-use crate::sets::KubeSet;
 use crate::state::Vip;
 
 /// What clean-up reads at once. Nothing of one part is needed to remove another.
@@ -65,7 +65,7 @@ pub enum Unreadable {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Remains {
     /// Those of our sets that are there, of whatever type. Without entries where these cannot be made out.
-    pub sets: HashMap<(KubeSet, Family), HashSet<Entry>>,
+    pub sets: HashMap<(FilterSet, Family), HashSet<FilterEntry>>,
     /// The sets of type `list:set`, whoever made them, with the names of the sets that each lists.
     pub set_lists: BTreeMap<SetName, Vec<String>>,
     /// Virtual servers, but for those with a firewall mark, which are never ours.

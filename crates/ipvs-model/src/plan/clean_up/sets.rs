@@ -11,25 +11,25 @@ use super::left::Holder;
 use super::remains::CleanUpPart;
 use super::report::refused;
 use crate::config::Foreign;
-use crate::ownership::{entries_that_list, entry_that_names, lists_virtual_servers};
+use crate::filter::FilterSet;
+use crate::ownership::{entries_that_list, entry_that_names};
 use crate::plan::operation::Operation;
 use crate::plan::rule_place::RulePlace;
-use crate::sets::KubeSet;
 
 impl CleanUp {
     /// Sets go by their names: what type they are does not matter.
     pub(super) fn destructions(&self) -> Vec<Operation> {
-        let mut sets: Vec<(KubeSet, Family)> = self.ledger.sets.keys().copied().collect();
+        let mut sets: Vec<(FilterSet, Family)> = self.ledger.sets.keys().copied().collect();
         // Nothing is known to be ours by them.
         if self.has_failed(CleanUpPart::Sets) && self.config.foreign == Foreign::Remove {
             let families = Family::ALL.into_iter();
             sets = families
-                .flat_map(|family| KubeSet::ALL.map(|set| (set, family)))
+                .flat_map(|family| FilterSet::ALL.map(|set| (set, family)))
                 .collect();
         }
         sets.sort_unstable();
         sets.retain(|(set, family)| self.holder_of_set(*set, *family).is_none());
-        let destroy = |(set, family): (KubeSet, Family)| Operation::DestroySet {
+        let destroy = |(set, family): (FilterSet, Family)| Operation::DestroySet {
             set,
             family,
             spec: set.spec(family),
@@ -39,7 +39,7 @@ impl CleanUp {
     }
 
     /// What keeps a set, as far as it is known before it is tried.
-    fn holder_of_set(&self, set: KubeSet, family: Family) -> Option<Holder> {
+    fn holder_of_set(&self, set: FilterSet, family: Family) -> Option<Holder> {
         let name = set.name(family);
         let rules = self.remains.rules.iter();
         let others = self.remains.other_rules.iter();
@@ -59,16 +59,16 @@ impl CleanUp {
         }
         let entries = self.ledger.sets.get(&(set, family));
         entries.filter(|entries| !entries.is_empty())?;
-        if lists_virtual_servers(set) && self.has_failed(CleanUpPart::VirtualServers) {
+        if set.lists_virtual_servers() && self.has_failed(CleanUpPart::VirtualServers) {
             return Some(Holder::Unread(CleanUpPart::VirtualServers));
         }
-        if set == KubeSet::IpvsIps && self.has_failed(CleanUpPart::Link) {
+        if set == FilterSet::Vip && self.has_failed(CleanUpPart::Link) {
             return Some(Holder::Unread(CleanUpPart::Link));
         }
         let lists = |key: &ServiceKey| {
             let mut entries = entries_that_list(key);
             entries.any(|entry| {
-                (entry.set, entry.family) == (set, family) && self.ledger.has_member(&entry)
+                (entry.set(), entry.family()) == (set, family) && self.ledger.has_member(&entry)
             })
         };
         let listed = self.virtual_servers().find(lists).map(Holder::Lists);
@@ -76,13 +76,13 @@ impl CleanUp {
             let mut named = self.vips().map(|vip| vip.address());
             let is_named = |address: &IpAddr| {
                 let entry = entry_that_names(*address);
-                (entry.set, entry.family) == (set, family)
+                (entry.set(), entry.family()) == (set, family)
             };
             named.find(is_named).map(Holder::Names)
         })
     }
 
-    pub(super) fn what_holds_set(&self, set: KubeSet, family: Family) -> Holder {
+    pub(super) fn what_holds_set(&self, set: FilterSet, family: Family) -> Holder {
         if let Some(holder) = self.holder_of_set(set, family) {
             return holder;
         }

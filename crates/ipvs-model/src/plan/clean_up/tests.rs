@@ -10,9 +10,9 @@ use std::net::IpAddr;
 use ipvs_codec::Protocol;
 
 use super::*;
+use crate::filter::FilterSet;
 use crate::ownership::{entries_that_list, entry_that_names};
 use crate::rules::ruleset;
-use crate::sets::{KubeSet, Member};
 use crate::state::Vip;
 
 /// Whether an operation is refused, and how.
@@ -139,7 +139,7 @@ fn node() -> Remains {
         let nothing = std::iter::empty();
         saved.restored(&ruleset(family, &Config::default(), &[], |_| true, nothing));
         remains.rules.insert(family, saved);
-        for set in KubeSet::ALL {
+        for set in FilterSet::ALL {
             known.sets.insert((set, family), Default::default());
         }
     }
@@ -153,11 +153,7 @@ fn node() -> Remains {
         link.vips.insert(Vip::Address {
             address: ip(address),
         });
-        let listed = Member {
-            set: KubeSet::ClusterIp,
-            family: key.family(),
-            entry: entries_that_list(&key).next().unwrap().entry,
-        };
+        let listed = entries_that_list(&key).next().unwrap();
         for member in [listed, entry_that_names(ip(address))] {
             known.applied(&Operation::AddMember { member });
         }

@@ -67,8 +67,8 @@ fn a_set_that_is_in_use_for_a_moment_is_asked_for_again() {
         let Operation::DestroySet { set, .. } = operation else {
             return None;
         };
-        times += usize::from(*set == KubeSet::IpvsIps);
-        (*set == KubeSet::IpvsIps && times < 7).then(busy)
+        times += usize::from(*set == FilterSet::Vip);
+        (*set == FilterSet::Vip && times < 7).then(busy)
     };
     let mut kernel = Kernel::refusing(node(), judge);
     assert_eq!(texts(&kernel.clean_up(&Config::default())), [""; 0]);
@@ -82,7 +82,7 @@ fn a_set_that_stays_in_use_is_named_after_two_seconds() {
         matches!(
             operation,
             Operation::DestroySet {
-                set: KubeSet::IpvsIps,
+                set: FilterSet::Vip,
                 ..
             }
         )
@@ -165,7 +165,7 @@ fn a_set_that_a_list_of_others_has_is_named_with_it() {
     // A list that has a name of ours goes first.
     let mut remains = node();
     let sets = vec!["KUBE-IPVS-IPS".to_owned()];
-    let list = KubeSet::ClusterIp.name(Family::Ipv4);
+    let list = FilterSet::ClusterIp.name(Family::Ipv4);
     remains.set_lists.insert(list, sets);
     let mut kernel = Kernel::with(remains);
     assert_eq!(texts(&kernel.clean_up(&Config::default())), [""; 0]);

@@ -1,0 +1,176 @@
+use ipvs_codec::{Family, Protocol};
+use ipvs_model::{AddressAndPort, FilterEntry, FilterSet};
+use ipvs_netfilter::ipset::{Entry, EntryProtocol, SetType};
+
+/// How an entry stands in its set.
+///
+/// ```
+/// use ipvs_filter::iptables::set_entry;
+/// let entry = "cluster-ip 10.96.0.10:80/TCP".parse().unwrap();
+/// assert_eq!(set_entry(&entry).to_string(), "10.96.0.10,tcp:80");
+/// ```
+#[must_use]
+pub fn set_entry(entry: &FilterEntry) -> Entry {
+    match *entry {
+        FilterEntry::ClusterIp(served)
+        | FilterEntry::ExternalIp(served)
+        | FilterEntry::ExternalIpLocal(served)
+        | FilterEntry::LoadBalancer(served)
+        | FilterEntry::Firewalled(served)
+        | FilterEntry::LoadBalancerLocal(served)
+        | FilterEntry::NodePortSctp(served)
+        | FilterEntry::NodePortLocalSctp(served) => {
+            Entry::IpPort(served.address, entry_protocol(served.protocol), served.port)
+        }
+        FilterEntry::Hairpin(served, from) | FilterEntry::SourceAddress(served, from) => {
+            let protocol = entry_protocol(served.protocol);
+            Entry::IpPortIp(served.address, protocol, served.port, from)
+        }
+        FilterEntry::SourceRange(served, range) => {
+            let protocol = entry_protocol(served.protocol);
+            Entry::IpPortNet(served.address, protocol, served.port, range)
+        }
+        FilterEntry::NodePortTcp(_, port)
+        | FilterEntry::NodePortLocalTcp(_, port)
+        | FilterEntry::NodePortUdp(_, port)
+        | FilterEntry::NodePortLocalUdp(_, port)
+        | FilterEntry::HealthCheckPort(_, port) => Entry::Port(port),
+        FilterEntry::Vip(address) => Entry::Ip(address),
+    }
+}
+
+/// What an entry of a set is; none if it is of another type than the set is to have, or of the other family.
+#[must_use]
+pub fn filter_entry(set: FilterSet, family: Family, entry: Entry) -> Option<FilterEntry> {
+    let served = |address, protocol: EntryProtocol, port| AddressAndPort {
+        address,
+        protocol: Protocol::from_number(protocol.0.into()),
+        port,
+    };
+    let found = match (set, entry) {
+        (FilterSet::Hairpin, Entry::IpPortIp(ip, protocol, port, from)) => {
+            FilterEntry::Hairpin(served(ip, protocol, port), from)
+        }
+        (FilterSet::SourceAddress, Entry::IpPortIp(ip, protocol, port, from)) => {
+            FilterEntry::SourceAddress(served(ip, protocol, port), from)
+        }
+        (FilterSet::SourceRange, Entry::IpPortNet(ip, protocol, port, range)) => {
+            FilterEntry::SourceRange(served(ip, protocol, port), range)
+        }
+        (FilterSet::NodePortTcp, Entry::Port(port)) => FilterEntry::NodePortTcp(family, port),
+        (FilterSet::NodePortLocalTcp, Entry::Port(port)) => {
+            FilterEntry::NodePortLocalTcp(family, port)
+        }
+        (FilterSet::NodePortUdp, Entry::Port(port)) => FilterEntry::NodePortUdp(family, port),
+        (FilterSet::NodePortLocalUdp, Entry::Port(port)) => {
+            FilterEntry::NodePortLocalUdp(family, port)
+        }
+        (FilterSet::HealthCheckPort, Entry::Port(port)) => {
+            FilterEntry::HealthCheckPort(family, port)
+        }
+        (FilterSet::Vip, Entry::Ip(address)) => FilterEntry::Vip(address),
+        (_, Entry::IpPort(ip, protocol, port)) => by_address(set, served(ip, protocol, port))?,
+        _ => return None,
+    };
+    (found.family() == family).then_some(found)
+}
+
+const fn by_address(set: FilterSet, served: AddressAndPort) -> Option<FilterEntry> {
+    Some(match set {
+        FilterSet::ClusterIp => FilterEntry::ClusterIp(served),
+        FilterSet::ExternalIp => FilterEntry::ExternalIp(served),
+        FilterSet::ExternalIpLocal => FilterEntry::ExternalIpLocal(served),
+        FilterSet::LoadBalancer => FilterEntry::LoadBalancer(served),
+        FilterSet::Firewalled => FilterEntry::Firewalled(served),
+        FilterSet::LoadBalancerLocal => FilterEntry::LoadBalancerLocal(served),
+        FilterSet::NodePortSctp => FilterEntry::NodePortSctp(served),
+        FilterSet::NodePortLocalSctp => FilterEntry::NodePortLocalSctp(served),
+        _ => return None,
+    })
+}
+
+/// The entry that a text asks for in the words of `ipset list`: the name of a set, and an entry as it is listed.
+///
+/// ```
+/// use ipvs_filter::iptables::asked_for;
+/// let entry = asked_for("KUBE-6-NODE-PORT-TCP 30080").unwrap();
+/// assert_eq!(entry.to_string(), "node-port-tcp IPv6:30080");
+/// assert_eq!(asked_for("KUBE-CLUSTER-IP 30080"), None);
+/// ```
+#[must_use]
+pub fn asked_for(text: &str) -> Option<FilterEntry> {
+    let mut words = text.split_whitespace();
+    let (name, entry) = (words.next()?, words.next()?);
+    let mut sets = FilterSet::ALL
+        .into_iter()
+        .flat_map(|set| Family::ALL.map(|family| (set, family)));
+    let (set, family) = sets.find(|(set, family)| set.name(*family).as_str() == name)?;
+    let entry = match (set.spec(family).set_type, entry.parse().ok()?) {
+        // A network of one address is written as the address.
+        (SetType::HashIpPortNet, Entry::IpPortIp(ip, protocol, port, one)) => {
+            Entry::IpPortNet(ip, protocol, port, one.into())
+        }
+        (_, entry) => entry,
+    };
+    let found = filter_entry(set, family, entry)?;
+    words.next().is_none().then_some(found)
+}
+
+/// An entry keeps eight bits of it, which is all that an IP protocol has.
+fn entry_protocol(protocol: Protocol) -> EntryProtocol {
+    EntryProtocol(u8::try_from(protocol.number()).unwrap_or(u8::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_listed_is_what_was_added() {
+        for text in [
+            "KUBE-LOOP-BACK 10.244.0.5,tcp:8080,10.244.0.5",
+            "KUBE-6-CLUSTER-IP fd00:96::1,tcp:80",
+            "KUBE-EXTERNAL-IP 203.0.113.5,udp:80",
+            "KUBE-EXTERNAL-IP-LOCAL 203.0.113.5,sctp:80",
+            "KUBE-LOAD-BALANCER 198.18.0.7,47:80",
+            "KUBE-LOAD-BALANCER-FW 198.18.0.7,tcp:80",
+            "KUBE-LOAD-BALANCER-LOCAL 198.18.0.7,tcp:80",
+            "KUBE-LOAD-BALANCER-SOURCE-IP 198.18.0.7,tcp:80,198.18.0.7",
+            "KUBE-LOAD-BALANCER-SOURCE-CIDR 198.18.0.7,tcp:80,10.0.0.0/8",
+            "KUBE-LOAD-BALANCER-SOURCE-CIDR 198.18.0.7,tcp:80,10.0.0.1",
+            "KUBE-6-NODE-PORT-TCP 30080",
+            "KUBE-NODE-PORT-LOCAL-TCP 30080",
+            "KUBE-NODE-PORT-UDP 30080",
+            "KUBE-NODE-PORT-LOCAL-UDP 30080",
+            "KUBE-NODE-PORT-SCTP-HASH 10.0.0.1,sctp:30080",
+            "KUBE-NODE-PORT-LOCAL-SCTP-HASH 10.0.0.1,sctp:30080",
+            "KUBE-HEALTH-CHECK-NODE-PORT 32000",
+            "KUBE-IPVS-IPS 10.96.0.10",
+        ] {
+            let found = asked_for(text).unwrap();
+            let (set, family) = (found.set(), found.family());
+            let listed = set_entry(&found);
+            assert_eq!(format!("{} {listed}", set.name(family)), text);
+            assert_eq!(filter_entry(set, family, listed), Some(found));
+            // Neither of the other family nor of a set of another type.
+            let others = FilterSet::ALL
+                .into_iter()
+                .filter(|other| other.spec(family).set_type != set.spec(family).set_type);
+            for other in others {
+                assert_eq!(filter_entry(other, family, listed), None, "{other} {text}");
+            }
+        }
+        let ipv6 = asked_for("KUBE-6-IPVS-IPS fd00::1").unwrap();
+        let listed = set_entry(&ipv6);
+        assert_eq!(filter_entry(FilterSet::Vip, Family::Ipv4, listed), None);
+        for text in [
+            "KUBE-IPVS-IPS",
+            "KUBE-IPVS-IPS 10.0.0.1 more",
+            "KUBE-6-IPVS-IPS 10.0.0.1",
+            "KUBE-CLUSTER-IP 80",
+            "OTHER 80",
+        ] {
+            assert_eq!(asked_for(text), None, "{text}");
+        }
+    }
+}
