@@ -1,7 +1,8 @@
 //! `--cleanup`: removes what a proxier makes and what kube-proxy leaves, and tells what cannot go and why.
 
 use anyhow::{Result, bail};
-use ipvs_model::{CleanUpReport, Config};
+use ipvs_filter::CleanUpReport;
+use ipvs_model::Config;
 use ipvs_proxier::{Control, LinuxCleanUp, clean_up, rehearse_clean_up};
 use tracing::{debug, info, warn};
 

@@ -10,5 +10,11 @@
     )
 )]
 
+mod clean_up;
 pub mod iptables;
 pub mod nftables;
+
+pub use clean_up::{
+    CleanUp, CleanUpOperation, CleanUpPart, CleanUpPlan, CleanUpReport, CleanUpStep, Holder, Left,
+    Leftover, Refusal, RemainingLink, Remains, Unreadable,
+};

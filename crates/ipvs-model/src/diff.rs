@@ -288,7 +288,7 @@ impl Diff<'_> {
                 set: *set,
                 family,
                 spec,
-                because: Some(Box::new(unusable)),
+                because: Box::new(unusable),
             });
             plan.push(Operation::CreateSet {
                 set: *set,

@@ -83,10 +83,6 @@ impl Known {
     pub fn applied(&mut self, operation: &Operation) {
         match operation {
             Operation::EnsureLink { up } => self.link = Some(*up || self.link == Some(true)),
-            Operation::DeleteLink => {
-                self.link = None;
-                self.vips.clear();
-            }
             Operation::CreateSet { set, family, .. } => {
                 self.unusable.remove(&(*set, *family));
                 self.sets.entry((*set, *family)).or_default();
@@ -99,14 +95,6 @@ impl Known {
             | Operation::ReleaseSets { family, rules, .. } => {
                 self.rules.entry(*family).or_default().restored(rules)
             }
-            Operation::RemoveRules {
-                family, removal, ..
-            } => {
-                if let Some(rules) = self.rules.get_mut(family) {
-                    rules.removed(removal);
-                }
-            }
-            Operation::RemoveNftablesTable { .. } => {}
             Operation::AddMember { member } => {
                 let key = (member.set(), member.family());
                 self.sets.entry(key).or_default().insert(*member);
@@ -148,7 +136,6 @@ impl Known {
             Operation::RemoveVirtualServer { virtual_server } => {
                 self.virtual_servers.remove(virtual_server);
             }
-            Operation::FlushVirtualServers => self.virtual_servers.clear(),
             Operation::BindVip { vip } => self.bind(*vip),
             Operation::UnbindVip { vip } => self.unbind(*vip),
         }

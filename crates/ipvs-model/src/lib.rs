@@ -48,9 +48,8 @@ pub use known::Known;
 pub use model::Model;
 pub use ownership::{Owner, Ownership, entries_that_list, entry_that_names};
 pub use plan::{
-    CleanUp, CleanUpPart, CleanUpReport, CleanUpStep, Executed, Execution, HeldBack, Holder, Left,
-    Leftover, Operation, OutcomesDiffer, Phase, Plan, Refusal, RemainingLink, Remains, RulePlace,
-    Unreadable, Unusable,
+    Executed, Execution, HeldBack, Operation, OutcomesDiffer, Phase, Plan, RulePlace, Unusable,
 };
 pub use problem::{Problem, Protected};
+pub use rules::ruleset;
 pub use state::{HealthCheck, Vip, VirtualServer, WithoutLocal, overlook_weights};

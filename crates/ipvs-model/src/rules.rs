@@ -30,7 +30,8 @@ fn refusal(refused: AddressAndPort) -> Rule {
 }
 
 /// The rules of a family, `filled` telling which sets have members, `pod_cidrs` the Node object's pod networks.
-pub(crate) fn ruleset(
+#[must_use]
+pub fn ruleset(
     family: Family,
     config: &Config,
     pod_cidrs: &[IpNet],

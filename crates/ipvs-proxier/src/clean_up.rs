@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use ipvs_model::{
-    CleanUp, CleanUpPart, CleanUpReport, CleanUpStep, Config, Operation, Refusal, Remains,
+use ipvs_filter::{
+    CleanUp, CleanUpOperation, CleanUpPart, CleanUpReport, CleanUpStep, Refusal, Remains,
     Unreadable,
 };
+use ipvs_model::Config;
 use ipvs_netfilter::ipset;
 
 use crate::dataplane::Outcome;
@@ -28,7 +29,7 @@ pub trait CleanUpPlane {
     fn look(&mut self, part: CleanUpPart) -> Result<Remains, Unreadable>;
 
     /// Does the operations in order and returns one outcome for each. A failed one neither stops nor undoes others.
-    fn remove(&mut self, operations: &[Operation]) -> Vec<Outcome>;
+    fn remove(&mut self, operations: &[CleanUpOperation]) -> Vec<Outcome>;
 }
 
 /// Removes what a proxier makes and what kube-proxy leaves, as [`CleanUp`] says. `pause` waits; all waits together are not

@@ -191,12 +191,6 @@ impl Simulated {
                 let named = missing.any(|set| rules.names_set(set.name(*family).as_str()));
                 allow(!named, ENOENT)?;
             }
-            Operation::RemoveRules {
-                family, removal, ..
-            } => clean_up::check(state, *family, removal)?,
-            Operation::RemoveNftablesTable { family } => {
-                allow(self.nftables.contains(family), ENOENT)?;
-            }
             operation => ipvs::check(state, operation)?,
         }
         Ok(())
@@ -303,7 +297,7 @@ impl DataPlane for Simulated {
             if before.contains(flow) {
                 Ok(())
             } else {
-                Err(Box::new(Cause::from(KernelError::new(ENOENT)).into()))
+                Err(refused(ENOENT))
             }
         };
         flows.iter().map(outcome).collect()
@@ -314,10 +308,7 @@ impl DataPlane for Simulated {
         let mut results = Vec::with_capacity(operations.len());
         for operation in operations {
             match operation {
-                Operation::WriteRules { .. }
-                | Operation::ReleaseSets { .. }
-                | Operation::RemoveRules { .. }
-                | Operation::RemoveNftablesTable { .. } => {
+                Operation::WriteRules { .. } | Operation::ReleaseSets { .. } => {
                     self.processes = self.processes.saturating_add(1)
                 }
                 _ => self.messages = self.messages.saturating_add(1),
@@ -325,13 +316,8 @@ impl DataPlane for Simulated {
             let outcome = self.try_one(operation);
             if outcome.is_ok() {
                 self.state.applied(operation);
-                if let Operation::RemoveNftablesTable { family } = operation {
-                    self.nftables.remove(family);
-                }
             }
-            results.push(
-                outcome.map_err(|errno| Box::new(Cause::from(KernelError::new(errno)).into())),
-            );
+            results.push(outcome.map_err(refused));
         }
         results
     }
@@ -381,4 +367,8 @@ impl DataPlane for Simulated {
     fn signs(&mut self) -> Result<Signs, PlaneError> {
         Ok(self.events.signs(&self.state))
     }
+}
+
+fn refused(errno: i32) -> Box<PlaneError> {
+    Box::new(Cause::from(KernelError::new(errno)).into())
 }

@@ -5,6 +5,7 @@ mod web;
 use std::time::Duration;
 
 use ipvs_codec::{Family, Protocol, ServiceKey};
+use ipvs_filter::CleanUpOperation;
 use ipvs_model::{Config, FilterSet, Known, Model, Operation};
 use ipvs_netfilter::ipset::{SetDifference, SetType};
 use ipvs_netfilter::iptables::SavedRules;
@@ -195,11 +196,10 @@ fn clean_up_does_not_mind_what_the_sets_are() {
     assert_eq!(report.left.len(), 1, "{:?}", report.left);
     assert_eq!(plane.state().sets.len(), 1);
     // The simulated kernel refuses as the real one does: chains that are named, and sets.
-    let destroy = Operation::DestroySet {
+    let destroy = CleanUpOperation::DestroySet {
         set: FilterSet::ClusterIp,
         family: Family::Ipv4,
         spec: FilterSet::ClusterIp.spec(Family::Ipv4),
-        because: None,
     };
     let error = plane.remove(&[destroy]).remove(0).unwrap_err();
     assert_eq!(error.errno(), Some(4100));
@@ -215,7 +215,7 @@ fn clean_up_removes_tables_of_nftables_mode_and_leaves_a_link_of_another_kind() 
     let left: Vec<String> = report.left.iter().map(ToString::to_string).collect();
     let link = "dummy interface: a link of another kind has its name, and stays as it is";
     assert_eq!(left, [link]);
-    let table = Operation::RemoveNftablesTable {
+    let table = CleanUpOperation::RemoveNftablesTable {
         family: Family::Ipv6,
     };
     assert!(report.plan.iter().any(|operation| *operation == table));

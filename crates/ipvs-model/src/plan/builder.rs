@@ -32,11 +32,6 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Operations that are in order already.
-    pub(super) const fn of(operations: Vec<Operation>) -> Self {
-        Self { operations }
-    }
-
     /// The operations, in the order in which they are to be done.
     #[must_use]
     pub fn operations(&self) -> &[Operation] {

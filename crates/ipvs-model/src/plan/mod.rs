@@ -2,7 +2,6 @@
 //! without what.
 
 mod builder;
-mod clean_up;
 mod execution;
 mod held_back;
 mod operation;
@@ -14,10 +13,6 @@ mod text;
 
 pub use builder::Plan;
 pub(crate) use builder::PlanBuilder;
-pub use clean_up::{
-    CleanUp, CleanUpPart, CleanUpReport, CleanUpStep, Holder, Left, Leftover, Refusal,
-    RemainingLink, Remains, Unreadable,
-};
 pub use execution::{Executed, Execution, OutcomesDiffer};
 pub use held_back::HeldBack;
 pub use operation::{Operation, Unusable};

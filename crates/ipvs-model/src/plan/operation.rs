@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use ipvs_codec::{Destination, Family, Service, ServiceKey};
 use ipvs_netfilter::ipset::{SetDifference, SetSpec};
-use ipvs_netfilter::iptables::{Removal, Ruleset};
+use ipvs_netfilter::iptables::Ruleset;
 use serde::Serialize;
 
 use super::rule_place::RulePlace;
@@ -147,23 +147,6 @@ pub enum Operation {
         #[serde(flatten)]
         member: FilterEntry,
     },
-    /// Remove every virtual server of the network namespace, foreign ones too (clean-up only).
-    FlushVirtualServers,
-    /// Remove rules, and empty or delete chains, of one table (clean-up only).
-    RemoveRules {
-        /// Of which family.
-        family: Family,
-        /// Which.
-        #[serde(skip)]
-        removal: Box<Removal>,
-        /// Input of `iptables-restore --noflush`.
-        restore: String,
-    },
-    /// Remove the table of kube-proxy's nftables mode (clean-up only).
-    RemoveNftablesTable {
-        /// Of which family.
-        family: Family,
-    },
     /// Destroy a set, of whatever type it is.
     DestroySet {
         /// Which set.
@@ -176,18 +159,16 @@ pub enum Operation {
         #[serde(flatten)]
         spec: SetSpec,
         /// Why a set that is needed is destroyed, to be made anew.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        because: Option<Box<Unusable>>,
+        because: Box<Unusable>,
     },
-    /// Delete the dummy interface with its addresses and routes (clean-up only).
-    DeleteLink,
 }
 
 impl Operation {
     /// Its name, as in its JSON.
     ///
     /// ```
-    /// assert_eq!(ipvs_model::Operation::DeleteLink.kind(), "delete-link");
+    /// let operation = ipvs_model::Operation::EnsureLink { up: false };
+    /// assert_eq!(operation.kind(), "ensure-link");
     /// ```
     #[must_use]
     pub const fn kind(&self) -> &'static str {
@@ -207,11 +188,7 @@ impl Operation {
             Self::RemoveVirtualServer { .. } => "remove-virtual-server",
             Self::UnbindVip { .. } => "unbind-vip",
             Self::RemoveMember { .. } => "remove-member",
-            Self::FlushVirtualServers => "flush-virtual-servers",
-            Self::RemoveRules { .. } => "remove-rules",
-            Self::RemoveNftablesTable { .. } => "remove-nftables-table",
             Self::DestroySet { .. } => "destroy-set",
-            Self::DeleteLink => "delete-link",
         }
     }
 
@@ -219,14 +196,8 @@ impl Operation {
     #[must_use]
     pub const fn key(&self) -> Option<Key> {
         Some(match self {
-            Self::EnsureLink { .. }
-            | Self::DeleteLink
-            | Self::FlushVirtualServers
-            | Self::RemoveNftablesTable { .. }
-            | Self::CreateSet { .. }
-            | Self::DestroySet { because: None, .. } => return None,
+            Self::EnsureLink { .. } | Self::CreateSet { .. } => return None,
             Self::WriteRules { family, .. }
-            | Self::RemoveRules { family, .. }
             | Self::ReleaseSets { family, .. }
             // With the rules of a family its sets are looked at that cannot be used.
             | Self::DestroySet { family, .. } => Key::Rules(*family),
@@ -247,13 +218,11 @@ impl Operation {
     #[must_use]
     pub const fn family(&self) -> Option<Family> {
         Some(match self {
-            Self::EnsureLink { .. } | Self::DeleteLink | Self::FlushVirtualServers => return None,
+            Self::EnsureLink { .. } => return None,
             Self::CreateSet { family, .. }
             | Self::DestroySet { family, .. }
             | Self::WriteRules { family, .. }
-            | Self::ReleaseSets { family, .. }
-            | Self::RemoveRules { family, .. }
-            | Self::RemoveNftablesTable { family } => *family,
+            | Self::ReleaseSets { family, .. } => *family,
             Self::AddMember { member } | Self::RemoveMember { member } => member.family(),
             Self::AddVirtualServer { service } | Self::SetVirtualServer { service } => {
                 service.key.family()

@@ -28,8 +28,6 @@ pub enum Phase {
     MembersOut,
     /// Rules out.
     RulesOut,
-    /// Everything out (clean-up only).
-    CleanUp,
 }
 
 /// What is tried before it is known what became of the stage before: within a stage nothing stands on anything else.
@@ -55,7 +53,7 @@ impl Phase {
             | Self::RealServersOut
             | Self::VirtualServersOut
             | Self::VipsOut => Stage::Guarded,
-            Self::MembersOut | Self::RulesOut | Self::CleanUp => Stage::Unguarded,
+            Self::MembersOut | Self::RulesOut => Stage::Unguarded,
         }
     }
 }
@@ -69,10 +67,7 @@ impl Operation {
             Self::EnsureLink { .. } | Self::CreateSet { .. } | Self::WriteRules { .. } => {
                 Phase::Skeleton
             }
-            Self::ReleaseSets { .. }
-            | Self::DestroySet {
-                because: Some(_), ..
-            } => Phase::Healing,
+            Self::ReleaseSets { .. } | Self::DestroySet { .. } => Phase::Healing,
             Self::AddMember { .. } => Phase::MembersIn,
             Self::AddVirtualServer { .. }
             | Self::SetVirtualServer { .. }
@@ -83,11 +78,6 @@ impl Operation {
             Self::RemoveVirtualServer { .. } => Phase::VirtualServersOut,
             Self::UnbindVip { .. } => Phase::VipsOut,
             Self::RemoveMember { .. } => Phase::MembersOut,
-            Self::FlushVirtualServers
-            | Self::RemoveRules { .. }
-            | Self::RemoveNftablesTable { .. }
-            | Self::DestroySet { .. }
-            | Self::DeleteLink => Phase::CleanUp,
         }
     }
 }

@@ -75,7 +75,6 @@ fn operation() -> impl Strategy<Value = Operation> {
         key().prop_map(|virtual_server| Operation::RemoveVirtualServer { virtual_server }),
         vip().prop_map(|vip| Operation::BindVip { vip }),
         vip().prop_map(|vip| Operation::UnbindVip { vip }),
-        Just(Operation::DeleteLink),
     ]
 }
 

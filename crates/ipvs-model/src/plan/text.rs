@@ -2,10 +2,8 @@
 
 use std::fmt;
 
-use ipvs_codec::{Destination, Family, Service};
-use ipvs_netfilter::iptables::Removal;
+use ipvs_codec::{Destination, Service};
 
-use super::clean_up::nft_family;
 use super::operation::Operation;
 
 impl fmt::Display for Operation {
@@ -71,54 +69,9 @@ impl fmt::Display for Operation {
             }
             Self::UnbindVip { vip } => write!(f, "unbind VIP {vip}"),
             Self::RemoveMember { member } => write!(f, "remove member {member}"),
-            Self::FlushVirtualServers => f.write_str("remove all virtual servers"),
-            Self::RemoveRules {
-                family, removal, ..
-            } => write_removal(f, *family, removal),
-            Self::RemoveNftablesTable { family } => {
-                write!(
-                    f,
-                    "remove nftables table {} kube-proxy",
-                    nft_family(*family)
-                )
+            Self::DestroySet { spec, because, .. } => {
+                write!(f, "destroy set {}: {because}", spec.name)
             }
-            Self::DestroySet {
-                spec,
-                because: None,
-                ..
-            } => write!(f, "destroy set {}", spec.name),
-            Self::DestroySet {
-                spec,
-                because: Some(unusable),
-                ..
-            } => write!(f, "destroy set {}: {unusable}", spec.name),
-            Self::DeleteLink => f.write_str("delete dummy interface"),
         }
-    }
-}
-
-/// Chains that are named before the rest is only counted: the iptables mode leaves thousands.
-const NAMED: usize = 16;
-
-fn write_removal(f: &mut fmt::Formatter<'_>, family: Family, removal: &Removal) -> fmt::Result {
-    let table = removal.table;
-    if !removal.deleted.is_empty() {
-        write!(f, "delete chains of table {table} ({family}): ")?;
-        return write_some(f, &removal.deleted);
-    }
-    write!(
-        f,
-        "remove {} rules of table {table} ({family}), and empty: ",
-        removal.rules.len()
-    )?;
-    write_some(f, &removal.flushed)
-}
-
-fn write_some(f: &mut fmt::Formatter<'_>, chains: &[String]) -> fmt::Result {
-    let (named, rest) = chains.split_at_checked(NAMED).unwrap_or((chains, &[]));
-    f.write_str(&named.join(", "))?;
-    match rest.len() {
-        0 => Ok(()),
-        more => write!(f, " and {more} more"),
     }
 }

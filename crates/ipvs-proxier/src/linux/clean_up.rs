@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use ipvs_codec::{Family, Request, ServiceKey};
 use ipvs_filter::iptables::filter_entry;
-use ipvs_model::{
-    CleanUp, CleanUpPart, FilterSet, Operation, RemainingLink, Remains, Unreadable, Vip,
-};
+use ipvs_filter::{CleanUp, CleanUpOperation, CleanUpPart, RemainingLink, Remains, Unreadable};
+use ipvs_model::{FilterSet, Vip};
 use ipvs_netfilter::iptables::SavedRules;
 use ipvs_netlink::{Binding, Cause, IpSets, Ipvs, Links};
 
@@ -16,7 +15,7 @@ use super::busy::{BETWEEN_ATTEMPTS, until_free};
 use super::iptables::IptablesBackend;
 use super::nftables::NftablesMode;
 use super::program::{failed, is_installed, run};
-use super::{LINK, binding, ipvs_request, take};
+use super::{LINK, binding_of, take};
 use crate::clean_up::CleanUpPlane;
 use crate::control::Control;
 use crate::dataplane::Outcome;
@@ -111,16 +110,16 @@ impl LinuxCleanUp {
         }
     }
 
-    fn alone(&self, operation: &Operation) -> Result<(), PlaneError> {
+    fn alone(&self, operation: &CleanUpOperation) -> Result<(), PlaneError> {
         match operation {
-            Operation::DeleteLink => {
+            CleanUpOperation::DeleteLink => {
                 let mut links = Links::open()?;
                 if let Some(link) = links.find(LINK)? {
                     links.delete(link.index)?;
                 }
             }
-            Operation::DestroySet { spec, .. } => IpSets::open()?.destroy(spec.name)?,
-            Operation::RemoveRules {
+            CleanUpOperation::DestroySet { spec, .. } => IpSets::open()?.destroy(spec.name)?,
+            CleanUpOperation::RemoveRules {
                 family, restore, ..
             } => {
                 let suffix = self.suffixes.get(family).copied().unwrap_or_default();
@@ -130,7 +129,7 @@ impl LinuxCleanUp {
                     run(&restorer, &words, restore, &self.control)
                 })?;
             }
-            Operation::RemoveNftablesTable { family } => {
+            CleanUpOperation::RemoveNftablesTable { family } => {
                 NftablesMode::remove(*family, &self.control)?
             }
             other => {
@@ -173,14 +172,13 @@ impl CleanUpPlane for LinuxCleanUp {
         Ok(found)
     }
 
-    fn remove(&mut self, operations: &[Operation]) -> Vec<Outcome> {
+    fn remove(&mut self, operations: &[CleanUpOperation]) -> Vec<Outcome> {
         let mut outcomes = Vec::with_capacity(operations.len());
         for group in operations.chunk_by(|a, b| kind(a) == kind(b)) {
             match group.first().map_or(Kind::Alone, kind) {
                 Kind::Ipvs => match Ipvs::open() {
                     Ok(mut ipvs) => {
-                        let requests: Vec<Request<'_>> =
-                            group.iter().filter_map(ipvs_request).collect();
+                        let requests: Vec<Request<'_>> = group.iter().filter_map(request).collect();
                         take(ipvs.batch(&requests), &mut outcomes);
                     }
                     Err(error) => fail_all(group, &PlaneError::from(error), &mut outcomes),
@@ -210,17 +208,36 @@ enum Kind {
     Alone,
 }
 
-const fn kind(operation: &Operation) -> Kind {
+const fn kind(operation: &CleanUpOperation) -> Kind {
     match operation {
-        Operation::FlushVirtualServers | Operation::RemoveVirtualServer { .. } => Kind::Ipvs,
-        Operation::UnbindVip { .. } => Kind::Vips,
+        CleanUpOperation::FlushVirtualServers | CleanUpOperation::RemoveVirtualServer { .. } => {
+            Kind::Ipvs
+        }
+        CleanUpOperation::UnbindVip { .. } => Kind::Vips,
         _ => Kind::Alone,
     }
 }
 
+const fn request(operation: &CleanUpOperation) -> Option<Request<'_>> {
+    match operation {
+        CleanUpOperation::FlushVirtualServers => Some(Request::Flush),
+        CleanUpOperation::RemoveVirtualServer { virtual_server } => {
+            Some(Request::DelService(virtual_server))
+        }
+        _ => None,
+    }
+}
+
+const fn binding(operation: &CleanUpOperation) -> Option<Binding> {
+    match operation {
+        CleanUpOperation::UnbindVip { vip } => Some(binding_of(*vip)),
+        _ => None,
+    }
+}
+
 /// None of them was tried.
-fn fail_all(group: &[Operation], error: &PlaneError, outcomes: &mut Vec<Outcome>) {
-    let failure = |operation: &Operation| failed(operation.kind(), error.to_string());
+fn fail_all(group: &[CleanUpOperation], error: &PlaneError, outcomes: &mut Vec<Outcome>) {
+    let failure = |operation: &CleanUpOperation| failed(operation.kind(), error.to_string());
     let failures = group
         .iter()
         .map(|operation| Err(Box::new(failure(operation))));

@@ -264,11 +264,6 @@ impl Linux {
                     self.links.set_up(link.index)?;
                 }
             }
-            Operation::DeleteLink => {
-                if let Some(link) = self.dummy()? {
-                    self.links.delete(link.index)?;
-                }
-            }
             Operation::CreateSet { spec, .. } => {
                 self.signs.ask_for_all();
                 self.sets.create(spec)?;
@@ -282,17 +277,11 @@ impl Linux {
             }
             | Operation::ReleaseSets {
                 family, restore, ..
-            }
-            | Operation::RemoveRules {
-                family, restore, ..
             } => {
                 // What began to be read before is of no use any more.
                 self.saving = None;
                 self.signs.ask_for_all();
                 self.iptables.restore(*family, restore, &self.control)?;
-            }
-            Operation::RemoveNftablesTable { family } => {
-                NftablesMode::remove(*family, &self.control)?
             }
             _ => {}
         }
@@ -342,7 +331,6 @@ const fn ipvs_request(operation: &Operation) -> Option<Request<'_>> {
             virtual_server,
             address,
         } => Request::DelDest(virtual_server, *address),
-        Operation::FlushVirtualServers => Request::Flush,
         _ => return None,
     })
 }
@@ -363,11 +351,15 @@ fn member_request(operation: &Operation) -> Option<ipset::Request<'_>> {
 
 const fn binding(operation: &Operation) -> Option<Binding> {
     match operation {
-        Operation::BindVip { vip } | Operation::UnbindVip { vip } => Some(match *vip {
-            Vip::Address { address } => Binding::Address(address),
-            Vip::Route { address, source } => Binding::Route(address, source),
-        }),
+        Operation::BindVip { vip } | Operation::UnbindVip { vip } => Some(binding_of(*vip)),
         _ => None,
+    }
+}
+
+const fn binding_of(vip: Vip) -> Binding {
+    match vip {
+        Vip::Address { address } => Binding::Address(address),
+        Vip::Route { address, source } => Binding::Route(address, source),
     }
 }
 

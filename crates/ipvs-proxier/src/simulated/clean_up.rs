@@ -1,10 +1,11 @@
 //! What the simulated kernel has for clean-up, and what of it is refused.
 
 use ipvs_codec::Family;
-use ipvs_model::{CleanUpPart, FilterSet, Known, Operation, Remains, Unreadable};
+use ipvs_filter::{CleanUpOperation, CleanUpPart, Remains, Unreadable};
+use ipvs_model::{FilterSet, Known, Operation};
 use ipvs_netfilter::iptables::Removal;
 
-use super::{EINVAL, ENOENT, Simulated};
+use super::{EINVAL, ENODEV, ENOENT, IPSET_BUSY, Simulated, refused};
 use crate::clean_up::CleanUpPlane;
 use crate::dataplane::{DataPlane as _, Outcome};
 
@@ -33,8 +34,70 @@ impl CleanUpPlane for Simulated {
         Ok(found)
     }
 
-    fn remove(&mut self, operations: &[Operation]) -> Vec<Outcome> {
-        self.apply(operations)
+    fn remove(&mut self, operations: &[CleanUpOperation]) -> Vec<Outcome> {
+        let mut outcomes = Vec::with_capacity(operations.len());
+        for operation in operations {
+            let shared = match operation {
+                CleanUpOperation::RemoveVirtualServer { virtual_server } => {
+                    let virtual_server = *virtual_server;
+                    Some(Operation::RemoveVirtualServer { virtual_server })
+                }
+                CleanUpOperation::UnbindVip { vip } => Some(Operation::UnbindVip { vip: *vip }),
+                _ => None,
+            };
+            match shared {
+                Some(operation) => outcomes.extend(self.apply(&[operation])),
+                None => outcomes.push(self.remove_one(operation).map_err(refused)),
+            }
+        }
+        outcomes
+    }
+}
+
+impl Simulated {
+    fn remove_one(&mut self, operation: &CleanUpOperation) -> Result<(), i32> {
+        self.events.after_others(&self.state);
+        let cost = match operation {
+            CleanUpOperation::RemoveRules { .. } | CleanUpOperation::RemoveNftablesTable { .. } => {
+                &mut self.processes
+            }
+            _ => &mut self.messages,
+        };
+        *cost = cost.saturating_add(1);
+        let state = &mut self.state;
+        match operation {
+            CleanUpOperation::FlushVirtualServers => state.virtual_servers.clear(),
+            CleanUpOperation::DeleteLink => {
+                state.link.take().ok_or(ENODEV)?;
+                state.vips.clear();
+            }
+            CleanUpOperation::RemoveRules {
+                family, removal, ..
+            } => {
+                check(state, *family, removal)?;
+                if let Some(rules) = state.rules.get_mut(family) {
+                    rules.removed(removal);
+                }
+            }
+            CleanUpOperation::RemoveNftablesTable { family } => {
+                if !self.nftables.remove(family) {
+                    return Err(ENOENT);
+                }
+            }
+            CleanUpOperation::DestroySet { set, family, .. } => {
+                let key = (*set, *family);
+                if !state.sets.contains_key(&key) && !state.unusable.contains_key(&key) {
+                    return Err(ENOENT);
+                }
+                if refers(state, *set, *family) {
+                    return Err(IPSET_BUSY);
+                }
+                state.sets.remove(&key);
+                state.unusable.remove(&key);
+            }
+            _ => return Err(EINVAL),
+        }
+        Ok(())
     }
 }
 
@@ -46,7 +109,7 @@ pub(super) fn refers(state: &Known, set: FilterSet, family: Family) -> bool {
 }
 
 /// The error number that the removal would be refused with, as a whole.
-pub(super) fn check(state: &Known, family: Family, removal: &Removal) -> Result<(), i32> {
+fn check(state: &Known, family: Family, removal: &Removal) -> Result<(), i32> {
     let mut saved = state.rules.get(&family).cloned().ok_or(ENOENT)?;
     let Removal {
         table,

@@ -10,13 +10,13 @@ use std::net::IpAddr;
 use ipvs_codec::Protocol;
 
 use super::*;
-use crate::filter::FilterSet;
-use crate::ownership::{entries_that_list, entry_that_names};
-use crate::rules::ruleset;
-use crate::state::Vip;
+use ipvs_model::FilterSet;
+use ipvs_model::Vip;
+use ipvs_model::ruleset;
+use ipvs_model::{entries_that_list, entry_that_names};
 
 /// Whether an operation is refused, and how.
-type Judge = Box<dyn FnMut(&Operation) -> Option<Refusal>>;
+type Judge = Box<dyn FnMut(&CleanUpOperation) -> Option<Refusal>>;
 
 struct Kernel {
     remains: Remains,
@@ -39,7 +39,7 @@ impl Kernel {
 
     fn refusing(
         remains: Remains,
-        judge: impl FnMut(&Operation) -> Option<Refusal> + 'static,
+        judge: impl FnMut(&CleanUpOperation) -> Option<Refusal> + 'static,
     ) -> Self {
         Self {
             judge: Box::new(judge),
@@ -66,22 +66,22 @@ impl Kernel {
         clean_up.report()
     }
 
-    fn remove(&mut self, operation: &Operation) -> Result<(), Refusal> {
+    fn remove(&mut self, operation: &CleanUpOperation) -> Result<(), Refusal> {
         self.asked.push(operation.to_string());
         if let Some(refusal) = (self.judge)(operation) {
             return Err(refusal);
         }
         let remains = &mut self.remains;
         match operation {
-            Operation::FlushVirtualServers => remains.virtual_servers.clear(),
-            Operation::RemoveVirtualServer { virtual_server } => {
+            CleanUpOperation::FlushVirtualServers => remains.virtual_servers.clear(),
+            CleanUpOperation::RemoveVirtualServer { virtual_server } => {
                 assert!(remains.virtual_servers.remove(virtual_server));
             }
-            Operation::UnbindVip { vip } => {
+            CleanUpOperation::UnbindVip { vip } => {
                 assert!(remains.link.as_mut().unwrap().vips.remove(vip));
             }
-            Operation::DeleteLink => remains.link = None,
-            Operation::RemoveRules {
+            CleanUpOperation::DeleteLink => remains.link = None,
+            CleanUpOperation::RemoveRules {
                 family, removal, ..
             } => {
                 let saved = remains.rules.get_mut(family).unwrap();
@@ -92,13 +92,14 @@ impl Kernel {
                     assert!(!removal.deleted.iter().any(dangles), "{rule} dangles");
                 }
             }
-            Operation::RemoveNftablesTable { family } => assert!(remains.nftables.remove(family)),
-            Operation::DestroySet { set, family, .. } => {
+            CleanUpOperation::RemoveNftablesTable { family } => {
+                assert!(remains.nftables.remove(family))
+            }
+            CleanUpOperation::DestroySet { set, family, .. } => {
                 if remains.sets.remove(&(*set, *family)).is_none() {
                     return Err(refusal("no such set", true));
                 }
             }
-            other => panic!("{other}"),
         }
         Ok(())
     }
@@ -155,7 +156,7 @@ fn node() -> Remains {
         });
         let listed = entries_that_list(&key).next().unwrap();
         for member in [listed, entry_that_names(ip(address))] {
-            known.applied(&Operation::AddMember { member });
+            known.applied(&ipvs_model::Operation::AddMember { member });
         }
     }
     remains.sets = known.sets;
@@ -196,13 +197,14 @@ fn vips_go_before_the_rules_that_guard_them_and_the_ledger_goes_last() {
         assert_eq!(texts(&report), [""; 0]);
         assert_all_is_gone(&kernel);
         assert_eq!(kernel.waited, Duration::ZERO);
-        let rank = |operation: &Operation| match operation {
-            Operation::FlushVirtualServers | Operation::RemoveVirtualServer { .. } => 0,
-            Operation::DeleteLink => 1,
-            Operation::RemoveRules { removal, .. } if removal.deleted.is_empty() => 2,
-            Operation::RemoveRules { .. } => 3,
-            Operation::RemoveNftablesTable { .. } => 4,
-            Operation::DestroySet { .. } => 5,
+        let rank = |operation: &CleanUpOperation| match operation {
+            CleanUpOperation::FlushVirtualServers
+            | CleanUpOperation::RemoveVirtualServer { .. } => 0,
+            CleanUpOperation::DeleteLink => 1,
+            CleanUpOperation::RemoveRules { removal, .. } if removal.deleted.is_empty() => 2,
+            CleanUpOperation::RemoveRules { .. } => 3,
+            CleanUpOperation::RemoveNftablesTable { .. } => 4,
+            CleanUpOperation::DestroySet { .. } => 5,
             other => panic!("{other}"),
         };
         assert!(report.plan.iter().map(rank).is_sorted(), "{}", report.plan);
@@ -250,8 +252,8 @@ fn no_part_needs_another() {
 
 #[test]
 fn who_may_not_is_not_kept_waiting() {
-    let judge = |_: &Operation| {
-        let denied = refusal("Operation not permitted", false);
+    let judge = |_: &CleanUpOperation| {
+        let denied = refusal("CleanUpOperation not permitted", false);
         Some(Refusal {
             may_pass: false,
             ..denied
@@ -261,7 +263,7 @@ fn who_may_not_is_not_kept_waiting() {
     let report = kernel.clean_up(&Config::default());
     assert_eq!(kernel.waited, Duration::ZERO);
     assert_eq!((kernel.remains, report.plan.len()), (node(), 0));
-    let denied = |left: &Left| left.to_string().contains("Operation not permitted");
+    let denied = |left: &Left| left.to_string().contains("CleanUpOperation not permitted");
     assert!(report.left.iter().filter(|left| denied(left)).count() > 10);
 }
 
@@ -316,4 +318,18 @@ fn an_outcome_too_few_is_a_refusal() {
     assert!(left.contains(&"set KUBE-IPVS-IPS: the rule `-A KUBE-IPVS-FILTER -m conntrack --ctstate NEW -m set \
         --match-set KUBE-IPVS-IPS dst -j REJECT --reject-with icmp-port-unreachable` of table filter (IPv4) refers to it".to_owned()), "{left:#?}");
     assert!(left.contains(&"dummy interface: the data plane gave no outcome".to_owned()));
+}
+
+#[test]
+fn q5_fixed_clean_up_destroys_the_sets_of_both_families() {
+    let report = Kernel::with(node()).clean_up(&Config::default());
+    let destroys = |one: &&CleanUpOperation| matches!(one, CleanUpOperation::DestroySet { .. });
+    let destroyed = report.plan.iter().filter(destroys).count();
+    assert_eq!(destroyed, 2 * FilterSet::ALL.len());
+}
+
+#[test]
+fn q6_kept_clean_up_removes_every_virtual_server() {
+    let report = Kernel::with(node()).clean_up(&Config::default());
+    assert_eq!(report.plan[0], CleanUpOperation::FlushVirtualServers);
 }

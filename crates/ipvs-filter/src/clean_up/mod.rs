@@ -3,6 +3,7 @@
 mod chains;
 mod left;
 mod link;
+mod operation;
 mod remains;
 mod report;
 mod rules;
@@ -16,14 +17,13 @@ use std::time::Duration;
 use ipvs_codec::{Family, ServiceKey};
 use ipvs_netfilter::iptables::{Removal, SavedRules, Table};
 
-pub(crate) use self::left::nft_family;
 pub use self::left::{Holder, Left, Leftover};
+pub use self::operation::CleanUpOperation;
 pub use self::remains::{CleanUpPart, RemainingLink, Remains, Unreadable};
-pub use self::report::CleanUpReport;
-use super::operation::Operation;
-use crate::config::{Config, Foreign};
-use crate::known::Known;
-use crate::ownership::Ownership;
+pub use self::report::{CleanUpPlan, CleanUpReport};
+use ipvs_model::Known;
+use ipvs_model::Ownership;
+use ipvs_model::{Config, Foreign};
 
 /// Before rounds in which something is tried again, 2 s in all. With the nft back end of iptables, Linux 5.10 frees rules
 /// some time after it has answered, and until then says of their sets that they are in use.
@@ -44,7 +44,7 @@ pub enum CleanUpStep<'a> {
     /// Read a part, and [tell](CleanUp::found) what was found.
     Read(CleanUpPart),
     /// Do these in order, whatever becomes of each, and [tell](CleanUp::done) it.
-    Remove(&'a [Operation]),
+    Remove(&'a [CleanUpOperation]),
     /// Wait so long.
     Wait(Duration),
 }
@@ -72,7 +72,8 @@ pub struct Refusal {
 /// and VIPs are known to be ours by their entries: what could not be removed must be known the next time.
 ///
 /// ```
-/// use ipvs_model::{CleanUp, CleanUpPart, CleanUpStep, Config, RemainingLink, Remains};
+/// use ipvs_filter::{CleanUp, CleanUpPart, CleanUpStep, RemainingLink, Remains};
+/// use ipvs_model::Config;
 ///
 /// let mut clean_up = CleanUp::new(&Config::default());
 /// let link = RemainingLink { is_dummy: true, ..RemainingLink::default() };
@@ -100,16 +101,16 @@ pub struct CleanUp {
     unread: BTreeMap<CleanUpPart, Unreadable>,
     stage: Stage,
     /// Given out, and their outcomes are not known yet.
-    due: Vec<Operation>,
+    due: Vec<CleanUpOperation>,
     /// Whether anything was there to be removed in this round.
     has_met: bool,
     /// In this round.
-    refused: Vec<(Operation, Refusal)>,
+    refused: Vec<(CleanUpOperation, Refusal)>,
     /// Deleting the dummy interface was refused: what is bound to it goes one by one.
     link_stays: bool,
     rounds: u32,
     pauses: usize,
-    done: Vec<Operation>,
+    done: Vec<CleanUpOperation>,
 }
 
 /// The steps of a round.
@@ -242,7 +243,7 @@ impl CleanUp {
             Err(unread) => {
                 // All were flushed without a list: there is nothing that it would show.
                 let is_flushed = part == CleanUpPart::VirtualServers
-                    && self.done.contains(&Operation::FlushVirtualServers);
+                    && self.done.contains(&CleanUpOperation::FlushVirtualServers);
                 if !is_flushed {
                     self.unread.insert(part, unread);
                 }
@@ -277,49 +278,51 @@ impl CleanUp {
                 Err(refusal) if refusal.is_gone => self.gone(&operation),
                 Err(refusal) => {
                     self.has_met = true;
-                    self.link_stays |= matches!(operation, Operation::DeleteLink);
+                    self.link_stays |= matches!(operation, CleanUpOperation::DeleteLink);
                     self.refused.push((operation, refusal));
                 }
             }
         }
     }
 
-    fn gone(&mut self, operation: &Operation) {
+    fn gone(&mut self, operation: &CleanUpOperation) {
         let remains = &mut self.remains;
         match operation {
-            Operation::FlushVirtualServers => {
+            CleanUpOperation::FlushVirtualServers => {
                 remains.virtual_servers.clear();
                 self.unread.remove(&CleanUpPart::VirtualServers);
             }
-            Operation::RemoveVirtualServer { virtual_server } => {
+            CleanUpOperation::RemoveVirtualServer { virtual_server } => {
                 remains.virtual_servers.remove(virtual_server);
             }
-            Operation::UnbindVip { vip } => {
+            CleanUpOperation::UnbindVip { vip } => {
                 if let Some(link) = &mut remains.link {
                     link.vips.remove(vip);
                 }
             }
-            Operation::DeleteLink => remains.link = None,
-            Operation::RemoveRules {
+            CleanUpOperation::DeleteLink => remains.link = None,
+            CleanUpOperation::RemoveRules {
                 family, removal, ..
             } => {
                 if let Some(saved) = remains.rules.get_mut(family) {
                     saved.removed(removal);
                 }
             }
-            Operation::RemoveNftablesTable { family } => {
+            CleanUpOperation::RemoveNftablesTable { family } => {
                 remains.nftables.remove(family);
             }
-            other => self.ledger.applied(other),
+            CleanUpOperation::DestroySet { set, family, .. } => {
+                self.ledger.sets.remove(&(*set, *family));
+            }
         }
     }
 
     /// What can go in a stage, as far as it is known what is there.
-    fn operations(&self, stage: Stage) -> Vec<Operation> {
+    fn operations(&self, stage: Stage) -> Vec<CleanUpOperation> {
         match stage {
             Stage::VirtualServers if self.keeps_servers() => {
                 let ours = self.virtual_servers();
-                ours.map(|virtual_server| Operation::RemoveVirtualServer { virtual_server })
+                ours.map(|virtual_server| CleanUpOperation::RemoveVirtualServer { virtual_server })
                     .collect()
             }
             // It takes no list of them.
@@ -327,15 +330,16 @@ impl CleanUp {
                 if !self.remains.virtual_servers.is_empty()
                     || self.has_failed(CleanUpPart::VirtualServers) =>
             {
-                vec![Operation::FlushVirtualServers]
+                vec![CleanUpOperation::FlushVirtualServers]
             }
             Stage::Vips if self.is_link_ours() && !self.link_stays => Vec::new(),
             Stage::Vips => {
                 let ours = self.vips();
-                ours.map(|vip| Operation::UnbindVip { vip }).collect()
+                ours.map(|vip| CleanUpOperation::UnbindVip { vip })
+                    .collect()
             }
             // With all that is bound to it, at once.
-            Stage::Link if self.is_link_ours() => vec![Operation::DeleteLink],
+            Stage::Link if self.is_link_ours() => vec![CleanUpOperation::DeleteLink],
             Stage::Rules => self.removals(chains::unlinking),
             Stage::Chains => self.removals(|saved, table, _| Removal {
                 deleted: chains::deletable(saved, table),
@@ -344,7 +348,7 @@ impl CleanUp {
             Stage::Nftables => {
                 let families = self.remains.nftables.iter();
                 families
-                    .map(|family| Operation::RemoveNftablesTable { family: *family })
+                    .map(|family| CleanUpOperation::RemoveNftablesTable { family: *family })
                     .collect()
             }
             Stage::Sets => self.destructions(),

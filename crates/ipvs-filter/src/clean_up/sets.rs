@@ -8,17 +8,17 @@ use ipvs_netfilter::iptables::SavedRules;
 
 use super::CleanUp;
 use super::left::Holder;
+use super::operation::CleanUpOperation;
 use super::remains::CleanUpPart;
 use super::report::refused;
-use crate::config::Foreign;
-use crate::filter::FilterSet;
-use crate::ownership::{entries_that_list, entry_that_names};
-use crate::plan::operation::Operation;
-use crate::plan::rule_place::RulePlace;
+use ipvs_model::FilterSet;
+use ipvs_model::Foreign;
+use ipvs_model::RulePlace;
+use ipvs_model::{entries_that_list, entry_that_names};
 
 impl CleanUp {
     /// Sets go by their names: what type they are does not matter.
-    pub(super) fn destructions(&self) -> Vec<Operation> {
+    pub(super) fn destructions(&self) -> Vec<CleanUpOperation> {
         let mut sets: Vec<(FilterSet, Family)> = self.ledger.sets.keys().copied().collect();
         // Nothing is known to be ours by them.
         if self.has_failed(CleanUpPart::Sets) && self.config.foreign == Foreign::Remove {
@@ -29,11 +29,10 @@ impl CleanUp {
         }
         sets.sort_unstable();
         sets.retain(|(set, family)| self.holder_of_set(*set, *family).is_none());
-        let destroy = |(set, family): (FilterSet, Family)| Operation::DestroySet {
+        let destroy = |(set, family): (FilterSet, Family)| CleanUpOperation::DestroySet {
             set,
             family,
             spec: set.spec(family),
-            because: None,
         };
         sets.into_iter().map(destroy).collect()
     }
@@ -87,7 +86,7 @@ impl CleanUp {
             return holder;
         }
         let refusal = self.refusal(|operation| match operation {
-            Operation::DestroySet {
+            CleanUpOperation::DestroySet {
                 set: other,
                 family: of,
                 ..

@@ -8,9 +8,9 @@ use ipvs_netfilter::iptables::{Removal, SavedRules, Table};
 use super::CleanUp;
 use super::chains::{self, GUARD};
 use super::left::{Holder, Left, Leftover};
+use super::operation::CleanUpOperation;
 use super::report::refused;
-use crate::plan::operation::Operation;
-use crate::plan::rule_place::RulePlace;
+use ipvs_model::RulePlace;
 
 /// What was refused together is tried again in so many pieces.
 const PIECES: usize = 8;
@@ -25,14 +25,14 @@ impl CleanUp {
     pub(super) fn removals(
         &self,
         of_table: impl Fn(&SavedRules, Table, bool) -> Removal,
-    ) -> Vec<Operation> {
+    ) -> Vec<CleanUpOperation> {
         let mut operations = Vec::new();
         for (family, saved) in &self.remains.rules {
             let guarded = self.guarded(*family).is_some();
             for table in Table::ALL {
                 let removal = of_table(saved, table, guarded);
                 let pieces = self.pieces(removal).into_iter();
-                operations.extend(pieces.map(|removal| Operation::RemoveRules {
+                operations.extend(pieces.map(|removal| CleanUpOperation::RemoveRules {
                     family: *family,
                     restore: removal.restore_text(),
                     removal: Box::new(removal),
@@ -86,7 +86,7 @@ impl CleanUp {
     ) {
         let guarded = self.guarded(family);
         let refusal = self.refusal(|operation| match operation {
-            Operation::RemoveRules {
+            CleanUpOperation::RemoveRules {
                 family: of,
                 removal,
                 ..

@@ -2,9 +2,9 @@
 
 use super::CleanUp;
 use super::left::{Holder, Left, Leftover};
+use super::operation::CleanUpOperation;
 use super::report::refused;
-use crate::plan::operation::Operation;
-use crate::state::Vip;
+use ipvs_model::Vip;
 
 impl CleanUp {
     /// What is bound to the dummy interface and ours.
@@ -39,9 +39,9 @@ impl CleanUp {
             return;
         }
         for vip in self.vips() {
-            let unbind = |operation: &Operation| match operation {
-                Operation::UnbindVip { vip: of } => *of == vip,
-                Operation::DeleteLink => true,
+            let unbind = |operation: &CleanUpOperation| match operation {
+                CleanUpOperation::UnbindVip { vip: of } => *of == vip,
+                CleanUpOperation::DeleteLink => true,
                 _ => false,
             };
             left.push(Left {
@@ -49,7 +49,8 @@ impl CleanUp {
                 holder: refused(self.refusal(unbind)),
             });
         }
-        let delete = |operation: &Operation| matches!(operation, Operation::DeleteLink);
+        let delete =
+            |operation: &CleanUpOperation| matches!(operation, CleanUpOperation::DeleteLink);
         let holder = self.foreign_on_link();
         left.push(Left {
             what: Leftover::Link,

@@ -79,8 +79,8 @@ fn chains_that_are_refused_together_are_tried_in_pieces() {
         ));
     }
     let rules = BTreeMap::from([(Family::Ipv4, SavedRules::parse(&text))]);
-    let judge = move |operation: &Operation| match operation {
-        Operation::RemoveRules { removal, .. } => removal
+    let judge = move |operation: &CleanUpOperation| match operation {
+        CleanUpOperation::RemoveRules { removal, .. } => removal
             .deleted
             .contains(&bad.to_owned())
             .then(|| refusal("line 43 failed", false)),

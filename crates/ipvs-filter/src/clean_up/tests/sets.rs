@@ -63,8 +63,8 @@ fn the_ledger_stays_where_it_is_not_known_what_it_is_for() {
 #[test]
 fn a_set_that_is_in_use_for_a_moment_is_asked_for_again() {
     let mut times = 0;
-    let judge = move |operation: &Operation| {
-        let Operation::DestroySet { set, .. } = operation else {
+    let judge = move |operation: &CleanUpOperation| {
+        let CleanUpOperation::DestroySet { set, .. } = operation else {
             return None;
         };
         times += usize::from(*set == FilterSet::Vip);
@@ -78,10 +78,10 @@ fn a_set_that_is_in_use_for_a_moment_is_asked_for_again() {
 
 #[test]
 fn a_set_that_stays_in_use_is_named_after_two_seconds() {
-    let judge = |operation: &Operation| {
+    let judge = |operation: &CleanUpOperation| {
         matches!(
             operation,
-            Operation::DestroySet {
+            CleanUpOperation::DestroySet {
                 set: FilterSet::Vip,
                 ..
             }
@@ -110,13 +110,15 @@ fn a_set_that_stays_in_use_is_named_after_two_seconds() {
 
 #[test]
 fn what_could_not_be_removed_is_known_to_be_ours_the_next_time() {
-    let refused = |operation: &Operation| match operation {
-        Operation::RemoveVirtualServer { virtual_server } => *virtual_server == server("10.96.0.1"),
-        Operation::UnbindVip { vip } => vip.address() == ip("10.96.0.2"),
-        Operation::DeleteLink => true,
+    let refused = |operation: &CleanUpOperation| match operation {
+        CleanUpOperation::RemoveVirtualServer { virtual_server } => {
+            *virtual_server == server("10.96.0.1")
+        }
+        CleanUpOperation::UnbindVip { vip } => vip.address() == ip("10.96.0.2"),
+        CleanUpOperation::DeleteLink => true,
         _ => false,
     };
-    let judge = move |operation: &Operation| {
+    let judge = move |operation: &CleanUpOperation| {
         refused(operation).then(|| refusal("Device or resource busy", false))
     };
     let mut kernel = Kernel::refusing(node(), judge);

@@ -9,8 +9,8 @@ use ipvs_netfilter::iptables::Table;
 use serde::{Serialize, Serializer};
 
 use super::remains::CleanUpPart;
-use crate::plan::rule_place::RulePlace;
-use crate::state::Vip;
+use ipvs_model::RulePlace;
+use ipvs_model::Vip;
 
 /// Something that clean-up could not remove.
 ///

@@ -1,19 +1,53 @@
 //! What is left of each part after a clean-up, and what holds it.
 
+use std::fmt;
+use std::ops::Deref;
+
 use ipvs_netfilter::iptables::Table;
+use serde::Serialize;
 
 use super::left::{Holder, Left, Leftover};
+use super::operation::CleanUpOperation;
 use super::remains::{CleanUpPart, Unreadable};
 use super::{CleanUp, Refusal};
-use crate::plan::builder::Plan;
-use crate::plan::operation::Operation;
+
+/// The operations of a clean-up, in order.
+///
+/// Its text has one line for each operation; its JSON is a list of objects.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[serde(transparent)]
+pub struct CleanUpPlan(Vec<CleanUpOperation>);
+
+impl Deref for CleanUpPlan {
+    type Target = [CleanUpOperation];
+
+    fn deref(&self) -> &[CleanUpOperation] {
+        &self.0
+    }
+}
+
+impl<'a> IntoIterator for &'a CleanUpPlan {
+    type Item = &'a CleanUpOperation;
+    type IntoIter = std::slice::Iter<'a, CleanUpOperation>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl fmt::Display for CleanUpPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.iter()
+            .try_for_each(|operation| writeln!(f, "{operation}"))
+    }
+}
 
 /// What clean-up did.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[must_use]
 pub struct CleanUpReport {
     /// The operations that were done, in order.
-    pub plan: Plan,
+    pub plan: CleanUpPlan,
     /// What is still there, each with what holds it.
     pub left: Vec<Left>,
     /// Parts that this machine does not have, and why that is believed.
@@ -31,7 +65,7 @@ impl CleanUp {
                 Unreadable::Failed(_) => None,
             });
         CleanUpReport {
-            plan: Plan::of(self.done.clone()),
+            plan: CleanUpPlan(self.done.clone()),
             left: self.left(),
             absent: absent.collect(),
         }
@@ -55,8 +89,8 @@ impl CleanUp {
         }
         for key in self.virtual_servers() {
             let refusal = self.refusal(|operation| match operation {
-                Operation::FlushVirtualServers => true,
-                Operation::RemoveVirtualServer { virtual_server } => *virtual_server == key,
+                CleanUpOperation::FlushVirtualServers => true,
+                CleanUpOperation::RemoveVirtualServer { virtual_server } => *virtual_server == key,
                 _ => false,
             });
             left.push(Left {
@@ -71,7 +105,7 @@ impl CleanUp {
             }
         }
         for family in &self.remains.nftables {
-            let table = |operation: &Operation| matches!(operation, Operation::RemoveNftablesTable { family: of } if of == family);
+            let table = |operation: &CleanUpOperation| matches!(operation, CleanUpOperation::RemoveNftablesTable { family: of } if of == family);
             left.push(Left {
                 what: Leftover::NftablesTable(*family),
                 holder: refused(self.refusal(table)),
@@ -89,7 +123,7 @@ impl CleanUp {
     }
 
     /// Why the last operation of some was refused.
-    pub(super) fn refusal(&self, of: impl Fn(&Operation) -> bool) -> Option<&Refusal> {
+    pub(super) fn refusal(&self, of: impl Fn(&CleanUpOperation) -> bool) -> Option<&Refusal> {
         let mut refused = self.refused.iter().rev();
         let found = refused.find(|(operation, _)| of(operation));
         found.map(|(_, refusal)| refusal)

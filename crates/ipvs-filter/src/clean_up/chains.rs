@@ -121,9 +121,9 @@ pub(super) fn deletable(saved: &SavedRules, table: Table) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
-    use crate::rules::ruleset;
     use ipvs_codec::Family;
+    use ipvs_model::Config;
+    use ipvs_model::ruleset;
 
     #[test]
     fn all_that_the_skeleton_has_is_ours() {

@@ -9,9 +9,9 @@ use ipvs_codec::{Family, ServiceKey};
 use ipvs_netfilter::ipset::SetName;
 use ipvs_netfilter::iptables::SavedRules;
 
-use crate::filter::{FilterEntry, FilterSet};
-use crate::known::Known;
-use crate::state::Vip;
+use ipvs_model::Known;
+use ipvs_model::Vip;
+use ipvs_model::{FilterEntry, FilterSet};
 
 /// What clean-up reads at once. Nothing of one part is needed to remove another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
