@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use ipvs_codec::Request;
-use ipvs_filter::iptables::set_entry;
+use ipvs_filter::iptables::{set_entry, set_name};
 use ipvs_model::Operation;
 use ipvs_netfilter::ipset;
 use netlink_sys::{Socket, SocketAddr, protocols};
@@ -55,8 +55,10 @@ impl Floor {
                     (protocols::NETLINK_GENERIC, ipvs_family, 0)
                 }
                 Operation::AddMember { member } => {
-                    let request =
-                        ipset::Request::Add(member.set().name(member.family()), set_entry(member));
+                    let request = ipset::Request::Add(
+                        set_name(member.set(), member.family()),
+                        set_entry(member),
+                    );
                     request.emit(&mut payload);
                     (protocols::NETLINK_NETFILTER, request.message_type(), 0)
                 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use ipvs_codec::{Family, Scheduler};
+use serde::{Serialize, Serializer};
 
 /// How virtual addresses are made local to the node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -37,7 +38,7 @@ impl Default for LocalTraffic {
 }
 
 /// The name of a network interface, or the beginning of one: at most 15 letters, digits, and marks but for `/`, `:`,
-/// `+` and quotes. iptables takes `+` at the end for anything, and quotes apart.
+/// `+` and quotes: back ends of the filter take `+` at the end for anything, and quotes apart.
 ///
 /// ```
 /// use ipvs_model::InterfaceName;
@@ -46,6 +47,12 @@ impl Default for LocalTraffic {
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct InterfaceName(Box<str>);
+
+impl Serialize for InterfaceName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
 
 /// A text is no interface name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -138,7 +145,7 @@ pub struct Config {
     pub scheduler: Scheduler,
     /// Masquerade all traffic to cluster IPs.
     pub masquerade_all: bool,
-    /// The packet mark of traffic to masquerade, `1 << --iptables-masquerade-bit`.
+    /// The packet mark of traffic to masquerade: one bit.
     pub masquerade_mark: u32,
     /// Which traffic is from pods.
     pub local_traffic: LocalTraffic,
@@ -153,7 +160,7 @@ pub struct Config {
     pub exclude_cidrs: Vec<IpNet>,
     /// Whether services are reached by their `externalIPs` (gate `AllowServiceExternalIPs`).
     pub external_ips: bool,
-    /// Whether iptables can take ports at random for traffic that is masqueraded (`--random-fully`, since 1.6.2).
+    /// Whether ports of traffic that is masqueraded can be taken at random.
     pub random_fully: bool,
     /// Addresses that are never made local.
     pub never_bind: NeverBind,

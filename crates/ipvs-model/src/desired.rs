@@ -18,7 +18,6 @@ use crate::key::Key;
 use crate::ownership::{LeftAlone, entries_that_list};
 use crate::problem::Problem;
 use crate::problems::Problems;
-use crate::rules::shapes_rules;
 use crate::state::{ByFamily, HealthCheck, Vip, VirtualServer, WithoutLocal};
 
 /// Entries of a plain service: of its virtual server, and of its address.
@@ -444,7 +443,7 @@ impl Desired {
             .or_insert(0);
         let was_empty = *size == 0;
         *size = change(*size);
-        if was_empty != (*size == 0) && shapes_rules(member.set()) {
+        if was_empty != (*size == 0) && member.set().shapes_filter() {
             touched.push(Key::Rules(member.family()));
         }
     }

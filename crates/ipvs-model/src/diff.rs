@@ -1,6 +1,5 @@
 //! Desired and Known → Plan, for the keys that are asked for.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::IpAddr;
@@ -8,25 +7,22 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use ipvs_codec::{Destination, Family, ServiceKey};
-use ipvs_netfilter::ipset::{SetDifference, SetName};
-use ipvs_netfilter::iptables::{Ruleset, SavedRules, Table};
 
 use crate::config::{Config, VipBinding};
 use crate::desired::{Desired, Urgency};
-use crate::filter::{FilterEntry, FilterSet};
+use crate::filter::{FilterEntry, FilterSet, FilterSets, FilterShape, KnownFilter};
 use crate::key::Key;
 use crate::known::Known;
 use crate::ownership::{Ownership, entries_that_list, entry_that_names};
-use crate::plan::{Operation, Plan, PlanBuilder, RulePlace, Unusable};
-use crate::rules::{OUT_FILTER, ruleset};
+use crate::plan::{Operation, Plan, PlanBuilder, Unusable};
 use crate::state::{VirtualServer, drains};
 
 /// Compares `desired` with `known`.
 pub(crate) struct Diff<'a> {
     pub(crate) config: &'a Config,
     pub(crate) pod_cidrs: &'a [IpNet],
-    /// The rules that each family should have.
-    pub(crate) rules: &'a BTreeMap<Family, Ruleset>,
+    /// The filter that each family should have.
+    pub(crate) shapes: &'a BTreeMap<Family, FilterShape>,
     pub(crate) desired: &'a Desired,
     pub(crate) known: &'a Known,
 }
@@ -127,7 +123,6 @@ impl Diff<'_> {
             plan.extend(missing.map(|set| Operation::CreateSet {
                 set,
                 family: *family,
-                spec: set.spec(*family),
             }));
         }
         // At start there are many: the room for them is taken once.
@@ -199,13 +194,13 @@ impl Diff<'_> {
     /// Rules come before and leave after what they are for: where a set is going to be empty, its rules stay until
     /// then. O(operations).
     fn rules(&self, family: Family, plan: &mut PlanBuilder<'_>) {
-        let Some(rules) = self.rules.get(&family) else {
+        let Some(wanted) = self.shapes.get(&family) else {
             return;
         };
-        let nothing = SavedRules::default();
-        let saved = self.known.rules.get(&family).unwrap_or(&nothing);
+        let nothing = KnownFilter::default();
+        let found = self.known.filters.get(&family).unwrap_or(&nothing);
         let unusable = self.unusable(family);
-        if unusable.is_empty() && rules.is_in(saved) {
+        if unusable.is_empty() && found.shape.as_ref() == Some(wanted) {
             return;
         }
         let leaving: Vec<FilterSet> = plan
@@ -220,83 +215,73 @@ impl Diff<'_> {
             .collect();
         let filled = |set| self.desired.has_members(set, family) || leaving.contains(&set);
         let refused = self.desired.refused(family);
-        let mut first = ruleset(family, self.config, self.pod_cidrs, filled, refused);
-        first.keep(saved, Table::Filter, OUT_FILTER);
-        let healed = self.heal(family, &unusable, &first, saved, plan);
-        let saved: &SavedRules = &healed;
-        let mut write = |rules: &Ruleset, saved: &SavedRules, last| {
+        let refused = refused.chain(found.refused.iter().copied());
+        let first = FilterShape::of(family, self.config, self.pod_cidrs, filled, refused);
+        let is_there = self.heal(family, &unusable, &first, found, plan);
+        let mut write = |shape: &FilterShape, last| {
             plan.push(Operation::WriteRules {
                 family,
-                rules: Box::new(rules.clone()),
-                restore: rules.restore_text(saved),
+                shape: Box::new(shape.clone()),
                 last,
             });
         };
-        if !first.is_in(saved) {
-            write(&first, saved, false);
+        if !is_there {
+            write(&first, false);
         }
-        if first != *rules {
-            let mut saved = saved.clone();
-            saved.restored(&first);
-            write(rules, &saved, true);
+        if first != *wanted {
+            write(wanted, true);
         }
     }
 
     /// The sets of a family that are there and cannot be used, and why.
-    fn unusable(&self, family: Family) -> Vec<(FilterSet, &SetDifference)> {
+    fn unusable(&self, family: Family) -> Vec<(FilterSet, &str)> {
         let unusable = self.known.unusable.iter();
         let of_family = unusable.filter(|((_, of), _)| *of == family);
         of_family
-            .map(|((set, _), difference)| (*set, difference))
+            .map(|((set, _), difference)| (*set, difference.as_str()))
             .collect()
     }
 
-    /// Takes our rules off the sets that cannot be used, and makes these anew; returns the rules that are there then. Where
-    /// the filter named one, VIPs that are bound are not guarded between the two writes of the rules: there is no set of
-    /// another type to swap it with.
-    fn heal<'b>(
+    /// Takes our rules off the sets that cannot be used, and makes these anew; returns whether the rules that are there then
+    /// are as wanted. Where the guard asks for one, VIPs that are bound are not guarded between the two writes of the rules:
+    /// there is no set of another type to swap it with.
+    fn heal(
         &self,
         family: Family,
-        unusable: &[(FilterSet, &SetDifference)],
-        wanted: &Ruleset,
-        saved: &'b SavedRules,
+        unusable: &[(FilterSet, &str)],
+        wanted: &FilterShape,
+        found: &KnownFilter,
         plan: &mut PlanBuilder<'_>,
-    ) -> Cow<'b, SavedRules> {
-        let mut saved = Cow::Borrowed(saved);
-        let names: Vec<SetName> = unusable.iter().map(|(set, _)| set.name(family)).collect();
-        // Those that are not there are made later, and until then iptables refuses rules that name them.
+    ) -> bool {
+        if unusable.is_empty() {
+            return found.shape.as_ref() == Some(wanted);
+        }
+        // Those that are not there are made later, and until then rules that ask for them are refused.
         let is_there = |set: &FilterSet| self.known.sets.contains_key(&(*set, family));
         let others = FilterSet::ALL.into_iter().filter(|set| !is_there(set));
-        let not_yet: Vec<SetName> = others.map(|set| set.name(family)).collect();
-        let without = wanted.clone().without_sets(&not_yet);
+        let not_yet: FilterSets = others.collect();
+        let without = wanted.clone().without_sets(not_yet);
+        let is_wanted = without == *wanted;
         // Where a set stays as it is, all the others have their rules.
-        if !names.is_empty() && !without.is_in(&saved) {
+        if found.shape.as_ref() != Some(&without) {
             plan.push(Operation::ReleaseSets {
                 family,
-                restore: without.restore_text(&saved),
-                rules: Box::new(without.clone()),
+                shape: Box::new(without),
             });
-            saved.to_mut().restored(&without);
         }
-        for ((set, difference), name) in unusable.iter().zip(&names) {
-            let spec = set.spec(family);
+        for (set, difference) in unusable {
             let unusable = Unusable {
-                difference: (*difference).clone(),
-                held_by: RulePlace::that_names(name.as_str(), family, &saved),
+                difference: (*difference).to_owned(),
+                held_by: found.held_by.get(set).cloned(),
             };
             plan.push(Operation::DestroySet {
                 set: *set,
                 family,
-                spec,
                 because: Box::new(unusable),
             });
-            plan.push(Operation::CreateSet {
-                set: *set,
-                family,
-                spec,
-            });
+            plan.push(Operation::CreateSet { set: *set, family });
         }
-        saved
+        is_wanted
     }
 
     fn member(&self, member: &FilterEntry, plan: &mut PlanBuilder<'_>) {

@@ -6,11 +6,9 @@ use std::sync::Arc;
 
 use foldhash::{HashMap, HashSet};
 use ipvs_codec::{Family, ServiceKey};
-use ipvs_netfilter::ipset::SetDifference;
-use ipvs_netfilter::iptables::SavedRules;
 
 use crate::desired::Desired;
-use crate::filter::{FilterEntry, FilterSet};
+use crate::filter::{FilterEntry, FilterSet, KnownFilter};
 use crate::plan::Operation;
 use crate::state::{Vip, VirtualServer, drains};
 
@@ -25,11 +23,11 @@ pub struct Known {
     /// The entries of the sets that are there and as they must be.
     pub sets: HashMap<(FilterSet, Family), HashSet<FilterEntry>>,
     /// Sets of our names that are there and cannot be used, and why.
-    pub unusable: BTreeMap<(FilterSet, Family), SetDifference>,
+    pub unusable: BTreeMap<(FilterSet, Family), String>,
     /// Virtual addresses on the dummy interface. An address may be bound in both ways, and they are sorted.
     pub vips: BTreeMap<IpAddr, Vec<Vip>>,
-    /// The rules of each family's `nat` and `filter` tables.
-    pub rules: BTreeMap<Family, SavedRules>,
+    /// The filter of each family.
+    pub filters: BTreeMap<Family, KnownFilter>,
 }
 
 impl Known {
@@ -91,9 +89,9 @@ impl Known {
                 self.sets.remove(&(*set, *family));
                 self.unusable.remove(&(*set, *family));
             }
-            Operation::WriteRules { family, rules, .. }
-            | Operation::ReleaseSets { family, rules, .. } => {
-                self.rules.entry(*family).or_default().restored(rules)
+            Operation::WriteRules { family, shape, .. }
+            | Operation::ReleaseSets { family, shape, .. } => {
+                self.filters.entry(*family).or_default().written(shape);
             }
             Operation::AddMember { member } => {
                 let key = (member.set(), member.family());

@@ -30,8 +30,6 @@ mod ownership;
 mod plan;
 mod problem;
 mod problems;
-mod rules;
-mod sets;
 mod state;
 
 pub use config::{
@@ -42,14 +40,14 @@ pub use desired::Desired;
 pub use error::InputError;
 pub use escaped::Escaped;
 pub use explain::{Because, Candidate, Explanation, NoSubject, Reason, Subject, Verdict};
-pub use filter::{AddressAndPort, FilterEntry, FilterSet, NoFilterEntry};
+pub use filter::{
+    AddressAndPort, FilterEntry, FilterSet, FilterSets, FilterShape, KnownFilter, LocalPods,
+    Masquerade, NoFilterEntry,
+};
 pub use key::Key;
 pub use known::Known;
 pub use model::Model;
 pub use ownership::{Owner, Ownership, entries_that_list, entry_that_names};
-pub use plan::{
-    Executed, Execution, HeldBack, Operation, OutcomesDiffer, Phase, Plan, RulePlace, Unusable,
-};
+pub use plan::{Executed, Execution, HeldBack, Operation, OutcomesDiffer, Phase, Plan, Unusable};
 pub use problem::{Problem, Protected};
-pub use rules::ruleset;
 pub use state::{HealthCheck, Vip, VirtualServer, WithoutLocal, overlook_weights};

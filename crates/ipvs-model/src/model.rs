@@ -9,7 +9,6 @@ use std::sync::Arc;
 use foldhash::{HashMap, HashSet};
 use ipnet::IpNet;
 use ipvs_codec::{Family, ServiceKey};
-use ipvs_netfilter::iptables::Ruleset;
 
 use crate::claims::Claimant;
 use crate::compile::compile;
@@ -17,6 +16,7 @@ use crate::config::Config;
 use crate::contribution::Contribution;
 use crate::desired::Desired;
 use crate::facts::{Facts, Surroundings};
+use crate::filter::FilterShape;
 use crate::input::{Change, EndpointSlice, Node, ObjectName, Service};
 use crate::key::Key;
 use crate::problem::Problem;
@@ -64,8 +64,8 @@ pub struct Model {
     tuned: BTreeSet<ObjectName>,
     /// Services that the addresses of this node's links mean something to.
     on_node: BTreeSet<ObjectName>,
-    /// The rules that each family should have, as of the last plan.
-    rules: BTreeMap<Family, Ruleset>,
+    /// The filter that each family should have, as of the last plan.
+    shapes: BTreeMap<Family, FilterShape>,
     compiled: u64,
     /// Virtual servers of others that were taken over.
     taken_over: Vec<(ObjectName, ServiceKey)>,
@@ -116,7 +116,7 @@ impl Model {
             is_ahead: false,
             tuned: BTreeSet::new(),
             on_node: BTreeSet::new(),
-            rules: BTreeMap::new(),
+            shapes: BTreeMap::new(),
             compiled: 0,
             taken_over: Vec::new(),
         }

@@ -61,8 +61,8 @@ fn is_guarded(kernel: &Known, after: &Operation) -> Result<(), TestCaseError> {
             after,
             address
         );
-        let rules = kernel.rules.get(&Family::of(*address));
-        let is_filtered = rules.is_some_and(|rules| rules.has_chains("KUBE-IPVS-FILTER"));
+        let filter = kernel.filters.get(&Family::of(*address));
+        let is_filtered = filter.is_some_and(|filter| filter.is_guarded);
         prop_assert!(is_filtered, "{}: {} has no filter", after, address);
     }
     for key in kernel.virtual_servers.keys() {

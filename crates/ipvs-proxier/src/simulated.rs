@@ -4,14 +4,16 @@ mod clean_up;
 mod events;
 mod ipvs;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipvs_codec::{Family, ServiceKey};
-use ipvs_model::{Config, FilterEntry, FilterSet, Known, Operation, Vip, VirtualServer};
+use ipvs_model::{
+    Config, FilterEntry, FilterSet, FilterShape, Known, Operation, Vip, VirtualServer,
+};
 use ipvs_netfilter::conntrack::Flow;
-use ipvs_netfilter::ipset::SetSpec;
+use ipvs_netfilter::iptables::SavedRules;
 use ipvs_netlink::{Cause, KernelError};
 
 use self::events::Events;
@@ -32,6 +34,8 @@ const HASH_FULL: i32 = 4352;
 /// What a set answers to an entry that has not what its type asks for.
 const IPSET_PROTOCOL: i32 = 4097;
 const IPSET_BUSY: i32 = 4100;
+/// What a set has room for.
+const MOST_ENTRIES: usize = 65_536;
 /// Entries that are read at once.
 const CHUNK: usize = 8;
 
@@ -58,6 +62,8 @@ pub struct Simulated {
     nftables: BTreeSet<Family>,
     /// Whether the link that has the name of the dummy interface is of another kind.
     is_link_other: bool,
+    /// The rules that clean-up has found, as far as they are left.
+    remaining: BTreeMap<Family, SavedRules>,
     events: Events,
     /// How much of the part that is being read was given already.
     given: usize,
@@ -179,17 +185,17 @@ impl Simulated {
                 let key = (*set, *family);
                 let is_there = state.sets.contains_key(&key) || state.unusable.contains_key(&key);
                 allow(is_there, ENOENT)?;
-                allow(!clean_up::refers(state, *set, *family), IPSET_BUSY)?;
+                allow(!refers(state, *set, *family), IPSET_BUSY)?;
             }
-            Operation::WriteRules { family, rules, .. }
-            | Operation::ReleaseSets { family, rules, .. } => {
+            Operation::WriteRules { family, shape, .. }
+            | Operation::ReleaseSets { family, shape, .. } => {
                 let is_there = |set: FilterSet| {
                     let key = (set, *family);
                     state.sets.contains_key(&key) || state.unusable.contains_key(&key)
                 };
                 let mut missing = FilterSet::ALL.into_iter().filter(|set| !is_there(*set));
-                let named = missing.any(|set| rules.names_set(set.name(*family).as_str()));
-                allow(!named, ENOENT)?;
+                let is_lacking = missing.any(|set| shape.asks_for(set));
+                allow(!is_lacking, ENOENT)?;
             }
             operation => ipvs::check(state, operation)?,
         }
@@ -202,9 +208,8 @@ impl Simulated {
             return Err(IPSET_PROTOCOL);
         }
         let entries = self.state.sets.get(&key).ok_or(ENOENT)?;
-        let limit = usize::try_from(SetSpec::MAX_ELEMENTS).unwrap_or(usize::MAX);
         // Since Linux 5.6 the real limit is kept by regions of the hash table, and is hit a little earlier or later.
-        if entries.len() >= limit && !entries.contains(member) {
+        if entries.len() >= MOST_ENTRIES && !entries.contains(member) {
             Err(HASH_FULL)
         } else {
             Ok(())
@@ -268,9 +273,9 @@ impl DataPlane for Simulated {
                 return Ok(self.go_on(entries.len()));
             }
             Part::Rules(family) => {
-                let rules = state.rules.get_key_value(&family);
-                let rules = rules.map(|(family, rules)| (*family, rules.clone()));
-                found.rules.extend(rules);
+                let filter = state.filters.get_key_value(&family);
+                let filter = filter.map(|(family, filter)| (*family, filter.clone()));
+                found.filters.extend(filter);
             }
         }
         Ok(Progress::Done(()))
@@ -367,6 +372,15 @@ impl DataPlane for Simulated {
     fn signs(&mut self) -> Result<Signs, PlaneError> {
         Ok(self.events.signs(&self.state))
     }
+}
+
+/// Whether a rule refers to a set, one of ours or of others.
+fn refers(state: &Known, set: FilterSet, family: Family) -> bool {
+    let filter = state.filters.get(&family);
+    filter.is_some_and(|filter| {
+        let asks = |shape: &FilterShape| shape.asks_for(set);
+        filter.held_by.contains_key(&set) || filter.shape.as_ref().is_some_and(asks)
+    })
 }
 
 fn refused(errno: i32) -> Box<PlaneError> {

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use ipvs_codec::{Family, Protocol, ServiceKey};
 use ipvs_filter::CleanUpOperation;
+use ipvs_filter::iptables::set_spec;
 use ipvs_model::{Config, FilterSet, Known, Model, Operation};
 use ipvs_netfilter::ipset::{SetDifference, SetType};
-use ipvs_netfilter::iptables::SavedRules;
 use ipvs_proxier::{CleanUpPlane as _, DataPlane as _, Simulated, clean_up, rehearse_clean_up};
 
 use web::changes;
@@ -72,7 +72,10 @@ fn faults() -> Vec<(FilterSet, SetDifference)> {
 fn spoil(plane: &mut Simulated, set: FilterSet, difference: &SetDifference) {
     let key = (set, Family::Ipv4);
     plane.state_mut().sets.remove(&key);
-    plane.state_mut().unusable.insert(key, difference.clone());
+    plane
+        .state_mut()
+        .unusable
+        .insert(key, difference.to_string());
 }
 
 fn healthy() -> Known {
@@ -97,14 +100,12 @@ fn a_set_of_another_kind_is_made_anew_with_its_entries_and_rules() {
     }
 }
 
+const HOLDER: &str = "rule `-A FOREIGN -j LOG` of table filter (IPv4)";
+
 fn held_by_others(plane: &mut Simulated, set: FilterSet) {
-    let name = set.name(Family::Ipv4);
-    let text =
-        format!("*filter\n:FOREIGN - [0:0]\n-A FOREIGN -m set --match-set {name} dst -j LOG\n");
-    plane
-        .state_mut()
-        .rules
-        .insert(Family::Ipv4, SavedRules::parse(&text));
+    let filters = &mut plane.state_mut().filters;
+    let filter = filters.entry(Family::Ipv4).or_default();
+    filter.held_by.insert(set, HOLDER.to_owned());
 }
 
 #[test]
@@ -115,10 +116,8 @@ fn a_set_that_others_hold_is_named_and_the_rest_is_served() {
         let mut plane = Simulated::default();
         held_by_others(&mut plane, set);
         spoil(&mut plane, set, &difference);
-        let name = set.name(Family::Ipv4);
         let told = format!(
-            "destroy set {name}: {difference}, and the rule `-A FOREIGN -m set --match-set {name} dst -j LOG` of \
-             table filter (IPv4) refers to it: a rule or another set refers to the set (ipset error 4100)"
+            "destroy set {set} (IPv4): {difference}, and the {HOLDER} refers to it: a rule or another set refers to the set (ipset error 4100)"
         );
         for _ in 0..2 {
             assert_eq!(repair(&mut plane), [told.as_str()], "one failure");
@@ -133,16 +132,9 @@ fn a_set_that_others_hold_is_named_and_the_rest_is_served() {
             );
             // No VIP that the filter does not know: every port of the host would answer on it.
             assert_eq!(state.vips.is_empty(), set == FilterSet::Vip);
-            let rules = &state.rules[&Family::Ipv4];
-            assert!(rules.has_chains("KUBE-IPVS-FILTER") && rules.has_chains("FOREIGN"));
-            let ours = rules
-                .all_rules()
-                .filter(|(_, chain, _)| *chain != "FOREIGN");
-            assert_eq!(
-                ours.filter(|(_, _, rule)| rule.names_set(name.as_str()))
-                    .count(),
-                0
-            );
+            let filter = &state.filters[&Family::Ipv4];
+            assert!(filter.is_guarded && filter.held_by.contains_key(&set));
+            assert!(!filter.shape.as_ref().unwrap().asks_for(set));
             assert_eq!(state.sets.len(), 33, "the others are there");
         }
         // A change meanwhile tries again, puts nothing into it, and is served as far as it can be.
@@ -155,16 +147,8 @@ fn a_set_that_others_hold_is_named_and_the_rest_is_served() {
         let first = plan.iter().next().map(Operation::kind);
         assert_eq!(first, Some("destroy-set"), "{plan}");
         // Without the rule of others.
-        plane
-            .state_mut()
-            .rules
-            .get_mut(&Family::Ipv4)
-            .unwrap()
-            .removed(&ipvs_netfilter::iptables::Removal {
-                flushed: vec!["FOREIGN".into()],
-                deleted: vec!["FOREIGN".into()],
-                ..ipvs_netfilter::iptables::Removal::of(ipvs_netfilter::iptables::Table::Filter)
-            });
+        let filters = &mut plane.state_mut().filters;
+        filters.get_mut(&Family::Ipv4).unwrap().held_by.clear();
         assert_eq!(repair(&mut plane), [""; 0]);
         known = plane.state().clone();
         assert_eq!(known, healthy(), "{set:?}");
@@ -184,22 +168,20 @@ fn clean_up_does_not_mind_what_the_sets_are() {
         let state = plane.state();
         assert!(state.sets.is_empty() && state.unusable.is_empty() && state.link.is_none());
         assert!(state.virtual_servers.is_empty());
-        assert!(!state.rules.values().any(|rules| rules.has_chains("KUBE-")));
+        assert!(state.filters.is_empty());
     }
     // With a rule of others, all but that set.
     let mut plane = Simulated::default();
     held_by_others(&mut plane, FilterSet::ClusterIp);
     let _ = repair(&mut plane);
-    let report = clean_up(&mut plane, &Config::default(), |_: Duration| {
-        panic!("no wait")
-    });
+    let report = clean_up(&mut plane, &Config::default(), |_: Duration| {});
     assert_eq!(report.left.len(), 1, "{:?}", report.left);
     assert_eq!(plane.state().sets.len(), 1);
     // The simulated kernel refuses as the real one does: chains that are named, and sets.
     let destroy = CleanUpOperation::DestroySet {
         set: FilterSet::ClusterIp,
         family: Family::Ipv4,
-        spec: FilterSet::ClusterIp.spec(Family::Ipv4),
+        spec: set_spec(FilterSet::ClusterIp, Family::Ipv4),
     };
     let error = plane.remove(&[destroy]).remove(0).unwrap_err();
     assert_eq!(error.errno(), Some(4100));

@@ -2,8 +2,7 @@
 
 use ipvs_codec::{Family, Service as VirtualService, ServiceKey};
 use ipvs_model::input::Change;
-use ipvs_model::{AddressAndPort, FilterEntry, FilterSet, Known, Model, Plan, VirtualServer};
-use ipvs_netfilter::iptables::Table;
+use ipvs_model::{AddressAndPort, FilterEntry, Known, Model, Plan, VirtualServer};
 use ipvs_proxier::{DataPlane as _, Simulated};
 use proptest::prelude::*;
 
@@ -19,10 +18,9 @@ fn nothing_is_half_made(known: &Known) -> Result<(), TestCaseError> {
             "host ports answer on {}",
             ip
         );
-        let rules = known.rules.get(&Family::of(*ip));
-        let filter = rules.and_then(|rules| rules.rules(Table::Filter, "KUBE-IPVS-FILTER"));
+        let filter = known.filters.get(&Family::of(*ip));
         prop_assert!(
-            filter.is_some_and(|rules| !rules.is_empty()),
+            filter.is_some_and(|filter| filter.is_guarded),
             "{} has no filter",
             ip
         );
@@ -58,12 +56,10 @@ fn nothing_is_half_made(known: &Known) -> Result<(), TestCaseError> {
             "{} answers, and is filtered",
             key
         );
-        let rules = known.rules[&Family::of(addr)]
-            .rules(Table::Nat, "KUBE-SERVICES")
-            .unwrap();
-        let name = |set: FilterSet| format!(" {} ", set.name(Family::of(addr)));
+        let shape = known.filters[&Family::of(addr)].shape.as_ref();
+        let filled = shape.map(|shape| shape.filled).unwrap_or_default();
         prop_assert!(
-            sets.all(|set| rules.iter().any(|rule| rule.as_str().contains(&name(set)))),
+            sets.all(|set| filled.contains(set)),
             "{} is served without the rules of its set",
             key
         );

@@ -11,7 +11,6 @@ use ipvs_model::input::Change;
 use ipvs_model::{
     AddressAndPort, Config, FilterEntry, FilterSet, Known, Model, NeverBind, Vip, VirtualServer,
 };
-use ipvs_netfilter::iptables::SavedRules;
 use ipvs_netlink::Cause;
 use ipvs_proxier::{
     Activity, ChangedBy, Concern, Control, DataPlane, DriftCause, Ended, KernelEvent, News, Pace,
@@ -149,7 +148,7 @@ const TOLD_OF: [Hand; 4] = [
 ];
 
 /// Rules, of which it depends.
-const RULES: [Hand; 1] = [("rules go", |known| known.rules.clear())];
+const RULES: [Hand; 1] = [("rules go", |known| known.filters.clear())];
 
 /// What the kernel tells nobody of.
 const ASKED_FOR: [Hand; 7] = [
@@ -319,7 +318,7 @@ fn two_hands_at_once_are_one_repair_of_each_section() {
     let wanted = node.plane().state().clone();
     let state = node.plane().state_mut();
     state.vips.clear();
-    state.rules.clear();
+    state.filters.clear();
     state.virtual_servers.clear();
     let seen = during(&mut node, SEEN);
     assert!(*node.plane().state() == wanted);
@@ -462,14 +461,14 @@ fn what_was_lost_is_read_again() {
     let wanted = node.plane().state().clone();
     let state = node.plane().state_mut();
     state.vips.clear();
-    state.rules.clear();
+    state.filters.clear();
     node.plane().set_node_addresses(Vec::new());
     node.plane().lose_events();
     let seen = during(&mut node, TOLD);
     assert_eq!(causes(&seen.ended), [DriftCause::Lost]);
     let state = node.plane().state();
     assert!(state.vips == wanted.vips);
-    assert!(state.rules[&Family::Ipv4].has_chains("KUBE-SERVICES"));
+    assert!(state.filters == wanted.filters);
     assert_eq!(
         state.virtual_servers.len(),
         1,
@@ -605,9 +604,9 @@ fn failing_at_rest() -> Node<Refusing> {
 fn rules_that_others_change_while_some_are_written_are_put_right_too() {
     let mut node = failing_at_rest();
     let wanted = node.plane().kernel.state().clone();
-    node.plane().meanwhile = Some(|known| drop(known.rules.remove(&Family::Ipv6)));
-    let rules = &mut node.plane().kernel.state_mut().rules;
-    rules.remove(&Family::Ipv4);
+    node.plane().meanwhile = Some(|known| drop(known.filters.remove(&Family::Ipv6)));
+    let filters = &mut node.plane().kernel.state_mut().filters;
+    filters.remove(&Family::Ipv4);
     during(&mut node, 2 * SEEN);
     assert!(node.plane().meanwhile.is_none(), "they were written");
     assert!(*node.plane().kernel.state() == wanted);
@@ -646,10 +645,10 @@ fn without_whole_canaries_every_resync_is_needed() {
 fn canaries_do_not_wait_for_a_look_that_waits() {
     let mut node = failing_at_rest();
     node.plane().is_waiting = true;
-    node.plane().kernel.state_mut().rules.clear();
+    node.plane().kernel.state_mut().filters.clear();
     during(&mut node, 2 * SECOND);
     let state = node.plane().kernel.state_mut();
-    assert!(state.rules.is_empty(), "they are still being read");
+    assert!(state.filters.is_empty(), "they are still being read");
     state.virtual_servers.clear();
     let seen = during(&mut node, 2 * SECOND * 3);
     assert!(activities(&seen.ended).contains(&Activity::Repair));
@@ -663,7 +662,7 @@ fn canaries_do_not_wait_for_a_look_that_waits() {
     node.plane().is_waiting = false;
     let seen = during(&mut node, 3 * SECOND);
     assert_eq!(causes(&seen.ended), [DriftCause::Canary]);
-    assert!(!node.plane().kernel.state().rules.is_empty());
+    assert!(!node.plane().kernel.state().filters.is_empty());
 }
 
 #[test]
@@ -686,25 +685,13 @@ fn canaries_do_not_wait_for_a_resync_that_waits() {
     assert_eq!(causes(&seen.ended), []);
 }
 
-fn with_another_mark(rules: &SavedRules) -> SavedRules {
-    let mut text = String::new();
-    for (table, chain, rules) in rules.chains() {
-        text += &format!("*{table}\n:{chain} - [0:0]\n");
-        text.extend(rules.iter().map(|rule| format!("-A {chain} {rule}\n")));
-        text += "COMMIT\n";
-    }
-    let other = SavedRules::parse(&text.replace("0x4000", "0x8000"));
-    assert!(other != *rules && other.all_rules().count() == rules.all_rules().count());
-    other
-}
-
 #[test]
 fn a_resync_that_finds_drift_brings_the_usual_pace_back() {
     let mut node = failing_at_rest();
     resyncs(&mut node, Duration::from_secs(2_200));
     // Nothing says so: there are as many rules, and they refer to the same sets.
-    for rules in node.plane().kernel.state_mut().rules.values_mut() {
-        *rules = with_another_mark(rules);
+    for filter in node.plane().kernel.state_mut().filters.values_mut() {
+        filter.shape.as_mut().unwrap().mark = 0x8000;
     }
     let seen = resyncs(&mut node, Duration::from_secs(700));
     assert!(seen[0] <= 600 && seen[1] == 30, "{seen:?}");

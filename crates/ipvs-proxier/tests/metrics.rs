@@ -9,8 +9,8 @@ use ipvs_codec::Family;
 use ipvs_model::input::{Change, Manifest};
 use ipvs_model::{Config, Model};
 use ipvs_proxier::{
-    Activity, ApiObserver as _, ApiRequest, Build, Exposition, Measured, Metrics,
-    Program, Simulated, Trigger,
+    Activity, ApiObserver as _, ApiRequest, Build, Exposition, Measured, Metrics, Program,
+    Simulated, Trigger,
 };
 
 use node::Node;

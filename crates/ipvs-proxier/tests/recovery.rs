@@ -104,7 +104,7 @@ fn row_098_and_152_drift_is_repaired() {
     let node_port = state.sets.entry((FilterSet::NodePortTcp, Family::Ipv4));
     let entry = FilterEntry::NodePortTcp(Family::Ipv4, 1);
     node_port.or_default().insert(entry);
-    state.rules.clear();
+    state.filters.clear();
     assert!(
         node.sync().unwrap().plan.is_empty(),
         "a sync without a change reads nothing"
@@ -114,8 +114,8 @@ fn row_098_and_152_drift_is_repaired() {
     assert_eq!(repaired.sets, wanted.sets);
     assert_eq!(repaired.virtual_servers, wanted.virtual_servers);
     assert_eq!(
-        (&repaired.vips, &repaired.rules),
-        (&wanted.vips, &wanted.rules)
+        (&repaired.vips, &repaired.filters),
+        (&wanted.vips, &wanted.filters)
     );
 }
 
@@ -247,7 +247,7 @@ fn row_115_rules_that_cannot_be_written_keep_what_is_there() {
     assert_eq!(report.failures.len(), 1);
     assert!(!report.is_healthy());
     let state = node.plane().kernel.state();
-    assert_eq!(state.rules, before.rules);
+    assert_eq!(state.filters, before.filters);
     for vip in before.vips.keys() {
         assert!(state.vips.contains_key(vip), "{vip} is unbound");
     }

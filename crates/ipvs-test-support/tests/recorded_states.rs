@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use ipvs_codec::{Family, SavedLine};
+use ipvs_filter::iptables::{ruleset, set_entry, set_name};
 use ipvs_model::input::Change;
 use ipvs_model::{Config, Known, LocalTraffic, Model};
 use ipvs_netfilter::iptables::{SavedRules, Table};
@@ -88,7 +89,10 @@ fn addresses(known: &Known) -> BTreeSet<String> {
 fn members(known: &Known) -> BTreeSet<String> {
     known
         .members()
-        .map(|member| format!("add {member}"))
+        .map(|entry| {
+            let name = set_name(entry.set(), entry.family());
+            format!("add {name} {}", set_entry(&entry))
+        })
         .collect()
 }
 
@@ -103,6 +107,14 @@ fn rules(
         (*table, chain.clone(), words)
     };
     chains.iter().map(of_chain).collect()
+}
+
+/// What `iptables-save` would print.
+fn saved(known: &Known, family: Family) -> SavedRules {
+    let mut saved = SavedRules::default();
+    let shape = known.filters[&family].shape.as_ref().unwrap();
+    saved.restored(&ruleset(shape));
+    saved
 }
 
 fn chains_of(text: &str) -> BTreeSet<(Table, String)> {
@@ -143,7 +155,7 @@ fn the_model_makes_what_kube_proxy_made() {
             let text = read(file);
             let chains = chains_of(&text);
             assert_eq!(
-                rules(&known.rules[&family], &chains),
+                rules(&saved(&known, family), &chains),
                 rules(&SavedRules::parse(&text), &chains),
                 "{at} {file}"
             );

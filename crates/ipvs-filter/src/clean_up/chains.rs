@@ -3,10 +3,8 @@
 
 use std::collections::BTreeSet;
 
+use crate::iptables::GUARD;
 use ipvs_netfilter::iptables::{Removal, Rule, SavedRules, Table};
-
-/// The chain that guards the ports of the host on VIPs.
-pub(super) const GUARD: &str = "KUBE-IPVS-FILTER";
 
 /// Of a proxier that was killed while it tried whether rules can be written.
 const PROBE: &str = "KUBE-IPVS-PROBE";
@@ -121,15 +119,13 @@ pub(super) fn deletable(saved: &SavedRules, table: Table) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::iptables::{ruleset, sample};
     use ipvs_codec::Family;
-    use ipvs_model::Config;
-    use ipvs_model::ruleset;
 
     #[test]
     fn all_that_the_skeleton_has_is_ours() {
         for family in Family::ALL {
-            let nothing = std::iter::empty();
-            let rules = ruleset(family, &Config::default(), &[], |_| true, nothing);
+            let rules = ruleset(&sample(family));
             for (table, rules) in [(Table::Nat, &rules.nat), (Table::Filter, &rules.filter)] {
                 for (chain, _) in &rules.chains {
                     assert!(is_ours(table, chain), "{chain}");

@@ -9,7 +9,7 @@ use ipvs_netfilter::iptables::Table;
 use serde::{Serialize, Serializer};
 
 use super::remains::CleanUpPart;
-use ipvs_model::RulePlace;
+use crate::iptables::RulePlace;
 use ipvs_model::Vip;
 
 /// Something that clean-up could not remove.

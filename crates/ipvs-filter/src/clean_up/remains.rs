@@ -9,9 +9,10 @@ use ipvs_codec::{Family, ServiceKey};
 use ipvs_netfilter::ipset::SetName;
 use ipvs_netfilter::iptables::SavedRules;
 
-use ipvs_model::Known;
+use crate::iptables::ruleset;
 use ipvs_model::Vip;
 use ipvs_model::{FilterEntry, FilterSet};
+use ipvs_model::{Known, KnownFilter};
 
 /// What clean-up reads at once. Nothing of one part is needed to remove another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -125,6 +126,11 @@ impl Remains {
 impl From<&Known> for Remains {
     fn from(known: &Known) -> Self {
         let mut sets = known.sets.clone();
+        let saved = |(family, filter): (&Family, &KnownFilter)| {
+            let mut saved = SavedRules::default();
+            saved.restored(&ruleset(filter.shape.as_ref()?));
+            Some((*family, saved))
+        };
         sets.extend(known.unusable.keys().map(|key| (*key, HashSet::default())));
         Self {
             sets,
@@ -136,7 +142,7 @@ impl From<&Known> for Remains {
                 networks: BTreeSet::new(),
                 routes: BTreeSet::new(),
             }),
-            rules: known.rules.clone(),
+            rules: known.filters.iter().filter_map(saved).collect(),
             other_rules: BTreeMap::new(),
             unread_rules: BTreeMap::new(),
             nftables: BTreeSet::new(),

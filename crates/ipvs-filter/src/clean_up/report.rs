@@ -10,6 +10,7 @@ use super::left::{Holder, Left, Leftover};
 use super::operation::CleanUpOperation;
 use super::remains::{CleanUpPart, Unreadable};
 use super::{CleanUp, Refusal};
+use crate::iptables::set_name;
 
 /// The operations of a clean-up, in order.
 ///
@@ -115,7 +116,7 @@ impl CleanUp {
         sets.sort_unstable();
         for (set, family) in sets {
             left.push(Left {
-                what: Leftover::Set(set.name(family)),
+                what: Leftover::Set(set_name(set, family)),
                 holder: self.what_holds_set(set, family),
             });
         }

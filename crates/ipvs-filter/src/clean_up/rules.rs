@@ -6,11 +6,11 @@ use ipvs_codec::Family;
 use ipvs_netfilter::iptables::{Removal, SavedRules, Table};
 
 use super::CleanUp;
-use super::chains::{self, GUARD};
+use super::chains;
 use super::left::{Holder, Left, Leftover};
 use super::operation::CleanUpOperation;
 use super::report::refused;
-use ipvs_model::RulePlace;
+use crate::iptables::{GUARD, RulePlace};
 
 /// What was refused together is tried again in so many pieces.
 const PIECES: usize = 8;

@@ -11,9 +11,9 @@ use super::left::Holder;
 use super::operation::CleanUpOperation;
 use super::remains::CleanUpPart;
 use super::report::refused;
+use crate::iptables::{RulePlace, set_name, set_spec};
 use ipvs_model::FilterSet;
 use ipvs_model::Foreign;
-use ipvs_model::RulePlace;
 use ipvs_model::{entries_that_list, entry_that_names};
 
 impl CleanUp {
@@ -32,14 +32,14 @@ impl CleanUp {
         let destroy = |(set, family): (FilterSet, Family)| CleanUpOperation::DestroySet {
             set,
             family,
-            spec: set.spec(family),
+            spec: set_spec(set, family),
         };
         sets.into_iter().map(destroy).collect()
     }
 
     /// What keeps a set, as far as it is known before it is tried.
     fn holder_of_set(&self, set: FilterSet, family: Family) -> Option<Holder> {
-        let name = set.name(family);
+        let name = set_name(set, family);
         let rules = self.remains.rules.iter();
         let others = self.remains.other_rules.iter();
         let others = others.flat_map(|(family, all)| all.iter().map(move |saved| (family, saved)));
@@ -111,7 +111,7 @@ impl CleanUp {
             self.ledger
                 .sets
                 .keys()
-                .any(|(set, of)| set.name(*of) == list)
+                .any(|(set, of)| set_name(*set, *of) == list)
         };
         let mut lists = self.remains.set_lists.iter();
         let lists_it = lists

@@ -10,9 +10,9 @@ use std::net::IpAddr;
 use ipvs_codec::Protocol;
 
 use super::*;
+use crate::iptables::{ruleset, sample, set_name};
 use ipvs_model::FilterSet;
 use ipvs_model::Vip;
-use ipvs_model::ruleset;
 use ipvs_model::{entries_that_list, entry_that_names};
 
 /// Whether an operation is refused, and how.
@@ -137,8 +137,7 @@ fn node() -> Remains {
         let mut saved = SavedRules::parse(
             "*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -j MINE\n:MINE - [0:0]\nCOMMIT\n",
         );
-        let nothing = std::iter::empty();
-        saved.restored(&ruleset(family, &Config::default(), &[], |_| true, nothing));
+        saved.restored(&ruleset(&sample(family)));
         remains.rules.insert(family, saved);
         for set in FilterSet::ALL {
             known.sets.insert((set, family), Default::default());

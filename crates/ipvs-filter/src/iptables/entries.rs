@@ -1,3 +1,4 @@
+use super::names::{set_name, set_spec};
 use ipvs_codec::{Family, Protocol};
 use ipvs_model::{AddressAndPort, FilterEntry, FilterSet};
 use ipvs_netfilter::ipset::{Entry, EntryProtocol, SetType};
@@ -104,8 +105,8 @@ pub fn asked_for(text: &str) -> Option<FilterEntry> {
     let mut sets = FilterSet::ALL
         .into_iter()
         .flat_map(|set| Family::ALL.map(|family| (set, family)));
-    let (set, family) = sets.find(|(set, family)| set.name(*family).as_str() == name)?;
-    let entry = match (set.spec(family).set_type, entry.parse().ok()?) {
+    let (set, family) = sets.find(|(set, family)| set_name(*set, *family).as_str() == name)?;
+    let entry = match (set_spec(set, family).set_type, entry.parse().ok()?) {
         // A network of one address is written as the address.
         (SetType::HashIpPortNet, Entry::IpPortIp(ip, protocol, port, one)) => {
             Entry::IpPortNet(ip, protocol, port, one.into())
@@ -150,12 +151,12 @@ mod tests {
             let found = asked_for(text).unwrap();
             let (set, family) = (found.set(), found.family());
             let listed = set_entry(&found);
-            assert_eq!(format!("{} {listed}", set.name(family)), text);
+            assert_eq!(format!("{} {listed}", set_name(set, family)), text);
             assert_eq!(filter_entry(set, family, listed), Some(found));
             // Neither of the other family nor of a set of another type.
-            let others = FilterSet::ALL
-                .into_iter()
-                .filter(|other| other.spec(family).set_type != set.spec(family).set_type);
+            let others = FilterSet::ALL.into_iter().filter(|other| {
+                set_spec(*other, family).set_type != set_spec(set, family).set_type
+            });
             for other in others {
                 assert_eq!(filter_entry(other, family, listed), None, "{other} {text}");
             }

@@ -92,6 +92,26 @@ impl FilterSet {
         }
     }
 
+    /// Whether the filter has another shape while it has entries.
+    #[must_use]
+    pub const fn shapes_filter(self) -> bool {
+        !matches!(self, Self::Vip | Self::HealthCheckPort)
+    }
+
+    /// Whether what keeps the ports of this host from answering on VIPs asks for it, with entries and without.
+    #[must_use]
+    pub const fn is_guard(self) -> bool {
+        matches!(
+            self,
+            Self::ClusterIp
+                | Self::ExternalIp
+                | Self::ExternalIpLocal
+                | Self::LoadBalancer
+                | Self::HealthCheckPort
+                | Self::Vip
+        )
+    }
+
     /// Whether its entries make virtual servers known to be ours.
     #[must_use]
     pub const fn lists_virtual_servers(self) -> bool {

@@ -7,11 +7,11 @@ use ipvs_codec::ServiceKey;
 
 use super::Model;
 use crate::diff::Diff;
+use crate::filter::FilterShape;
 use crate::input::ObjectName;
 use crate::key::Key;
 use crate::known::Known;
 use crate::plan::{Operation, Plan, PlanBuilder};
-use crate::rules::ruleset;
 
 impl Model {
     /// The plan for what changed since the last one. O(change).
@@ -20,7 +20,7 @@ impl Model {
             return self.plan_everything(known);
         }
         self.compile_stale(|_| true);
-        self.refresh_rules();
+        self.refresh_shapes();
         let mut touched = std::mem::take(&mut self.touched);
         self.look_for_foreign(&mut touched, known);
         self.diff(known).keys(touched)
@@ -32,7 +32,7 @@ impl Model {
     pub fn plan_first(&mut self, known: &Known) -> Plan {
         self.is_ahead = true;
         self.compile_stale(|_| true);
-        self.refresh_rules();
+        self.refresh_shapes();
         self.is_ahead = false;
         self.touched.clear();
         self.look_for_all_foreign(known);
@@ -51,7 +51,7 @@ impl Model {
     /// these services).
     pub fn plan_services(&mut self, names: &[ObjectName], known: &Known) -> Plan {
         self.compile_stale(|_| true);
-        self.refresh_rules();
+        self.refresh_shapes();
         let mut keys = std::mem::take(&mut self.touched);
         let tracked = names.iter().filter_map(|name| self.services.get(name));
         for (_, contribution) in tracked.filter_map(|tracked| tracked.contribution.as_ref()) {
@@ -71,7 +71,7 @@ impl Model {
     /// The plan for everything: at start, and after failures that leave open what was done. O(everything).
     pub fn plan_everything(&mut self, known: &Known) -> Plan {
         self.compile_stale(|_| true);
-        self.refresh_rules();
+        self.refresh_shapes();
         self.touched.clear();
         self.is_ahead = false;
         self.look_for_all_foreign(known);
@@ -82,7 +82,7 @@ impl Model {
     /// found to be otherwise than known. O(change), and O(keys log keys).
     pub fn plan_repair(&mut self, differing: Vec<Key>, known: &Known) -> Plan {
         self.compile_stale(|_| true);
-        self.refresh_rules();
+        self.refresh_shapes();
         let mut keys = std::mem::take(&mut self.touched);
         keys.extend(differing);
         self.look_for_foreign(&mut keys, known);
@@ -140,23 +140,23 @@ impl Model {
         Diff {
             config: &self.config,
             pod_cidrs: &self.pod_cidrs,
-            rules: &self.rules,
+            shapes: &self.shapes,
             desired: &self.desired,
             known,
         }
     }
 
-    /// Makes the rules whose shape has changed. O(touched keys).
-    fn refresh_rules(&mut self) {
+    /// Makes the shapes of filters that have changed. O(touched keys).
+    fn refresh_shapes(&mut self) {
         for family in &self.config.families {
             let is_touched = self.is_ahead || self.touched.contains(&Key::Rules(*family));
-            if self.rules.contains_key(family) && !is_touched {
+            if self.shapes.contains_key(family) && !is_touched {
                 continue;
             }
             let filled = |set| self.desired.has_members(set, *family);
             let refused = self.desired.refused(*family);
-            let rules = ruleset(*family, &self.config, &self.pod_cidrs, filled, refused);
-            self.rules.insert(*family, rules);
+            let shape = FilterShape::of(*family, &self.config, &self.pod_cidrs, filled, refused);
+            self.shapes.insert(*family, shape);
         }
     }
 }

@@ -38,8 +38,8 @@ impl HeldBack {
         match operation {
             Operation::WriteRules { family, .. } | Operation::ReleaseSets { family, .. } => {
                 self.stale.push(*family);
-                let rules = known.rules.get(family);
-                if !rules.is_some_and(|rules| rules.has_chains("KUBE-IPVS-FILTER")) {
+                let filter = known.filters.get(family);
+                if !filter.is_some_and(|filter| filter.is_guarded) {
                     self.unfiltered.push(*family);
                 }
             }

@@ -6,7 +6,6 @@ mod execution;
 mod held_back;
 mod operation;
 mod phase;
-mod rule_place;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -17,4 +16,3 @@ pub use execution::{Executed, Execution, OutcomesDiffer};
 pub use held_back::HeldBack;
 pub use operation::{Operation, Unusable};
 pub use phase::Phase;
-pub use rule_place::RulePlace;

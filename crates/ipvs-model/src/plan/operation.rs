@@ -4,12 +4,9 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use ipvs_codec::{Destination, Family, Service, ServiceKey};
-use ipvs_netfilter::ipset::{SetDifference, SetSpec};
-use ipvs_netfilter::iptables::Ruleset;
 use serde::Serialize;
 
-use super::rule_place::RulePlace;
-use crate::filter::{FilterEntry, FilterSet};
+use crate::filter::{FilterEntry, FilterSet, FilterShape};
 use crate::key::Key;
 use crate::state::Vip;
 
@@ -17,17 +14,17 @@ use crate::state::Vip;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Unusable {
     /// How it differs from what it must be.
-    pub difference: SetDifference,
-    /// A rule of others that refers to it, so that it cannot be destroyed.
+    pub difference: String,
+    /// What of others refers to it, so that it cannot be destroyed.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub held_by: Option<RulePlace>,
+    pub held_by: Option<String>,
 }
 
 impl fmt::Display for Unusable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.difference)?;
         match &self.held_by {
-            Some(place) => write!(f, ", and the {place} refers to it"),
+            Some(holder) => write!(f, ", and the {holder} refers to it"),
             None => Ok(()),
         }
     }
@@ -46,37 +43,25 @@ pub enum Operation {
     /// Create a set.
     CreateSet {
         /// Which set.
-        #[serde(skip)]
         set: FilterSet,
         /// Of which family.
-        #[serde(skip)]
         family: Family,
-        /// Name and type.
-        #[serde(flatten)]
-        spec: SetSpec,
     },
-    /// Write the rule skeleton of a family.
+    /// Write the rules of a family.
     WriteRules {
         /// Of which family.
         family: Family,
         /// What will be there.
-        #[serde(skip)]
-        rules: Box<Ruleset>,
-        /// Input of `iptables-restore --noflush`.
-        restore: String,
+        shape: Box<FilterShape>,
         /// Whether it takes rules away that what leaves still needs.
         last: bool,
     },
-    /// Write the rule skeleton of a family without the rules that match sets which cannot be used, so that these can be
-    /// destroyed.
+    /// Write the rules of a family without those that ask for sets which cannot be used, so that these can be destroyed.
     ReleaseSets {
         /// Of which family.
         family: Family,
         /// What will be there.
-        #[serde(skip)]
-        rules: Box<Ruleset>,
-        /// Input of `iptables-restore --noflush`.
-        restore: String,
+        shape: Box<FilterShape>,
     },
     /// Add an entry to a set.
     AddMember {
@@ -150,14 +135,9 @@ pub enum Operation {
     /// Destroy a set, of whatever type it is.
     DestroySet {
         /// Which set.
-        #[serde(skip)]
         set: FilterSet,
         /// Of which family.
-        #[serde(skip)]
         family: Family,
-        /// Name, and the type that it should have.
-        #[serde(flatten)]
-        spec: SetSpec,
         /// Why a set that is needed is destroyed, to be made anew.
         because: Box<Unusable>,
     },

@@ -1,14 +1,13 @@
 use std::net::{IpAddr, SocketAddr};
 
 use ipvs_codec::{Destination, Family, Protocol, Scheduler, Service, ServiceKey};
-use ipvs_netfilter::iptables::Ruleset;
 use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::*;
-use crate::config::VipBinding;
+use crate::config::{Config, VipBinding};
 use crate::desired::Desired;
-use crate::filter::{AddressAndPort, FilterEntry, FilterSet};
+use crate::filter::{AddressAndPort, FilterEntry, FilterSet, FilterShape};
 use crate::key::Key;
 use crate::known::Known;
 use crate::ownership::{entries_that_list, entry_that_names};
@@ -51,12 +50,16 @@ fn operation() -> impl Strategy<Value = Operation> {
         family().prop_map(|family| Operation::CreateSet {
             set: FilterSet::ClusterIp,
             family,
-            spec: FilterSet::ClusterIp.spec(family),
         }),
         (family(), any::<bool>()).prop_map(|(family, last)| Operation::WriteRules {
             family,
-            rules: Box::new(Ruleset::default()),
-            restore: String::new(),
+            shape: Box::new(FilterShape::of(
+                family,
+                &Config::default(),
+                &[],
+                |_| false,
+                std::iter::empty(),
+            )),
             last,
         }),
         member().prop_map(|member| Operation::AddMember { member }),

@@ -29,16 +29,8 @@ impl fmt::Display for Operation {
         match self {
             Self::EnsureLink { up: false } => f.write_str("ensure dummy interface"),
             Self::EnsureLink { up: true } => f.write_str("ensure dummy interface, up"),
-            Self::CreateSet { spec, .. } => write!(f, "create set {} {}", spec.name, spec.set_type),
-            Self::WriteRules {
-                family, restore, ..
-            } => {
-                write!(
-                    f,
-                    "write {family} rules ({} lines)",
-                    restore.lines().count()
-                )
-            }
+            Self::CreateSet { set, family } => write!(f, "create set {set} ({family})"),
+            Self::WriteRules { family, .. } => write!(f, "write {family} rules"),
             Self::ReleaseSets { family, .. } => {
                 write!(f, "write {family} rules without sets that cannot be used")
             }
@@ -69,9 +61,11 @@ impl fmt::Display for Operation {
             }
             Self::UnbindVip { vip } => write!(f, "unbind VIP {vip}"),
             Self::RemoveMember { member } => write!(f, "remove member {member}"),
-            Self::DestroySet { spec, because, .. } => {
-                write!(f, "destroy set {}: {because}", spec.name)
-            }
+            Self::DestroySet {
+                set,
+                family,
+                because,
+            } => write!(f, "destroy set {set} ({family}): {because}"),
         }
     }
 }

@@ -94,7 +94,7 @@ fn a_plan_is_read_by_people() {
     objects.into_iter().for_each(|change| model.change(change));
     let plan = model.plan(&Node::with([]).known);
     insta::assert_snapshot!(plan, @r"
-    write IPv4 rules (35 lines)
+    write IPv4 rules
     add member hairpin 10.244.0.5:8080/TCP from 10.244.0.5
     add member cluster-ip 10.96.0.10:80/TCP
     add member vip 10.96.0.10

@@ -174,15 +174,11 @@ pub(crate) fn ranges(list: &str) -> Node {
     Node::with([with_spec(&spec, INGRESS), slice(&[E1]), n1("a")])
 }
 
-pub(crate) fn out_filter(node: &Node) -> Vec<String> {
-    let saved = &node.known.rules[&Family::Ipv4];
-    let rules = saved
-        .rules(
-            ipvs_netfilter::iptables::Table::Filter,
-            "KUBE-IPVS-OUT-FILTER",
-        )
-        .unwrap();
-    rules.iter().map(ToString::to_string).collect()
+/// The ports that the node itself must not reach.
+pub(crate) fn refused(node: &Node) -> Vec<String> {
+    let filter = &node.known.filters[&Family::Ipv4];
+    let shape = filter.shape.as_ref().unwrap();
+    shape.refused.iter().map(ToString::to_string).collect()
 }
 
 pub(crate) fn node_port(protocol: &str, more: &str) -> Vec<Change> {

@@ -2,24 +2,21 @@
 
 use crate::fixture::*;
 use ipvs_codec::Family;
-use ipvs_model::{Config, FilterSet, Known, LocalTraffic, Model, Vip};
-use ipvs_netfilter::iptables::Table;
+use ipvs_model::{
+    Config, FilterSet, FilterShape, Known, LocalPods, LocalTraffic, Masquerade, Model, Vip,
+};
 
 #[test]
 fn row_095_and_101_an_empty_cluster() {
     let node = Node::with([]);
     assert_eq!(node.known.sets.len(), 34);
-    let rules = |chain: &str| nat(&node, Family::Ipv4, chain);
-    assert_eq!(
-        rules("KUBE-SERVICES"),
-        [
-            "-s 127.0.0.0/8 -j RETURN",
-            "-m addrtype --dst-type LOCAL -j KUBE-NODE-PORT"
-        ]
-    );
-    assert_eq!(rules("KUBE-POSTROUTING").len(), 3);
-    assert_eq!(rules("KUBE-LOAD-BALANCER"), ["-j KUBE-MARK-MASQ"]);
-    assert!(rules("KUBE-NODE-PORT").is_empty());
+    for family in Family::ALL {
+        let shape = shape(&node, family);
+        assert_eq!(
+            (shape.filled.iter().count(), &shape.cluster_ips),
+            (0, &None)
+        );
+    }
 }
 
 #[test]
@@ -49,22 +46,23 @@ fn row_097_loop_back_has_every_local_endpoint() {
     assert_eq!(node.members(FilterSet::Hairpin), wanted);
 }
 
-/// The rule of KUBE-SERVICES that masquerades traffic to cluster IPs.
-fn masquerade_rule(config: Config, family: Family) -> String {
+fn shape(node: &Node, family: Family) -> &FilterShape {
+    node.known.filters[&family].shape.as_ref().unwrap()
+}
+
+/// Who is masqueraded on the way to cluster IPs.
+fn masqueraded(config: Config, family: Family) -> Masquerade {
     let spec = r#""clusterIPs": ["10.96.0.10", "fd00:96::1"], "ports": [{"port": 80}]"#;
     let node_object = changes(
         r#"{"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1"},
             "spec": {"podCIDR": "10.244.7.0/24", "podCIDRs": ["10.244.7.0/24"]}}"#,
     );
     let node = Node::new(config, [s(spec), node_object]);
-    let rules = nat(&node, family, "KUBE-SERVICES");
-    let masquerades = |rule: &String| rule.ends_with("-j KUBE-MARK-MASQ");
-    rules.into_iter().find(masquerades).unwrap()
+    shape(&node, family).cluster_ips.clone().unwrap()
 }
 
-fn nat(node: &Node, family: Family, chain: &str) -> Vec<String> {
-    let rules = node.known.rules[&family].rules(Table::Nat, chain).unwrap();
-    rules.iter().map(ToString::to_string).collect()
+fn not_from(network: &str) -> Masquerade {
+    Masquerade::NotFrom(LocalPods::Network(network.parse().unwrap()))
 }
 
 #[test]
@@ -73,20 +71,13 @@ fn row_103_masquerade_all() {
         masquerade_all: true,
         ..config()
     };
-    let rule = masquerade_rule(config, Family::Ipv4);
-    assert!(
-        rule.starts_with("-m comment") && rule.contains("KUBE-CLUSTER-IP dst,dst"),
-        "{rule}"
-    );
+    assert_eq!(masqueraded(config, Family::Ipv4), Masquerade::All);
 }
 
 #[test]
 fn row_104_a_cluster_cidr() {
-    let rule = masquerade_rule(config(), Family::Ipv4);
-    assert!(
-        rule.starts_with("! -s 10.244.0.0/16 -m comment") && rule.contains("dst,dst"),
-        "{rule}"
-    );
+    let masqueraded = masqueraded(config(), Family::Ipv4);
+    assert_eq!(masqueraded, not_from("10.244.0.0/16"));
 }
 
 #[test]
@@ -99,38 +90,35 @@ fn row_105_107_nothing_tells_pods_apart() {
         local_traffic: LocalTraffic::NodeCidrs,
         ..config()
     };
-    for rule in [
-        masquerade_rule(untold, Family::Ipv4),
-        masquerade_rule(config(), Family::Ipv6),
-        masquerade_rule(node_cidrs, Family::Ipv6),
+    for masqueraded in [
+        masqueraded(untold, Family::Ipv4),
+        masqueraded(config(), Family::Ipv6),
+        masqueraded(node_cidrs, Family::Ipv6),
     ] {
-        assert!(
-            rule.starts_with("-m comment") && rule.contains("src,dst"),
-            "{rule}"
-        );
+        assert_eq!(masqueraded, Masquerade::Node);
     }
 }
 
 #[test]
 fn row_106_pods_are_told_by_their_interfaces() {
-    let begins = |local_traffic: LocalTraffic, words: &str| {
+    let is = |local_traffic: LocalTraffic, pods: LocalPods| {
         let config = Config {
             local_traffic,
             ..config()
         };
         for family in Family::ALL {
-            let rule = masquerade_rule(config.clone(), family);
-            assert!(
-                rule.starts_with(words) && rule.contains("dst,dst"),
-                "{rule}"
-            );
+            let masqueraded = masqueraded(config.clone(), family);
+            assert_eq!(masqueraded, Masquerade::NotFrom(pods.clone()));
         }
     };
     let name = |text: &str| text.parse().unwrap();
-    begins(LocalTraffic::Bridge(name("cbr0")), "! -i cbr0 -m comment");
-    begins(
+    is(
+        LocalTraffic::Bridge(name("cbr0")),
+        LocalPods::Bridge(name("cbr0")),
+    );
+    is(
         LocalTraffic::InterfacePrefix(name("cali")),
-        "! -i cali+ -m comment",
+        LocalPods::InterfacePrefix(name("cali")),
     );
 }
 
@@ -141,71 +129,48 @@ fn row_154_fixed_another_pod_network_is_followed_where_it_matters() {
         local_traffic: LocalTraffic::NodeCidrs,
         ..config()
     };
-    let rule = masquerade_rule(config.clone(), Family::Ipv4);
-    assert!(rule.starts_with("! -s 10.244.7.0/24 "), "{rule}");
+    let before = masqueraded(config.clone(), Family::Ipv4);
+    assert_eq!(before, not_from("10.244.7.0/24"));
     let mut node = Node::new(config, [s(PLAIN)]);
     let node_object = r#"{"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1"}, "spec": {"podCIDR": "10.244.9.0/24"}}"#;
     let done = node.change(changes(node_object));
     assert_eq!(done.len(), 1, "only the rules: {done:?}");
-    let rules = nat(&node, Family::Ipv4, "KUBE-SERVICES");
-    assert!(
-        rules
-            .iter()
-            .any(|rule| rule.starts_with("! -s 10.244.9.0/24")),
-        "{rules:?}"
-    );
+    let after = &shape(&node, Family::Ipv4).cluster_ips;
+    assert_eq!(after, &Some(not_from("10.244.9.0/24")));
     let mut by_cluster = Node::new(super::fixture::config(), [s(PLAIN)]);
     let done = by_cluster.change(changes(node_object));
     assert!(done.is_empty(), "{done:?}");
 }
 
 #[test]
-fn row_109_ports_at_random_where_iptables_can() {
-    let last = |random_fully| {
+fn row_109_ports_at_random_where_that_can_be() {
+    for random_fully in [true, false] {
         let config = Config {
             random_fully,
             ..config()
         };
         let node = Node::new(config, [s(PLAIN), slice(&[E1])]);
-        let rules = nat(&node, Family::Ipv4, "KUBE-POSTROUTING");
-        assert!(
-            rules[0].ends_with("-j MASQUERADE"),
-            "hairpin traffic keeps its port: {rules:?}"
-        );
-        rules[3].clone()
-    };
-    assert!(last(true).ends_with("-j MASQUERADE --random-fully"));
-    assert!(last(false).ends_with("-j MASQUERADE"));
-}
-
-#[test]
-fn row_113_policy_local_returns_before_the_mark() {
-    let local = r#""externalTrafficPolicy": "Local","#;
-    for (protocol, word) in [("TCP", "tcp"), ("UDP", "udp"), ("SCTP", "sctp")] {
-        let node = Node::with([node_port(protocol, local), node_addresses()]);
-        let rules = nat(&node, Family::Ipv4, "KUBE-NODE-PORT");
-        assert_eq!(rules.len(), 2);
-        assert!(
-            rules
-                .iter()
-                .all(|rule| rule.starts_with(&format!("-p {word} ")))
-        );
-        assert!(rules[0].contains("-LOCAL-") && rules[0].ends_with("-j RETURN"));
-        assert!(rules[1].ends_with("-j KUBE-MARK-MASQ"), "{rules:?}");
+        assert_eq!(shape(&node, Family::Ipv4).random_fully, random_fully);
     }
 }
 
 #[test]
-fn row_114_ipv6_rules() {
-    let spec = r#""clusterIPs": ["fd00:96::1"], "ports": [{"port": 80}]"#;
-    let node = Node::with([s(spec)]);
-    let rules = nat(&node, Family::Ipv6, "KUBE-SERVICES");
-    assert_eq!(rules[0], "-s ::1/128 -j RETURN");
-    let last = rules.last().unwrap();
-    assert_eq!(
-        last,
-        "-m set --match-set KUBE-6-CLUSTER-IP dst,dst -j ACCEPT"
-    );
+fn row_113_policy_local_returns_before_the_mark() {
+    use FilterSet::{
+        NodePortLocalSctp, NodePortLocalTcp, NodePortLocalUdp, NodePortSctp, NodePortTcp,
+        NodePortUdp,
+    };
+    let local = r#""externalTrafficPolicy": "Local","#;
+    for (protocol, of_local, set) in [
+        ("TCP", NodePortLocalTcp, NodePortTcp),
+        ("UDP", NodePortLocalUdp, NodePortUdp),
+        ("SCTP", NodePortLocalSctp, NodePortSctp),
+    ] {
+        let node = Node::with([node_port(protocol, local), node_addresses()]);
+        let filled = shape(&node, Family::Ipv4).filled;
+        assert!(filled.contains(of_local) && filled.contains(set));
+        assert_eq!(node.members(of_local), node.members(set));
+    }
 }
 
 #[test]
@@ -217,9 +182,7 @@ fn row_108_the_mark_bit() {
         },
         [],
     );
-    let saved = &node.known.rules[&Family::Ipv4];
-    let mark = saved.rules(Table::Nat, "KUBE-MARK-MASQ").unwrap();
-    assert_eq!(mark[0].as_str(), "-j MARK --set-xmark 0x1/0x1");
+    assert_eq!(shape(&node, Family::Ipv4).mark, 1);
 }
 
 #[test]

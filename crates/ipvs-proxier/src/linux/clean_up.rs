@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use ipvs_codec::{Family, Request, ServiceKey};
-use ipvs_filter::iptables::filter_entry;
+use ipvs_filter::iptables::{filter_entry, set_spec};
 use ipvs_filter::{CleanUp, CleanUpOperation, CleanUpPart, RemainingLink, Remains, Unreadable};
 use ipvs_model::{FilterSet, Vip};
 use ipvs_netfilter::iptables::SavedRules;
@@ -263,7 +263,7 @@ fn sets(found: &mut Remains) -> Result<(), Unreadable> {
     let mut sets = IpSets::open().map_err(|error| unread(&error))?;
     for family in Family::ALL {
         for set in FilterSet::ALL {
-            let spec = set.spec(family);
+            let spec = set_spec(set, family);
             match sets.list(spec.name) {
                 Ok(None) => {}
                 Ok(Some((head, entries))) => {

@@ -3,8 +3,11 @@
 use std::io::ErrorKind;
 
 use ipvs_codec::Family;
+use ipvs_filter::iptables::{recognise, ruleset};
+use ipvs_model::{FilterShape, KnownFilter};
 use ipvs_netfilter::iptables::SavedRules;
 use ipvs_probe::{Filter, sample_rules};
+use std::collections::BTreeMap;
 use tracing::warn;
 
 use super::program::run;
@@ -109,6 +112,8 @@ pub(super) struct Iptables {
     families: Vec<Family>,
     random_fully: bool,
     is_legacy: bool,
+    /// The rules of each family as they were read, and as they were written since.
+    saved: BTreeMap<Family, SavedRules>,
     /// How many of the next processes read rules with the usual urgency; those behind them yield to everything else.
     usual: usize,
 }
@@ -165,6 +170,7 @@ impl Iptables {
                     families: usable,
                     random_fully: takes_random_fully(&version),
                     is_legacy: programs.is_legacy(&version),
+                    saved: BTreeMap::new(),
                 });
             }
         }
@@ -210,23 +216,31 @@ impl Iptables {
     pub(super) fn finish_save(
         &mut self,
         saving: &Saving,
-    ) -> Result<Option<SavedRules>, PlaneError> {
+    ) -> Result<Option<KnownFilter>, PlaneError> {
         let Some(Saved { rules, was_starved }) = saving.poll() else {
             return Ok(None);
         };
         if was_starved {
             self.usual = USUAL_WHEN_STARVED;
         }
-        rules.map(Some)
+        let (family, rules) = (saving.family(), rules?);
+        let filter = recognise(family, &rules);
+        self.saved.insert(family, rules);
+        Ok(Some(filter))
     }
 
-    pub(super) fn restore(
-        &self,
-        family: Family,
-        text: &str,
+    /// Writes the rules of a filter.
+    pub(super) fn write(
+        &mut self,
+        shape: &FilterShape,
         control: &Control,
     ) -> Result<(), PlaneError> {
-        self.programs.restore(family, text, control)
+        let rules = ruleset(shape);
+        let saved = self.saved.entry(shape.family).or_default();
+        let text = rules.restore_text(saved);
+        self.programs.restore(shape.family, &text, control)?;
+        saved.restored(&rules);
+        Ok(())
     }
 }
 

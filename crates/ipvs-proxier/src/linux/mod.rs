@@ -19,7 +19,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use ipvs_codec::{Family, Request, ServiceKey};
-use ipvs_filter::iptables::set_entry;
+use ipvs_filter::iptables::{set_entry, set_name, set_spec};
 use ipvs_model::{Config, Known, Operation, Vip};
 use ipvs_netfilter::conntrack::Flow;
 use ipvs_netfilter::ipset;
@@ -264,24 +264,19 @@ impl Linux {
                     self.links.set_up(link.index)?;
                 }
             }
-            Operation::CreateSet { spec, .. } => {
+            Operation::CreateSet { set, family } => {
                 self.signs.ask_for_all();
-                self.sets.create(spec)?;
+                self.sets.create(&set_spec(*set, *family))?;
             }
-            Operation::DestroySet { spec, .. } => {
+            Operation::DestroySet { set, family, .. } => {
                 self.signs.ask_for_all();
-                self.sets.destroy(spec.name)?;
+                self.sets.destroy(set_name(*set, *family))?;
             }
-            Operation::WriteRules {
-                family, restore, ..
-            }
-            | Operation::ReleaseSets {
-                family, restore, ..
-            } => {
+            Operation::WriteRules { shape, .. } | Operation::ReleaseSets { shape, .. } => {
                 // What began to be read before is of no use any more.
                 self.saving = None;
                 self.signs.ask_for_all();
-                self.iptables.restore(*family, restore, &self.control)?;
+                self.iptables.write(shape, &self.control)?;
             }
             _ => {}
         }
@@ -338,11 +333,11 @@ const fn ipvs_request(operation: &Operation) -> Option<Request<'_>> {
 fn member_request(operation: &Operation) -> Option<ipset::Request<'_>> {
     match operation {
         Operation::AddMember { member } => Some(ipset::Request::Add(
-            member.set().name(member.family()),
+            set_name(member.set(), member.family()),
             set_entry(member),
         )),
         Operation::RemoveMember { member } => Some(ipset::Request::Delete(
-            member.set().name(member.family()),
+            set_name(member.set(), member.family()),
             set_entry(member),
         )),
         _ => None,

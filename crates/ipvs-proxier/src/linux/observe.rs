@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipvs_codec::{Family, ObservedService, ServiceKey};
-use ipvs_filter::iptables::filter_entry;
+use ipvs_filter::iptables::{filter_entry, set_spec};
 use ipvs_model::{FilterSet, Known, Vip, VirtualServer};
 use ipvs_netlink::Binding;
 
@@ -113,8 +113,8 @@ impl Linux {
             Some(saving) if saving.family() == family => saving,
             _ => self.iptables.start_save(family, &self.control)?,
         };
-        if let Some(rules) = self.iptables.finish_save(&saving)? {
-            found.rules.insert(family, rules);
+        if let Some(filter) = self.iptables.finish_save(&saving)? {
+            found.filters.insert(family, filter);
             return Ok(Progress::Done(()));
         }
         self.saving = Some(saving);
@@ -136,13 +136,13 @@ impl Linux {
         family: Family,
         known: &mut Known,
     ) -> Result<Progress, PlaneError> {
-        let wanted = set.spec(family);
+        let wanted = set_spec(set, family);
         let chunk = self.set_reader.next_chunk(wanted.name)?;
         let Some(found) = chunk.head else {
             return Ok(progress(chunk.is_last));
         };
         if let Some(difference) = found.difference(&wanted) {
-            known.unusable.insert((set, family), difference);
+            known.unusable.insert((set, family), difference.to_string());
             return Ok(progress(chunk.is_last));
         }
         let entries = known.sets.entry((set, family)).or_default();

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 
 use ipvs_codec::Family;
+use ipvs_filter::iptables::set_name;
 use ipvs_model::FilterSet;
 use ipvs_netfilter::ipset::SetSize;
 use ipvs_netlink::{Error, IpSets};
@@ -46,7 +47,7 @@ impl SignReader {
     pub(super) fn new(is_legacy: bool) -> Self {
         let of_family = |family: Family| FilterSet::ALL.map(|set| (set, family));
         let keys = Family::ALL.into_iter().flat_map(of_family);
-        let names = keys.map(|key| (key.0.name(key.1).as_str().to_owned(), key));
+        let names = keys.map(|key| (set_name(key.0, key.1).as_str().to_owned(), key));
         Self {
             names: names.collect(),
             heads: BTreeMap::new(),
@@ -103,7 +104,7 @@ impl SignReader {
             // One that is not there any more stays away.
             self.heads.remove(key);
             let heads = &mut self.heads;
-            ipsets.size(key.0.name(key.1), |size| {
+            ipsets.size(set_name(key.0, key.1), |size| {
                 heads.insert(*key, sign(&size));
             })?;
         }

@@ -12,6 +12,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ipvs_codec::Family;
+use ipvs_filter::iptables::set_name;
 use ipvs_model::input::Change;
 use ipvs_model::{FilterEntry, FilterSet};
 use ipvs_netlink::Ipvs;
@@ -83,7 +84,7 @@ struct SetLabel(FilterSet, Family);
 
 impl EncodeLabelValue for SetLabel {
     fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> std::fmt::Result {
-        self.0.name(self.1).as_str().encode(encoder)
+        set_name(self.0, self.1).as_str().encode(encoder)
     }
 }
 

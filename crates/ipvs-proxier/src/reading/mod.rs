@@ -269,9 +269,9 @@ impl Reading {
                     Progress::Done(()) => {}
                 }
                 // They are compared with each plan.
-                match found.rules.remove(&family) {
-                    Some(rules) => known.rules.insert(family, rules),
-                    None => known.rules.remove(&family),
+                match found.filters.remove(&family) {
+                    Some(filter) => known.filters.insert(family, filter),
+                    None => known.filters.remove(&family),
                 };
                 Ok(Next::SectionIsDone)
             }

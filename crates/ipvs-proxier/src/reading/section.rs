@@ -71,7 +71,7 @@ impl fmt::Display for Section {
             Self::VirtualServers => f.write_str("virtual servers"),
             Self::ListOfVirtualServers => f.write_str("the list of virtual servers"),
             Self::Link => f.write_str("the dummy interface"),
-            Self::Set(set, family) => write!(f, "set {}", set.name(*family)),
+            Self::Set(set, family) => write!(f, "set {set} ({family})"),
             Self::Rules(Family::Ipv4) => f.write_str("IPv4 rules"),
             Self::Rules(Family::Ipv6) => f.write_str("IPv6 rules"),
         }

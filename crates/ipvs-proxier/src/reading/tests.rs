@@ -45,7 +45,6 @@ fn full() -> Odd {
         Operation::CreateSet {
             set: SET,
             family: FAMILY,
-            spec: SET.spec(FAMILY),
         },
     ];
     for number in 0..MANY {
@@ -60,7 +59,7 @@ fn full() -> Odd {
         });
     }
     assert!(kernel.apply(&operations).iter().all(Result::is_ok));
-    kernel.state_mut().rules.entry(FAMILY).or_default();
+    kernel.state_mut().filters.entry(FAMILY).or_default();
     let reader = Box::new(as_it_is);
     Odd { kernel, reader }
 }
@@ -133,7 +132,7 @@ fn drifted() -> (Odd, Known) {
     assert!(state.vips.remove(&address(2)).is_some());
     let entries = state.sets.get_mut(&(SET, FAMILY)).unwrap();
     assert!(entries.remove(&member(3)));
-    assert!(state.rules.remove(&FAMILY).is_some());
+    assert!(state.filters.remove(&FAMILY).is_some());
     (plane, known)
 }
 
@@ -189,7 +188,7 @@ fn all_but(failing: Section, part: Part<'static>, answer: fn() -> Answer) {
         }
         Section::Link => (wanted.link, wanted.vips) = (before.link, before.vips),
         Section::Set(..) => wanted.sets = before.sets,
-        Section::Rules(_) => wanted.rules = before.rules,
+        Section::Rules(_) => wanted.filters = before.filters,
     }
     assert!(known == wanted, "{failing}");
 }

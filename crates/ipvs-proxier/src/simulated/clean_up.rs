@@ -1,11 +1,12 @@
 //! What the simulated kernel has for clean-up, and what of it is refused.
 
 use ipvs_codec::Family;
+use ipvs_filter::iptables::recognise;
 use ipvs_filter::{CleanUpOperation, CleanUpPart, Remains, Unreadable};
-use ipvs_model::{FilterSet, Known, Operation};
-use ipvs_netfilter::iptables::Removal;
+use ipvs_model::{KnownFilter, Operation};
+use ipvs_netfilter::iptables::{Removal, SavedRules};
 
-use super::{EINVAL, ENODEV, ENOENT, IPSET_BUSY, Simulated, refused};
+use super::{EINVAL, ENODEV, ENOENT, IPSET_BUSY, Simulated, refers, refused};
 use crate::clean_up::CleanUpPlane;
 use crate::dataplane::{DataPlane as _, Outcome};
 
@@ -25,8 +26,15 @@ impl Simulated {
 }
 
 impl CleanUpPlane for Simulated {
-    fn look(&mut self, _part: CleanUpPart) -> Result<Remains, Unreadable> {
+    fn look(&mut self, part: CleanUpPart) -> Result<Remains, Unreadable> {
         let mut found = Remains::from(&self.state);
+        if let CleanUpPart::Rules(family) = part {
+            // What is left of the rules of a shape is no shape: it is kept as rules.
+            if let Some(rules) = found.rules.remove(&family) {
+                self.remaining.insert(family, rules);
+            }
+            found.rules.clone_from(&self.remaining);
+        }
         if let Some(link) = &mut found.link {
             link.is_dummy = !self.is_link_other;
         }
@@ -74,9 +82,16 @@ impl Simulated {
             CleanUpOperation::RemoveRules {
                 family, removal, ..
             } => {
-                check(state, *family, removal)?;
-                if let Some(rules) = state.rules.get_mut(family) {
-                    rules.removed(removal);
+                let rules = self.remaining.get_mut(family).ok_or(ENOENT)?;
+                check(rules, removal)?;
+                rules.removed(removal);
+                let found = recognise(*family, rules);
+                let filter = state.filters.entry(*family).or_default();
+                let held_by = std::mem::take(&mut filter.held_by);
+                *filter = KnownFilter { held_by, ..found };
+                if *filter == KnownFilter::default() && !rules.has_chains("KUBE-") {
+                    state.filters.remove(family);
+                    self.remaining.remove(family);
                 }
             }
             CleanUpOperation::RemoveNftablesTable { family } => {
@@ -101,16 +116,9 @@ impl Simulated {
     }
 }
 
-/// Whether a rule refers to a set.
-pub(super) fn refers(state: &Known, set: FilterSet, family: Family) -> bool {
-    let name = set.name(family);
-    let mut rules = state.rules.values().flat_map(|saved| saved.all_rules());
-    rules.any(|(_, _, rule)| rule.names_set(name.as_str()))
-}
-
 /// The error number that the removal would be refused with, as a whole.
-fn check(state: &Known, family: Family, removal: &Removal) -> Result<(), i32> {
-    let mut saved = state.rules.get(&family).cloned().ok_or(ENOENT)?;
+fn check(saved: &SavedRules, removal: &Removal) -> Result<(), i32> {
+    let mut saved = saved.clone();
     let Removal {
         table,
         rules,

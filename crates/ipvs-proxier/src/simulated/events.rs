@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipvs_codec::Family;
-use ipvs_model::{Known, Vip};
-use ipvs_netfilter::iptables::SavedRules;
+use ipvs_model::{FilterSet, Known, KnownFilter, Vip};
 
-use super::Simulated;
+use super::{Simulated, refers};
 use crate::kernel_event::{Concern, DriftCause, KernelEvent, SetSign, Signs};
 use crate::reading::Section;
 
@@ -26,7 +25,7 @@ pub(super) struct Events {
 struct Told {
     link: Option<bool>,
     vips: BTreeMap<IpAddr, Vec<Vip>>,
-    rules: BTreeMap<Family, SavedRules>,
+    filters: BTreeMap<Family, KnownFilter>,
 }
 
 impl Told {
@@ -34,7 +33,7 @@ impl Told {
         Self {
             link: state.link,
             vips: state.vips.clone(),
-            rules: state.rules.clone(),
+            filters: state.filters.clone(),
         }
     }
 }
@@ -64,7 +63,7 @@ impl Events {
             self.tell(Concern::Section(Section::Link), DriftCause::Notification);
         }
         for family in Family::ALL {
-            let differs = before.rules.get(&family) != state.rules.get(&family);
+            let differs = before.filters.get(&family) != state.filters.get(&family);
             if differs && !self.is_legacy {
                 let rules = Concern::Section(Section::Rules(family));
                 self.tell(rules, DriftCause::Notification);
@@ -88,13 +87,7 @@ impl Events {
     }
 
     pub(super) fn signs(&self, state: &Known) -> Signs {
-        let references = |key: &(ipvs_model::FilterSet, Family)| {
-            let name = key.0.name(key.1);
-            let rules = state.rules.values().flat_map(SavedRules::all_rules);
-            rules
-                .filter(|(_, _, rule)| rule.names_set(name.as_str()))
-                .count()
-        };
+        let references = |key: &(FilterSet, Family)| usize::from(refers(state, key.0, key.1));
         let number = |count: usize| u32::try_from(count).ok();
         let sets = state.sets.iter().map(|(key, entries)| {
             let entries = number(entries.len());
@@ -108,7 +101,19 @@ impl Events {
             )
         });
         let count = |count: usize| u64::try_from(count).ok();
-        let rules = state.rules.values().flat_map(SavedRules::all_rules).count();
+        let rules = |filter: &KnownFilter| {
+            let shape = filter.shape.as_ref().map_or(0, |shape| {
+                shape
+                    .filled
+                    .iter()
+                    .count()
+                    .saturating_add(shape.refused.len())
+            });
+            shape
+                .saturating_add(usize::from(filter.shape.is_some()))
+                .saturating_add(filter.held_by.len())
+        };
+        let rules = state.filters.values().map(rules).sum();
         Signs {
             sets: Some(sets.collect()),
             virtual_servers: count(state.virtual_servers.len()),

@@ -215,7 +215,7 @@ fn operation() -> impl Strategy<Value = Operation> {
         1 => any::<bool>().prop_map(|up| Operation::EnsureLink { up }),
         3 => vip().prop_map(|vip| Operation::BindVip { vip }),
         2 => vip().prop_map(|vip| Operation::UnbindVip { vip }),
-        2 => set.prop_map(|set| Operation::CreateSet { set, family: Family::Ipv4, spec: set.spec(Family::Ipv4) }),
+        2 => set.prop_map(|set| Operation::CreateSet { set, family: Family::Ipv4 }),
         4 => member().prop_map(|member| Operation::AddMember { member }),
         3 => member().prop_map(|member| Operation::RemoveMember { member }),
     ]
@@ -223,7 +223,7 @@ fn operation() -> impl Strategy<Value = Operation> {
 
 /// What both can know, in one form: the kernel's own flag left out, and the rules, which no operation here touches.
 fn normal(mut known: Known) -> Known {
-    known.rules.clear();
+    known.filters.clear();
     // A proxier does not look at services with marks: they are not its own.
     known
         .virtual_servers

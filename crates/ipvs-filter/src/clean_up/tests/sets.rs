@@ -48,7 +48,7 @@ fn the_ledger_stays_where_it_is_not_known_what_it_is_for() {
             .remains
             .sets
             .keys()
-            .map(|(set, family)| set.name(*family))
+            .map(|(set, family)| set_name(*set, *family))
             .collect();
         left.sort_unstable();
         let left: Vec<_> = left.iter().map(|name| name.as_str()).collect();
@@ -167,7 +167,7 @@ fn a_set_that_a_list_of_others_has_is_named_with_it() {
     // A list that has a name of ours goes first.
     let mut remains = node();
     let sets = vec!["KUBE-IPVS-IPS".to_owned()];
-    let list = FilterSet::ClusterIp.name(Family::Ipv4);
+    let list = set_name(FilterSet::ClusterIp, Family::Ipv4);
     remains.set_lists.insert(list, sets);
     let mut kernel = Kernel::with(remains);
     assert_eq!(texts(&kernel.clean_up(&Config::default())), [""; 0]);

@@ -1,17 +1,10 @@
 //! The rule skeleton: static but for which sets have members, as in kube-proxy. What changes lives in the sets.
 
-use ipnet::IpNet;
 use ipvs_codec::Family;
-use ipvs_netfilter::iptables::{Rule, Ruleset, TableRules};
+use ipvs_model::{AddressAndPort, FilterSet, FilterShape, LocalPods, Masquerade};
+use ipvs_netfilter::iptables::{Rule, Ruleset, Table, TableRules};
 
-use crate::config::{Config, LocalTraffic};
-use crate::filter::{AddressAndPort, FilterSet};
-
-/// Sets whose rules are there only while they have members.
-#[must_use]
-pub(crate) const fn shapes_rules(set: FilterSet) -> bool {
-    !matches!(set, FilterSet::Vip | FilterSet::HealthCheckPort)
-}
+use super::names::{comment, set_name};
 
 /// A packet of this node to a VIP has the VIP as its source, so that the rule that looks at the source ranges would let it
 /// through.
@@ -29,68 +22,84 @@ fn refusal(refused: AddressAndPort) -> Rule {
     Rule::new().raw(vip).jump(DROP)
 }
 
-/// The rules of a family, `filled` telling which sets have members, `pod_cidrs` the Node object's pod networks.
+/// The rules of a filter.
 #[must_use]
-pub fn ruleset(
-    family: Family,
-    config: &Config,
-    pod_cidrs: &[IpNet],
-    filled: impl Fn(FilterSet) -> bool,
-    refused: impl Iterator<Item = AddressAndPort>,
-) -> Ruleset {
-    let words = Words {
-        family,
-        config,
-        pod_cidrs,
-        mark: config.masquerade_mark,
-    };
+pub fn ruleset(shape: &FilterShape) -> Ruleset {
+    let words = Words { shape };
     Ruleset {
-        nat: words.nat(&filled),
-        filter: words.filter(&filled, refused),
+        nat: words.nat(),
+        filter: words.filter(),
     }
 }
 
 struct Words<'a> {
-    family: Family,
-    config: &'a Config,
-    pod_cidrs: &'a [IpNet],
-    mark: u32,
+    shape: &'a FilterShape,
 }
 
+/// What a packet that begins a connection comes to first.
+pub(super) const SERVICES: &str = "KUBE-SERVICES";
+pub(super) const POSTROUTING: &str = "KUBE-POSTROUTING";
+pub(super) const MARK_MASQ: &str = "KUBE-MARK-MASQ";
+const NODE_PORT: &str = "KUBE-NODE-PORT";
+const LOAD_BALANCER: &str = "KUBE-LOAD-BALANCER";
+const FORWARD: &str = "KUBE-FORWARD";
+const FIREWALL: &str = "KUBE-PROXY-FIREWALL";
+const SOURCE_RANGES: &str = "KUBE-SOURCE-RANGES-FIREWALL";
+/// The chain that guards the ports of the host on VIPs.
+pub(crate) const GUARD: &str = "KUBE-IPVS-FILTER";
 /// The chain of the rules that are there for a service each.
-pub(crate) const OUT_FILTER: &str = "KUBE-IPVS-OUT-FILTER";
+pub(super) const OUT_FILTER: &str = "KUBE-IPVS-OUT-FILTER";
+
+/// The chains of a table that have our rules alone.
+pub(crate) const fn chains(table: Table) -> &'static [&'static str] {
+    match table {
+        Table::Nat => &[SERVICES, POSTROUTING, NODE_PORT, LOAD_BALANCER, MARK_MASQ],
+        Table::Filter => &[
+            FORWARD,
+            NODE_PORT,
+            FIREWALL,
+            SOURCE_RANGES,
+            GUARD,
+            OUT_FILTER,
+        ],
+        Table::Raw | Table::Mangle | Table::Security => &[],
+    }
+}
 
 const ACCEPT: &str = "ACCEPT";
 const RETURN: &str = "RETURN";
 const DROP: &str = "DROP";
-const MARK_MASQ: &str = "KUBE-MARK-MASQ";
 
 impl Words<'_> {
+    const fn filled(&self, set: FilterSet) -> bool {
+        self.shape.filled.contains(set)
+    }
+
     /// Matches a set, with its comment.
     fn set(&self, rule: Rule, set: FilterSet, directions: &str) -> Rule {
-        rule.comment(set.comment())
-            .match_set(set.name(self.family), directions)
+        rule.comment(comment(set))
+            .match_set(set_name(set, self.shape.family), directions)
     }
 
     /// Matches a set, without comment.
     fn bare_set(&self, set: FilterSet, directions: &str) -> Rule {
-        Rule::new().match_set(set.name(self.family), directions)
+        Rule::new().match_set(set_name(set, self.shape.family), directions)
     }
 
-    fn nat(&self, filled: &impl Fn(FilterSet) -> bool) -> TableRules {
+    fn nat(&self) -> TableRules {
         let portals = Rule::new()
             .comment("kubernetes service portals")
-            .jump("KUBE-SERVICES");
+            .jump(SERVICES);
         let postrouting = Rule::new()
             .comment("kubernetes postrouting rules")
-            .jump("KUBE-POSTROUTING");
+            .jump(POSTROUTING);
         TableRules {
             chains: vec![
-                ("KUBE-SERVICES".into(), self.services(filled)),
-                ("KUBE-POSTROUTING".into(), self.postrouting(filled)),
-                ("KUBE-NODE-PORT".into(), self.node_port(filled)),
-                ("KUBE-LOAD-BALANCER".into(), self.load_balancer(filled)),
-                (MARK_MASQ.into(), vec![self.xor_mark(self.mark)]),
+                (SERVICES.into(), self.services()),
+                (POSTROUTING.into(), self.postrouting()),
+                (NODE_PORT.into(), self.node_port()),
+                (LOAD_BALANCER.into(), self.load_balancer()),
+                (MARK_MASQ.into(), vec![self.xor_mark(self.shape.mark)]),
             ],
             jumps: vec![
                 ("OUTPUT".into(), portals.clone()),
@@ -105,40 +114,38 @@ impl Words<'_> {
     fn xor_mark(&self, mask: u32) -> Rule {
         Rule::new().raw(format_args!(
             "-j MARK --set-xmark {:#x}/{mask:#x}",
-            self.mark
+            self.shape.mark
         ))
     }
 
-    fn services(&self, filled: &impl Fn(FilterSet) -> bool) -> Vec<Rule> {
+    fn services(&self) -> Vec<Rule> {
         use FilterSet::{ClusterIp, ExternalIp, ExternalIpLocal, LoadBalancer};
-        let loopback = match self.family {
+        let loopback = match self.shape.family {
             Family::Ipv4 => "127.0.0.0/8",
             Family::Ipv6 => "::1/128",
         };
         let mut rules = vec![Rule::new().raw(format_args!("-s {loopback}")).jump(RETURN)];
-        if filled(LoadBalancer) {
+        if self.filled(LoadBalancer) {
             rules.push(
                 self.set(Rule::new(), LoadBalancer, "dst,dst")
-                    .jump("KUBE-LOAD-BALANCER"),
+                    .jump(LOAD_BALANCER),
             );
         }
-        if filled(ClusterIp) {
-            let (rule, directions) = if self.config.masquerade_all {
-                (Rule::new(), "dst,dst")
-            } else if let Some(words) = self.not_from_pods() {
-                (Rule::new().raw(words), "dst,dst")
-            } else {
+        if self.filled(ClusterIp) {
+            let (rule, directions) = match &self.shape.cluster_ips {
+                Some(Masquerade::All) => (Rule::new(), "dst,dst"),
+                Some(Masquerade::NotFrom(pods)) => (not_from(pods), "dst,dst"),
                 // Only the node itself connects with a VIP as its source.
-                (Rule::new(), "src,dst")
+                Some(Masquerade::Node) | None => (Rule::new(), "src,dst"),
             };
             rules.push(self.set(rule, ClusterIp, directions).jump(MARK_MASQ));
         }
-        if filled(ExternalIp) {
+        if self.filled(ExternalIp) {
             rules.push(self.set(Rule::new(), ExternalIp, "dst,dst").jump(MARK_MASQ));
         }
         for set in [ExternalIp, ExternalIpLocal]
             .into_iter()
-            .filter(|set| filled(*set))
+            .filter(|set| self.filled(*set))
         {
             let from_outside = "-m physdev ! --physdev-is-in -m addrtype ! --src-type LOCAL";
             rules.push(
@@ -152,34 +159,19 @@ impl Words<'_> {
                     .jump(ACCEPT),
             );
         }
-        rules.push(Rule::new().destination_is_local().jump("KUBE-NODE-PORT"));
+        rules.push(Rule::new().destination_is_local().jump(NODE_PORT));
         for set in [ClusterIp, LoadBalancer]
             .into_iter()
-            .filter(|set| filled(*set))
+            .filter(|set| self.filled(*set))
         {
             rules.push(self.bare_set(set, "dst,dst").jump(ACCEPT));
         }
         rules
     }
 
-    /// Matches what is not from this node's pods; nothing where that cannot be told.
-    fn not_from_pods(&self) -> Option<String> {
-        let not_from = |cidrs: &[IpNet]| {
-            let own = |cidr: &&IpNet| Family::of(cidr.addr()) == self.family;
-            let cidr = cidrs.iter().find(own)?;
-            Some(format!("! -s {}", cidr.trunc()))
-        };
-        match &self.config.local_traffic {
-            LocalTraffic::ClusterCidrs(cidrs) => not_from(cidrs),
-            LocalTraffic::NodeCidrs => not_from(self.pod_cidrs),
-            LocalTraffic::Bridge(name) => Some(format!("! -i {}", name.as_str())),
-            LocalTraffic::InterfacePrefix(prefix) => Some(format!("! -i {}+", prefix.as_str())),
-        }
-    }
-
-    fn postrouting(&self, filled: &impl Fn(FilterSet) -> bool) -> Vec<Rule> {
+    fn postrouting(&self) -> Vec<Rule> {
         let mut rules = Vec::new();
-        if filled(FilterSet::Hairpin) {
+        if self.filled(FilterSet::Hairpin) {
             rules.push(
                 self.set(Rule::new(), FilterSet::Hairpin, "dst,dst,src")
                     .jump("MASQUERADE"),
@@ -187,12 +179,15 @@ impl Words<'_> {
         }
         rules.push(
             Rule::new()
-                .raw(format_args!("-m mark ! --mark {0:#x}/{0:#x}", self.mark))
+                .raw(format_args!(
+                    "-m mark ! --mark {0:#x}/{0:#x}",
+                    self.shape.mark
+                ))
                 .jump(RETURN),
         );
         rules.push(self.xor_mark(0));
         let snat = "kubernetes service traffic requiring SNAT";
-        let target = if self.config.random_fully {
+        let target = if self.shape.random_fully {
             "MASQUERADE --random-fully"
         } else {
             "MASQUERADE"
@@ -201,7 +196,7 @@ impl Words<'_> {
         rules
     }
 
-    fn node_port(&self, filled: &impl Fn(FilterSet) -> bool) -> Vec<Rule> {
+    fn node_port(&self) -> Vec<Rule> {
         use FilterSet::{
             NodePortLocalSctp, NodePortLocalTcp, NodePortLocalUdp, NodePortSctp, NodePortTcp,
             NodePortUdp,
@@ -215,7 +210,7 @@ impl Words<'_> {
             ("sctp", NodePortSctp, "dst,dst", MARK_MASQ),
         ]
         .into_iter()
-        .filter(|(_, set, _, _)| filled(*set))
+        .filter(|(_, set, _, _)| self.filled(*set))
         .map(|(protocol, set, directions, target)| {
             self.set(
                 Rule::new().raw(format_args!("-p {protocol}")),
@@ -227,9 +222,9 @@ impl Words<'_> {
         .collect()
     }
 
-    fn load_balancer(&self, filled: &impl Fn(FilterSet) -> bool) -> Vec<Rule> {
+    fn load_balancer(&self) -> Vec<Rule> {
         let mut rules = Vec::new();
-        if filled(FilterSet::LoadBalancerLocal) {
+        if self.filled(FilterSet::LoadBalancerLocal) {
             rules.push(
                 self.set(Rule::new(), FilterSet::LoadBalancerLocal, "dst,dst")
                     .jump(RETURN),
@@ -239,42 +234,39 @@ impl Words<'_> {
         rules
     }
 
-    fn filter(
-        &self,
-        filled: &impl Fn(FilterSet) -> bool,
-        refused: impl Iterator<Item = AddressAndPort>,
-    ) -> TableRules {
+    fn filter(&self) -> TableRules {
         let jump = |comment, chain: &str| Rule::new().comment(comment).jump(chain);
-        let health_check = self
-            .set(Rule::new(), FilterSet::HealthCheckPort, "dst")
-            .jump(ACCEPT);
-        let firewall = jump("kube-proxy firewall rules", "KUBE-PROXY-FIREWALL");
+        let health_check = self.shape.asks_for(FilterSet::HealthCheckPort).then(|| {
+            self.set(Rule::new(), FilterSet::HealthCheckPort, "dst")
+                .jump(ACCEPT)
+        });
+        let firewall = jump("kube-proxy firewall rules", FIREWALL);
         let access = "kubernetes ipvs access filter";
         TableRules {
             chains: vec![
-                ("KUBE-FORWARD".into(), self.forward()),
-                ("KUBE-NODE-PORT".into(), vec![health_check]),
-                ("KUBE-PROXY-FIREWALL".into(), self.proxy_firewall(filled)),
+                (FORWARD.into(), self.forward()),
+                (NODE_PORT.into(), health_check.into_iter().collect()),
+                (FIREWALL.into(), self.proxy_firewall()),
+                (SOURCE_RANGES.into(), self.source_ranges()),
+                (GUARD.into(), self.guard()),
                 (
-                    "KUBE-SOURCE-RANGES-FIREWALL".into(),
-                    self.source_ranges(filled),
+                    OUT_FILTER.into(),
+                    self.shape.refused.iter().copied().map(refusal).collect(),
                 ),
-                ("KUBE-IPVS-FILTER".into(), self.ipvs_filter()),
-                (OUT_FILTER.into(), refused.map(refusal).collect()),
             ],
             jumps: vec![
                 (
                     "FORWARD".into(),
-                    jump("kubernetes forwarding rules", "KUBE-FORWARD"),
+                    jump("kubernetes forwarding rules", FORWARD),
                 ),
                 (
                     "INPUT".into(),
-                    jump("kubernetes health check rules", "KUBE-NODE-PORT"),
+                    jump("kubernetes health check rules", NODE_PORT),
                 ),
                 ("INPUT".into(), firewall.clone()),
                 ("FORWARD".into(), firewall),
-                ("INPUT".into(), jump(access, "KUBE-IPVS-FILTER")),
-                ("OUTPUT".into(), jump(access, "KUBE-IPVS-OUT-FILTER")),
+                ("INPUT".into(), jump(access, GUARD)),
+                ("OUTPUT".into(), jump(access, OUT_FILTER)),
             ],
         }
     }
@@ -283,7 +275,7 @@ impl Words<'_> {
         vec![
             Rule::new()
                 .comment("kubernetes forwarding rules")
-                .mark(self.mark)
+                .mark(self.shape.mark)
                 .jump(ACCEPT),
             Rule::new()
                 .comment("kubernetes forwarding conntrack rule")
@@ -292,45 +284,61 @@ impl Words<'_> {
         ]
     }
 
-    fn proxy_firewall(&self, filled: &impl Fn(FilterSet) -> bool) -> Vec<Rule> {
+    fn proxy_firewall(&self) -> Vec<Rule> {
         let rule = || {
             self.set(Rule::new(), FilterSet::Firewalled, "dst,dst")
-                .jump("KUBE-SOURCE-RANGES-FIREWALL")
+                .jump(SOURCE_RANGES)
         };
-        filled(FilterSet::Firewalled)
+        self.filled(FilterSet::Firewalled)
             .then(rule)
             .into_iter()
             .collect()
     }
 
-    fn source_ranges(&self, filled: &impl Fn(FilterSet) -> bool) -> Vec<Rule> {
+    fn source_ranges(&self) -> Vec<Rule> {
         [FilterSet::SourceRange, FilterSet::SourceAddress]
             .into_iter()
-            .filter(|set| filled(*set))
+            .filter(|set| self.filled(*set))
             .map(|set| self.set(Rule::new(), set, "dst,dst,src").jump(RETURN))
             .chain([Rule::new().jump(DROP)])
             .collect()
     }
 
     /// VIPs are local addresses: without this, every host port would answer on every VIP.
-    fn ipvs_filter(&self) -> Vec<Rule> {
+    fn guard(&self) -> Vec<Rule> {
         use FilterSet::{
             ClusterIp, ExternalIp, ExternalIpLocal, HealthCheckPort, LoadBalancer, Vip,
         };
-        let reject = match self.family {
+        let reject = match self.shape.family {
             Family::Ipv4 => "REJECT --reject-with icmp-port-unreachable",
             Family::Ipv6 => "REJECT --reject-with icmp6-port-unreachable",
         };
         let served = [LoadBalancer, ClusterIp, ExternalIp, ExternalIpLocal];
         let mut rules: Vec<Rule> = served
             .into_iter()
+            .filter(|set| self.shape.asks_for(*set))
             .map(|set| self.bare_set(set, "dst,dst").jump(RETURN))
             .collect();
-        rules.push(self.bare_set(HealthCheckPort, "dst").jump(RETURN));
-        let vips = Rule::new()
-            .raw("-m conntrack --ctstate NEW")
-            .match_set(Vip.name(self.family), "dst");
-        rules.push(vips.jump(reject));
+        if self.shape.asks_for(HealthCheckPort) {
+            rules.push(self.bare_set(HealthCheckPort, "dst").jump(RETURN));
+        }
+        if self.shape.asks_for(Vip) {
+            let vips = Rule::new()
+                .raw("-m conntrack --ctstate NEW")
+                .match_set(set_name(Vip, self.shape.family), "dst");
+            rules.push(vips.jump(reject));
+        }
         rules
+    }
+}
+
+/// Matches what is not from this node's pods.
+fn not_from(pods: &LocalPods) -> Rule {
+    match pods {
+        LocalPods::Network(cidr) => Rule::new().raw(format_args!("! -s {cidr}")),
+        LocalPods::Bridge(name) => Rule::new().raw(format_args!("! -i {}", name.as_str())),
+        LocalPods::InterfacePrefix(prefix) => {
+            Rule::new().raw(format_args!("! -i {}+", prefix.as_str()))
+        }
     }
 }

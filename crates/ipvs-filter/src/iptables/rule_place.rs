@@ -40,7 +40,7 @@ impl Serialize for RulePlace {
 impl RulePlace {
     /// The first rule that names a set. O(rules).
     #[must_use]
-    pub fn that_names(set: &str, family: Family, saved: &SavedRules) -> Option<Self> {
+    pub(crate) fn that_names(set: &str, family: Family, saved: &SavedRules) -> Option<Self> {
         let mut rules = saved.all_rules();
         let (table, chain, rule) = rules.find(|(_, _, rule)| rule.names_set(set))?;
         Some(Self {
