@@ -16,6 +16,7 @@ use ipvs_netfilter::NftEvent;
 use ipvs_netfilter::ipset::{Listing, SetSize, parse_protocol, parse_revision};
 use ipvs_netfilter::iptables::SavedRules;
 use ipvs_netfilter::nftables::{self, Entries, Entry, Place};
+use ipvs_filter::iptables::{recognise, ruleset};
 use ipvs_netlink::LinkEvent;
 use ipvs_model::input::{Change, Manifest, ObjectKind};
 use ipvs_model::{Config, LocalTraffic, Model, Plan};
@@ -154,10 +155,15 @@ pub fn nf_tables(bytes: &[u8]) {
     }
 }
 
-/// Any output of `iptables-save`.
+/// Any output of `iptables-save`: a shape that is recognised has the rules that are there.
 pub fn iptables_save(bytes: &[u8]) {
     let saved = SavedRules::parse(&String::from_utf8_lossy(bytes));
-    let _ = saved.has_chains("KUBE-");
+    for family in Family::ALL {
+        let known = recognise(family, &saved);
+        if let Some(shape) = known.shape {
+            assert!(ruleset(&shape).is_in(&saved));
+        }
+    }
 }
 
 /// Any manifest file, as YAML and as JSON.

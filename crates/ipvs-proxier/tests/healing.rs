@@ -200,7 +200,7 @@ fn clean_up_removes_tables_of_nftables_mode_and_leaves_a_link_of_another_kind() 
     let table = CleanUpOperation::RemoveNftablesTable {
         family: Family::Ipv6,
     };
-    assert!(report.plan.iter().any(|operation| *operation == table));
+    assert!(report.plan.contains(&table));
     let rehearsal = rehearse_clean_up(&mut plane, &Config::default());
     assert!(rehearsal.plan.is_empty(), "{}", rehearsal.plan);
 }

@@ -3,8 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use crate::iptables::GUARD;
 use ipvs_netfilter::iptables::{Removal, Rule, SavedRules, Table};
+
+use crate::iptables::GUARD;
 
 /// Of a proxier that was killed while it tried whether rules can be written.
 const PROBE: &str = "KUBE-IPVS-PROBE";

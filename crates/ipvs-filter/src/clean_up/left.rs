@@ -4,13 +4,13 @@ use std::fmt;
 use std::net::IpAddr;
 
 use ipvs_codec::{Family, ServiceKey};
+use ipvs_model::Vip;
 use ipvs_netfilter::ipset::SetName;
 use ipvs_netfilter::iptables::Table;
 use serde::{Serialize, Serializer};
 
 use super::remains::CleanUpPart;
 use crate::iptables::RulePlace;
-use ipvs_model::Vip;
 
 /// Something that clean-up could not remove.
 ///

@@ -1,10 +1,11 @@
 //! The dummy interface and what is bound to it: what of it may go, and what is left.
 
+use ipvs_model::Vip;
+
 use super::CleanUp;
 use super::left::{Holder, Left, Leftover};
 use super::operation::CleanUpOperation;
 use super::report::refused;
-use ipvs_model::Vip;
 
 impl CleanUp {
     /// What is bound to the dummy interface and ours.

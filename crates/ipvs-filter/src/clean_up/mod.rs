@@ -15,15 +15,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ipvs_codec::{Family, ServiceKey};
+use ipvs_model::{Config, Foreign, Known, Ownership};
 use ipvs_netfilter::iptables::{Removal, SavedRules, Table};
 
 pub use self::left::{Holder, Left, Leftover};
 pub use self::operation::CleanUpOperation;
 pub use self::remains::{CleanUpPart, RemainingLink, Remains, Unreadable};
 pub use self::report::{CleanUpPlan, CleanUpReport};
-use ipvs_model::Known;
-use ipvs_model::Ownership;
-use ipvs_model::{Config, Foreign};
 
 /// Before rounds in which something is tried again, 2 s in all. With the nft back end of iptables, Linux 5.10 frees rules
 /// some time after it has answered, and until then says of their sets that they are in use.

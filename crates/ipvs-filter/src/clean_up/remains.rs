@@ -6,13 +6,11 @@ use std::net::IpAddr;
 
 use foldhash::{HashMap, HashSet};
 use ipvs_codec::{Family, ServiceKey};
+use ipvs_model::{FilterEntry, FilterSet, Known, KnownFilter, Vip};
 use ipvs_netfilter::ipset::SetName;
 use ipvs_netfilter::iptables::SavedRules;
 
 use crate::iptables::ruleset;
-use ipvs_model::Vip;
-use ipvs_model::{FilterEntry, FilterSet};
-use ipvs_model::{Known, KnownFilter};
 
 /// What clean-up reads at once. Nothing of one part is needed to remove another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

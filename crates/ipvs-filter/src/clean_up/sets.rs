@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use ipvs_codec::{Family, ServiceKey};
+use ipvs_model::{FilterSet, Foreign, entries_that_list, entry_that_names};
 use ipvs_netfilter::ipset::SetName;
 use ipvs_netfilter::iptables::SavedRules;
 
@@ -12,9 +13,6 @@ use super::operation::CleanUpOperation;
 use super::remains::CleanUpPart;
 use super::report::refused;
 use crate::iptables::{RulePlace, set_name, set_spec};
-use ipvs_model::FilterSet;
-use ipvs_model::Foreign;
-use ipvs_model::{entries_that_list, entry_that_names};
 
 impl CleanUp {
     /// Sets go by their names: what type they are does not matter.

@@ -8,12 +8,10 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use ipvs_codec::Protocol;
+use ipvs_model::{FilterSet, Vip, entries_that_list, entry_that_names};
 
 use super::*;
 use crate::iptables::{ruleset, sample, set_name};
-use ipvs_model::FilterSet;
-use ipvs_model::Vip;
-use ipvs_model::{entries_that_list, entry_that_names};
 
 /// Whether an operation is refused, and how.
 type Judge = Box<dyn FnMut(&CleanUpOperation) -> Option<Refusal>>;

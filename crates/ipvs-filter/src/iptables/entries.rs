@@ -1,7 +1,8 @@
-use super::names::{set_name, set_spec};
 use ipvs_codec::{Family, Protocol};
 use ipvs_model::{AddressAndPort, FilterEntry, FilterSet};
 use ipvs_netfilter::ipset::{Entry, EntryProtocol, SetType};
+
+use super::names::{set_name, set_spec};
 
 /// How an entry stands in its set.
 ///

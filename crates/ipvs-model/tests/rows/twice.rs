@@ -1,8 +1,7 @@
 //! A Service that asks for one address and port twice has no conflict with itself.
 
 use ipvs_codec::Protocol;
-use ipvs_model::FilterSet;
-use ipvs_model::Problem;
+use ipvs_model::{FilterSet, Problem};
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 

@@ -1,5 +1,6 @@
 //! `iptables-save` and `iptables-restore`: one process to read, one to write, and only when the rules change.
 
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 
 use ipvs_codec::Family;
@@ -7,7 +8,6 @@ use ipvs_filter::iptables::{recognise, ruleset};
 use ipvs_model::{FilterShape, KnownFilter};
 use ipvs_netfilter::iptables::SavedRules;
 use ipvs_probe::{Filter, sample_rules};
-use std::collections::BTreeMap;
 use tracing::warn;
 
 use super::program::run;

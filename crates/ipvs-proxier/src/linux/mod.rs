@@ -29,6 +29,7 @@ use ipvs_netlink::{
 };
 
 use self::busy::{BETWEEN_ATTEMPTS, until_free};
+
 pub use self::clean_up::LinuxCleanUp;
 use self::iptables::Iptables;
 pub use self::iptables::IptablesBackend;

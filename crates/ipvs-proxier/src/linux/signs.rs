@@ -98,7 +98,11 @@ impl SignReader {
         Ok(())
     }
 
-    fn read_some(&mut self, keys: &[(FilterSet, Family)], ipsets: &mut IpSets) -> Result<(), Error> {
+    fn read_some(
+        &mut self,
+        keys: &[(FilterSet, Family)],
+        ipsets: &mut IpSets,
+    ) -> Result<(), Error> {
         self.looks_left = self.looks_left.saturating_sub(1);
         for key in keys {
             // One that is not there any more stays away.

@@ -129,7 +129,7 @@ fn a_set_of_another_kind_that_others_hold_is_named_and_the_rest_is_served() {
         "-A FORWARD -m set --match-set KUBE-CLUSTER-IP dst -j ACCEPT",
     );
     let (ok, log) = run(&namespace, &[&manifests, "--once"]);
-    let told = "destroy set KUBE-CLUSTER-IP: it is of type hash:ip, not hash:ip,port, and the rule \
+    let told = "destroy set cluster-ip (IPv4): it is of type hash:ip, not hash:ip,port, and the rule \
                 `-A FORWARD -m set --match-set KUBE-CLUSTER-IP dst -j ACCEPT` of table filter (IPv4) refers to it";
     assert!(!ok && log.contains(told), "{log}");
     let servers = namespace.output("ipvsadm", &["-S", "-n"]).unwrap();
