@@ -34,7 +34,12 @@ pub struct ApiObject {
 impl ApiObject {
     /// Reads an object, of which it is known that it should be of this kind: the items of a list do not say theirs.
     pub(super) fn read(kind: ObjectKind, text: &[u8]) -> Self {
-        match serde_json::from_slice::<Manifest>(text) {
+        let manifest = match std::str::from_utf8(text) {
+            // Checked as a whole, which costs less than string by string.
+            Ok(text) => serde_json::from_str::<Manifest>(text),
+            Err(_) => serde_json::from_slice(text),
+        };
+        match manifest {
             Ok(manifest) => Self::of(kind, manifest),
             Err(error) => Self::unusable(kind, text, &error),
         }

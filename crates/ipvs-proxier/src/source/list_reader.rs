@@ -124,6 +124,20 @@ impl Nesting {
         }
         !self.is_in_string
     }
+
+    /// How many of the next bytes change nothing and end nothing: most of a list is text and numbers.
+    fn plain(&self, bytes: &[u8]) -> usize {
+        let end = match (self.is_in_string, self.is_escaped) {
+            (true, true) => Some(0),
+            (true, false) => bytes.iter().position(|byte| matches!(byte, b'"' | b'\\')),
+            (false, _) => {
+                let is_structure =
+                    |byte: &u8| matches!(byte, b'"' | b',' | b'{' | b'}' | b'[' | b']');
+                bytes.iter().position(is_structure)
+            }
+        };
+        end.unwrap_or(bytes.len())
+    }
 }
 
 #[derive(Default, Deserialize)]
@@ -240,18 +254,24 @@ impl ListReader {
 
     /// What is left after the next end of an object, or of all.
     fn take_object<'a>(&mut self, bytes: &'a [u8], objects: &mut Vec<ApiObject>) -> &'a [u8] {
-        for (index, &byte) in bytes.iter().enumerate() {
+        let mut rest = bytes;
+        loop {
+            let plain = self.nesting.plain(rest);
+            let Some((&byte, behind)) = rest.get(plain..).and_then(<[u8]>::split_first) else {
+                break;
+            };
+            rest = behind;
             let is_structure = self.nesting.step(byte);
             let is_last = byte == b']' && self.nesting.depth < 2;
             if is_structure && (is_last || byte == b',' && self.nesting.depth == 2) {
-                let (taken, rest) = bytes.split_at(index);
-                self.keep(taken);
+                let length = bytes.len().saturating_sub(rest.len()).saturating_sub(1);
+                self.keep(bytes.get(..length).unwrap_or_default());
                 objects.extend(self.end_object());
                 if is_last {
                     self.place = Place::Envelope;
                     self.envelope.push(byte);
                 }
-                return rest.get(1..).unwrap_or_default();
+                return rest;
             }
         }
         self.keep(bytes);
