@@ -18,7 +18,7 @@ pub(crate) fn by_address<T>(servers: Vec<T>, address: impl Fn(&T) -> SocketAddr)
     merge_sort(servers, &|a, b| order_of_addresses(address(a), address(b)))
 }
 
-/// The one that comes first where it is not that both are alike.
+/// Compares as ipvsadm does: by the sign of the wrapped difference.
 fn difference(a: u32, b: u32) -> Ordering {
     a.wrapping_sub(b).cast_signed().cmp(&0)
 }

@@ -50,7 +50,7 @@ impl fmt::Display for Change {
 /// The changes that make `observed` equal to `wanted`, in an order in which a virtual server that has a real server before
 /// and after has one all the time: real servers are added, then changed, with those that get weight 0 last, then removed.
 /// Virtual servers that are not wanted go last, and only where `may_remove` allows it. Of several virtual servers with the
-/// same key the last one counts. O(n) in all real servers, but O(log n) for each that is looked up.
+/// same key the last one counts. O(n log n) in all real servers.
 ///
 /// ```
 /// use ipvs_codec::{Change, Destination, Protocol, Scheduler, Service, ServiceKey, VirtualServer, diff};

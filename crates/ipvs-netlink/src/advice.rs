@@ -45,7 +45,8 @@ fn advice(request: &Request<'_>, errno: i32) -> Option<String> {
         (Request::NewDest(..), EEXIST) => "it has this real server already",
         (Request::SetDest(..) | Request::DelDest(..), ENOENT) => "it has no such real server",
         (Request::NewDest(..) | Request::SetDest(..), EINVAL) => {
-            "the address must be unicast, and of the same family but with tunnels"
+            "the address must be unicast (no IPv6 link-local one) and of the same family unless it is a tunnel \
+             without a synchronisation daemon; GUE needs a port"
         }
         (Request::NewDest(..) | Request::SetDest(..), ERANGE) => {
             "a weight is at most 2147483647, and a lower threshold at most the upper one"

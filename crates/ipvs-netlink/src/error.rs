@@ -19,8 +19,13 @@ pub enum Cause {
     #[error("netlink socket: {0}")]
     Io(io::Error),
     /// A network namespace cannot be opened or entered.
-    #[error("{0}")]
-    Namespace(io::Error),
+    #[error("{reason}")]
+    Namespace {
+        /// Why, and what is missing.
+        reason: String,
+        /// The error number, where the system gave one: `EPERM` without `CAP_SYS_ADMIN`.
+        errno: Option<i32>,
+    },
     /// The kernel's answers did not fit the receive buffer (`ENOBUFS`): what happened is unknown, observe again.
     #[error("answers were lost (ENOBUFS): the state must be read again")]
     Lost,
@@ -129,11 +134,12 @@ const EADDRNOTAVAIL: i32 = 99;
 const IPSET_EXIST: i32 = 4103;
 
 impl Cause {
-    /// The kernel's error number, if it was the kernel that refused.
+    /// The kernel's error number, if it was the kernel that refused the request, or a network namespace.
     #[must_use]
     pub const fn errno(&self) -> Option<i32> {
         match self {
             Self::Kernel(error) | Self::OutOfRange(error) => Some(error.errno),
+            Self::Namespace { errno, .. } => *errno,
             _ => None,
         }
     }

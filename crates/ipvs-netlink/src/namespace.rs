@@ -37,7 +37,7 @@ impl NetworkNamespace {
         let file = File::open(path).map_err(|error| {
             Error::new(
                 format!("open network namespace {}", path.display()),
-                Cause::Namespace(error),
+                unusable(&error),
             )
         })?;
         Ok(Self {
@@ -58,14 +58,14 @@ impl NetworkNamespace {
     /// A namespace that `ip netns add` made.
     ///
     /// # Errors
-    /// [`Cause::Namespace`] when there is none of the name, or it is no name (`InvalidInput`): empty, or with a `/`.
+    /// [`Cause::Namespace`] when there is none of the name (`ENOENT`), or it is no name: empty, or with a `/`.
     pub fn named(name: &str) -> Result<Self, Error> {
         if name.is_empty() || name.contains('/') || name == "." || name == ".." {
             let reason = "it takes a name as `ip netns add` does";
             let error = io::Error::new(io::ErrorKind::InvalidInput, reason);
             return Err(Error::new(
                 format!("open network namespace {name:?}"),
-                Cause::Namespace(error),
+                unusable(&error),
             ));
         }
         Self::from_path(Path::new("/run/netns").join(name))
@@ -100,14 +100,25 @@ impl NetworkNamespace {
             Errno::INVAL => ": it is no network namespace",
             _ => "",
         };
-        let text = format!("cannot enter {which}: {error}{needs}");
-        Cause::Namespace(io::Error::new(error.kind(), text))
+        Cause::Namespace {
+            reason: format!("cannot enter {which}: {error}{needs}"),
+            errno: error.raw_os_error(),
+        }
+    }
+}
+
+fn unusable(error: &io::Error) -> Cause {
+    Cause::Namespace {
+        reason: error.to_string(),
+        errno: error.raw_os_error(),
     }
 }
 
 fn no_thread(error: io::Error) -> Cause {
-    let text = format!("there can be no thread for the network namespace: {error}");
-    Cause::Namespace(io::Error::new(error.kind(), text))
+    Cause::Namespace {
+        reason: format!("there can be no thread for the network namespace: {error}"),
+        errno: error.raw_os_error(),
+    }
 }
 
 #[cfg(test)]
@@ -123,6 +134,7 @@ mod tests {
         }
         let error = NetworkNamespace::from_path("/nowhere/net").unwrap_err();
         assert!(error.to_string().contains("/nowhere/net"), "{error}");
+        assert!(error.is_not_found() && error.errno() == Some(2));
         // A file of another kind.
         let namespace = NetworkNamespace::from_path("/dev/null").unwrap();
         let error = namespace.run(|| ()).unwrap_err().to_string();

@@ -43,7 +43,7 @@ impl Ipvs {
     /// removed where `may_remove` allows it: say which ones are yours. A change that is refused does not stop the others.
     ///
     /// Costs a [`snapshot`](Self::snapshot) and a batch: a request for each virtual server that is there, and one for each
-    /// change. A program that keeps a large table follows what it has changed itself instead; see `ipvs-proxier`.
+    /// change. Others may change the table between the two: call it again until nothing is left to do. A program that keeps a large table follows what it has changed itself instead; see `ipvs-proxier`.
     ///
     /// ```no_run
     /// use ipvs_codec::{Destination, Protocol, Scheduler, Service, ServiceKey, VirtualServer};

@@ -34,13 +34,25 @@ pub fn recognise(family: Family, saved: &SavedRules) -> KnownFilter {
     KnownFilter {
         shape: shape.filter(|shape| ruleset(shape).is_in(saved)),
         refused,
-        is_guarded: saved.rules(Table::Filter, GUARD).is_some(),
+        is_guarded: is_guarded(family, saved),
         held_by: held_by(family, saved),
     }
 }
 
 fn rules<'a>(saved: &'a SavedRules, table: Table, chain: &str) -> &'a [Rule] {
     saved.rules(table, chain).unwrap_or_default()
+}
+
+/// Whether the guard refuses what it should, and is asked: `iptables -F` leaves its chain, empty.
+fn is_guarded(family: Family, saved: &SavedRules) -> bool {
+    let vips = set_name(FilterSet::Vip, family).to_string();
+    let refuses = |rule: &Rule| {
+        word_after(rule, "-j").as_deref() == Some("REJECT") && rule.words().any(|word| word == vips)
+    };
+    let leads = |rule: &Rule| word_after(rule, "-j").as_deref() == Some(GUARD);
+    let mut input = rules(saved, Table::Filter, "INPUT").iter();
+    let mut guard = rules(saved, Table::Filter, GUARD).iter();
+    input.any(leads) && guard.any(refuses)
 }
 
 fn guess(

@@ -273,6 +273,22 @@ fn shapes() -> impl Strategy<Value = FilterShape> {
     )
 }
 
+#[test]
+fn a_guard_is_one_that_refuses_and_is_asked() {
+    let chain = "*filter\n:INPUT ACCEPT [0:0]\n:KUBE-IPVS-FILTER - [0:0]\n";
+    let jump = "-A INPUT -j KUBE-IPVS-FILTER\n";
+    let refusal = "-A KUBE-IPVS-FILTER -m set --match-set KUBE-IPVS-IPS dst -j REJECT\n";
+    let is_guarded = |rules: &[&str]| {
+        let text = format!("{chain}{}COMMIT\n", rules.concat());
+        recognise(Family::Ipv4, &SavedRules::parse(&text)).is_guarded
+    };
+    assert!(is_guarded(&[jump, refusal]));
+    // As `iptables -F` leaves it, and with a part of it.
+    assert!(!is_guarded(&[]) && !is_guarded(&[jump]) && !is_guarded(&[refusal]));
+    let other = refusal.replace("KUBE-IPVS-IPS", "KUBE-6-IPVS-IPS");
+    assert!(!is_guarded(&[jump, &other]));
+}
+
 proptest! {
     #[test]
     fn a_shape_is_recognised_by_its_rules(shape in shapes()) {
@@ -280,7 +296,7 @@ proptest! {
         let mut saved = saved(&shape);
         let known = KnownFilter {
             refused: shape.refused.clone(),
-            is_guarded: true,
+            is_guarded: shape.asks_for(FilterSet::Vip),
             shape: Some(shape),
             ..KnownFilter::default()
         };

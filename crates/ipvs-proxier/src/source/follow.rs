@@ -131,8 +131,9 @@ impl<'a, A: Api> Follower<'a, A> {
     async fn watch(&mut self, version: String) -> Result<(), ApiError> {
         let chance = Duration::from_secs(fastrand::u64(0..WATCH_SECONDS));
         let time = Duration::from_secs(WATCH_SECONDS).saturating_add(chance);
-        let begin = Instant::now();
         let answer = self.send(self.selection.watch(&version, time)).await;
+        // One that was not answered was no watch, however long that took.
+        let begin = answer.is_ok().then(Instant::now);
         let mut heard = Heard::default();
         let result = match answer {
             Ok(answer) => {
@@ -141,7 +142,7 @@ impl<'a, A: Api> Follower<'a, A> {
             }
             Err(error) => Err(error),
         };
-        let is_good = begin.elapsed() >= GOOD;
+        let is_good = begin.is_some_and(|begin| begin.elapsed() >= GOOD);
         if is_good || heard.events {
             self.back_off.reset();
         }

@@ -55,11 +55,13 @@ impl Proxy {
             Some(Self { uri, intercept })
         });
         proxy.ok_or_else(|| {
-            format!("{source}: no URL of a proxy: http://, https:// or socks5:// and HOST:PORT")
+            format!(
+                "{source}: not the URL of a proxy: expected http://, https:// or socks5://HOST:PORT"
+            )
         })
     }
 
-    /// That of the environment for a server, as Go's programs choose it: none for this machine itself, nor for what `NO_PROXY`
+    /// That of the environment for a server, as Go's programs choose it (but that `.x` in `NO_PROXY` is `x` too): none for this machine itself, nor for what `NO_PROXY`
     /// names.
     ///
     /// # Errors
@@ -83,6 +85,17 @@ impl Proxy {
         }
         let none = value("NO_PROXY").or_else(|| value("no_proxy"));
         let none = none.map_or_else(String::new, |(_, none)| none);
+        let usual = if upper == "HTTP_PROXY" { 80 } else { 443 };
+        let port = server.port_u16().unwrap_or(usual);
+        let names = none
+            .split(',')
+            .filter_map(|name| of_port(name.trim(), port));
+        let names: Vec<&str> = names.collect();
+        // Also for a server that is named by its address.
+        if names.contains(&"*") {
+            return Ok(None);
+        }
+        let none = names.join(",");
         let all = Matcher::builder().all("http://proxy/").no(none).build();
         if all.intercept(server).is_none() {
             return Ok(None);
@@ -106,6 +119,18 @@ impl Proxy {
     /// For a log.
     pub(super) fn name(&self) -> String {
         without_user(&self.uri.to_string())
+    }
+}
+
+/// A name of `NO_PROXY` without its port, if it has none or this one.
+fn of_port(name: &str, port: u16) -> Option<&str> {
+    match name.rsplit_once(':') {
+        // Not the last part of an IPv6 address.
+        Some((host, number)) if !host.contains(':') || host.ends_with(']') => {
+            let is_this = number.parse().is_ok_and(|number: u16| number == port);
+            is_this.then(|| host.trim_matches(['[', ']']))
+        }
+        _ => Some(name.trim_matches(['[', ']'])),
     }
 }
 
@@ -165,8 +190,26 @@ mod tests {
         ] {
             assert_eq!(of(server, &both), Ok(None), "{server}");
         }
-        let no = ("NO_PROXY", "10.0.0.0/8, .cluster.local,fd00::/8");
+        for (no, is_direct) in [
+            ("*", true),
+            ("other, * ", true),
+            ("10.96.0.1:443", true),
+            ("10.96.0.1:6443", false),
+            ("10.96.0.1", true),
+            ("[fd00::1]:443", false),
+        ] {
+            let direct = of("https://10.96.0.1/", &[https, ("NO_PROXY", no)]);
+            assert_eq!(direct.unwrap().is_none(), is_direct, "{no}");
+        }
+        let no = (
+            "NO_PROXY",
+            "10.0.0.0/8, .cluster.local,fd00::/8,api.example:6443,[fe00::1]:6443",
+        );
         for (server, is_direct) in [
+            ("https://api.example:6443/", true),
+            ("https://api.example/", false),
+            ("https://[fe00::1]:6443/", true),
+            ("https://[fe00::1]/", false),
             ("https://10.96.0.1/", true),
             ("https://api.cluster.local/", true),
             ("https://[fd00::1]/", true),
@@ -191,7 +234,7 @@ mod tests {
         ] {
             let told = Proxy::of_url("proxy-url", url).unwrap_err();
             assert!(
-                told.starts_with("proxy-url: no URL of a proxy") && !told.contains("hid"),
+                told.starts_with("proxy-url: not the URL of a proxy") && !told.contains("hid"),
                 "{told}"
             );
             assert!(of("https://10.0.0.1/", &[("https_proxy", url)]).is_err());

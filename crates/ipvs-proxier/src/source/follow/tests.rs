@@ -48,6 +48,14 @@ fn refused(status: u16, more: &str) -> Reply {
     }
 }
 
+/// None, after longer than a watch must go well for.
+fn no_answer() -> Reply {
+    Reply {
+        status: 0,
+        ..json("")
+    }
+}
+
 /// A watch that tells this, and goes on.
 fn watch(lines: &[&str]) -> Reply {
     let mut reply = json(&lines.concat());
@@ -85,6 +93,10 @@ impl<F: Fn(usize, &str) -> Reply> Api for Server<F> {
         let at = self.start.elapsed().as_secs_f64();
         self.calls.borrow_mut().push((at, call.path.clone()));
         let reply = (self.reply)(number, &call.path);
+        if reply.status == 0 {
+            sleep(GOOD * 2).await;
+            return Err(ApiError::Unreadable("no answer".to_owned()));
+        }
         let body = unfold(reply.parts.into_iter(), |mut parts| async {
             loop {
                 match parts.next()? {
@@ -642,6 +654,12 @@ fn what_is_wrong_is_logged_once_also_while_there_is_news() {
     });
     assert!((8..=11).contains(&again.lines().count()), "{again}");
     assert!(again.contains("WARN"), "{again}");
+    // What is not answered has not gone well, however long it took.
+    let silent = logged(3600.0, |number, _| match number {
+        0 => list(&["a"], 7),
+        _ => no_answer(),
+    });
+    assert_eq!(silent.lines().count(), 1, "{silent}");
     // One that ends as servers end.
     let ended = logged(600.0, |number, _| match number {
         0 => list(&["a"], 7),
