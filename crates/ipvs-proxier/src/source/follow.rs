@@ -149,8 +149,9 @@ impl<'a, A: Api> Follower<'a, A> {
         if is_good {
             self.complaints.over();
         }
-        // A cache that has forgotten the version is newer. What could not be read is missing however the watch ended.
-        if heard.is_list_due || result.as_ref().is_err_and(ApiError::is_expired) {
+        // A cache that has forgotten the version is newer, and a server that refuses the version for another reason may do so
+        // for ever. What could not be read is missing however the watch ended.
+        if heard.is_list_due || result.as_ref().is_err_and(refuses_version) {
             self.list = Some(self.not_older());
         }
         match result {
@@ -263,6 +264,13 @@ impl<'a, A: Api> Follower<'a, A> {
             pause.await;
         }
     }
+}
+
+/// Whether what is known may be of no use to this server: it is asked too much, or does not know who asks, for other reasons.
+fn refuses_version(error: &ApiError) -> bool {
+    error
+        .code()
+        .is_some_and(|code| !matches!(code, 401 | 403 | 429))
 }
 
 /// What is to be listed after a list that failed.

@@ -150,7 +150,8 @@ fn user_files(user: &mut AuthInfo, folder: &Path, files: &mut Vec<FileRead>) -> 
         let text = contents(Part::Key, &folder.join(path), files)?;
         user.client_key_data = Some(BASE64_STANDARD.encode(text).into());
     }
-    if let (None, Some(path)) = (&user.token, user.token_file.take()) {
+    // It takes precedence over a token, which may be the one that it was made with.
+    if let Some(path) = user.token_file.take() {
         let path = folder.join(path);
         let text = contents(Part::Token, &path, files)?;
         let path = path.display();

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use http_body_util::{BodyExt as _, Full};
@@ -15,7 +15,7 @@ use tokio::sync::{Mutex, watch};
 use tokio::time::timeout;
 use tracing::{info, warn};
 
-use super::access::{Access, ClusterError, with_causes};
+use super::access::{Access, ClusterError, with_causes, without_user};
 use super::api::{ANSWER, Answer, Api, ApiError, Call};
 use super::connection::{Connection, connection};
 use super::credential_files::CredentialFiles;
@@ -44,6 +44,8 @@ pub(super) struct Session {
     asked: std::sync::Mutex<Arc<Origin>>,
     /// Whether the server answered last.
     connected: Arc<AtomicBool>,
+    /// Why this is the end: another server is to be followed.
+    moved: OnceLock<String>,
 }
 
 #[derive(Debug)]
@@ -118,6 +120,7 @@ impl Session {
             }),
             changed,
             connected,
+            moved: OnceLock::new(),
         })
     }
 
@@ -146,11 +149,15 @@ impl Session {
         Arc::clone(&held.link)
     }
 
-    /// Reads credentials again as soon as they change: while all watches live nothing else asks for them.
-    pub(super) async fn follow_credentials(&self) -> ! {
+    /// Reads credentials again as soon as they change: while all watches live nothing else asks for them. Says why it ends: the
+    /// kubeconfig names another server.
+    pub(super) async fn follow_credentials(&self) -> String {
         let mut changed = self.changed.subscribe();
         loop {
             self.link().await;
+            if let Some(moved) = self.moved.get() {
+                return moved.clone();
+            }
             // Its sender is here: there is no end.
             let _ = changed.changed().await;
         }
@@ -158,6 +165,17 @@ impl Session {
 
     async fn renew(&self, held: &mut Held) -> Result<(), ClusterError> {
         let link = open(&self.access, Some(&held.link), &mut held.reader).await?;
+        let servers = [&held.link, &link].map(|link| &link.credentials.config.cluster_url);
+        if servers[0] != servers[1] {
+            // Watches go on at the other one, and versions of one mean nothing to the other.
+            let [from, to] = servers.map(|url| without_user(&url.to_string()));
+            let why =
+                format!("it names server {to} instead of {from}, of which all that is known is");
+            let error = self.access.wrong(why);
+            // The first one counts.
+            let _ = self.moved.set(error.to_string());
+            return Err(error);
+        }
         if !held.files.are(&link.credentials.files) {
             held.files = CredentialFiles::follow(&link.credentials.files, &self.changed)?;
         }

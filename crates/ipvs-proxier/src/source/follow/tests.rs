@@ -428,6 +428,43 @@ fn after_410_the_cache_is_asked_and_the_newest_where_that_will_not_do() {
 }
 
 #[test]
+fn after_a_watch_that_is_refused_everything_is_listed_anew() {
+    let error = "{\"type\": \"ERROR\", \"object\": {\"kind\": \"Status\", \"code\": 500, \"reason\": \"R\"}}\n";
+    let too_large = r#", "details": {"causes": [{"reason": "ResourceVersionTooLarge"}]}"#;
+    for wrong in [
+        refused(500, ""),
+        refused(400, ""),
+        refused(504, too_large),
+        json(error),
+    ] {
+        let seen = follow(60.0, |number, path| match number {
+            0 => list(&["a"], 1000),
+            _ if path.contains("resourceVersion=1000") && path.contains("watch=true") => {
+                wrong.clone()
+            }
+            _ if path.contains("watch=true") => watch(&[]),
+            _ => list(&["b"], 50),
+        });
+        assert_eq!(
+            seen.told(),
+            ["+a", "listed", "+b", "-a", "listed"],
+            "{:?}",
+            seen.calls
+        );
+        assert_eq!(seen.calls.len(), 4, "{:?}", seen.calls);
+    }
+    // One that is asked too much is not asked for more.
+    for code in [401, 403, 429] {
+        let seen = follow(60.0, |number, _| match number {
+            0 => list(&["a"], 7),
+            1..4 => refused(code, ""),
+            _ => watch(&[]),
+        });
+        assert_eq!(seen.lists().len(), 1, "{:?}", seen.calls);
+    }
+}
+
+#[test]
 fn pages_that_expire_are_read_at_once() {
     let page = |next: &str, name: &str| {
         json(&format!(
