@@ -41,8 +41,8 @@ pub use error::InputError;
 pub use escaped::Escaped;
 pub use explain::{Because, Candidate, Explanation, NoSubject, Reason, Subject, Verdict};
 pub use filter::{
-    AddressAndPort, FilterEntry, FilterSet, FilterSets, FilterShape, KnownFilter, LocalPods,
-    Masquerade, NoFilterEntry,
+    AddressAndPort, EntryParts, FilterEntry, FilterSet, FilterSets, FilterShape, KnownFilter,
+    LocalPods, Masquerade, NoFilterEntry,
 };
 pub use key::Key;
 pub use known::Known;

@@ -1,5 +1,5 @@
 use ipvs_codec::{Family, Protocol};
-use ipvs_model::{AddressAndPort, FilterEntry, FilterSet};
+use ipvs_model::{AddressAndPort, EntryParts, FilterEntry, FilterSet};
 use ipvs_netfilter::ipset::{Entry, EntryProtocol, SetType};
 
 use super::names::{set_name, set_spec};
@@ -13,31 +13,17 @@ use super::names::{set_name, set_spec};
 /// ```
 #[must_use]
 pub fn set_entry(entry: &FilterEntry) -> Entry {
-    match *entry {
-        FilterEntry::ClusterIp(served)
-        | FilterEntry::ExternalIp(served)
-        | FilterEntry::ExternalIpLocal(served)
-        | FilterEntry::LoadBalancer(served)
-        | FilterEntry::Firewalled(served)
-        | FilterEntry::LoadBalancerLocal(served)
-        | FilterEntry::NodePortSctp(served)
-        | FilterEntry::NodePortLocalSctp(served) => {
-            Entry::IpPort(served.address, entry_protocol(served.protocol), served.port)
+    let protocol = |served: AddressAndPort| entry_protocol(served.protocol);
+    match entry.parts() {
+        EntryParts::Served(served) => Entry::IpPort(served.address, protocol(served), served.port),
+        EntryParts::From(served, from) => {
+            Entry::IpPortIp(served.address, protocol(served), served.port, from)
         }
-        FilterEntry::Hairpin(served, from) | FilterEntry::SourceAddress(served, from) => {
-            let protocol = entry_protocol(served.protocol);
-            Entry::IpPortIp(served.address, protocol, served.port, from)
+        EntryParts::FromNet(served, range) => {
+            Entry::IpPortNet(served.address, protocol(served), served.port, range)
         }
-        FilterEntry::SourceRange(served, range) => {
-            let protocol = entry_protocol(served.protocol);
-            Entry::IpPortNet(served.address, protocol, served.port, range)
-        }
-        FilterEntry::NodePortTcp(_, port)
-        | FilterEntry::NodePortLocalTcp(_, port)
-        | FilterEntry::NodePortUdp(_, port)
-        | FilterEntry::NodePortLocalUdp(_, port)
-        | FilterEntry::HealthCheckPort(_, port) => Entry::Port(port),
-        FilterEntry::Vip(address) => Entry::Ip(address),
+        EntryParts::Port(_, port) => Entry::Port(port),
+        EntryParts::Address(address) => Entry::Ip(address),
     }
 }
 
@@ -49,46 +35,19 @@ pub fn filter_entry(set: FilterSet, family: Family, entry: Entry) -> Option<Filt
         protocol: Protocol::from_number(protocol.0.into()),
         port,
     };
-    let found = match (set, entry) {
-        (FilterSet::Hairpin, Entry::IpPortIp(ip, protocol, port, from)) => {
-            FilterEntry::Hairpin(served(ip, protocol, port), from)
+    let parts = match entry {
+        Entry::IpPort(ip, protocol, port) => EntryParts::Served(served(ip, protocol, port)),
+        Entry::IpPortIp(ip, protocol, port, from) => {
+            EntryParts::From(served(ip, protocol, port), from)
         }
-        (FilterSet::SourceAddress, Entry::IpPortIp(ip, protocol, port, from)) => {
-            FilterEntry::SourceAddress(served(ip, protocol, port), from)
+        Entry::IpPortNet(ip, protocol, port, range) => {
+            EntryParts::FromNet(served(ip, protocol, port), range)
         }
-        (FilterSet::SourceRange, Entry::IpPortNet(ip, protocol, port, range)) => {
-            FilterEntry::SourceRange(served(ip, protocol, port), range)
-        }
-        (FilterSet::NodePortTcp, Entry::Port(port)) => FilterEntry::NodePortTcp(family, port),
-        (FilterSet::NodePortLocalTcp, Entry::Port(port)) => {
-            FilterEntry::NodePortLocalTcp(family, port)
-        }
-        (FilterSet::NodePortUdp, Entry::Port(port)) => FilterEntry::NodePortUdp(family, port),
-        (FilterSet::NodePortLocalUdp, Entry::Port(port)) => {
-            FilterEntry::NodePortLocalUdp(family, port)
-        }
-        (FilterSet::HealthCheckPort, Entry::Port(port)) => {
-            FilterEntry::HealthCheckPort(family, port)
-        }
-        (FilterSet::Vip, Entry::Ip(address)) => FilterEntry::Vip(address),
-        (_, Entry::IpPort(ip, protocol, port)) => by_address(set, served(ip, protocol, port))?,
-        _ => return None,
+        Entry::Port(port) => EntryParts::Port(family, port),
+        Entry::Ip(address) => EntryParts::Address(address),
     };
+    let found = FilterEntry::of(set, parts)?;
     (found.family() == family).then_some(found)
-}
-
-const fn by_address(set: FilterSet, served: AddressAndPort) -> Option<FilterEntry> {
-    Some(match set {
-        FilterSet::ClusterIp => FilterEntry::ClusterIp(served),
-        FilterSet::ExternalIp => FilterEntry::ExternalIp(served),
-        FilterSet::ExternalIpLocal => FilterEntry::ExternalIpLocal(served),
-        FilterSet::LoadBalancer => FilterEntry::LoadBalancer(served),
-        FilterSet::Firewalled => FilterEntry::Firewalled(served),
-        FilterSet::LoadBalancerLocal => FilterEntry::LoadBalancerLocal(served),
-        FilterSet::NodePortSctp => FilterEntry::NodePortSctp(served),
-        FilterSet::NodePortLocalSctp => FilterEntry::NodePortLocalSctp(served),
-        _ => return None,
-    })
 }
 
 /// The entry that a text asks for in the words of `ipset list`: the name of a set, and an entry as it is listed.

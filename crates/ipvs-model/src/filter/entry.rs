@@ -73,13 +73,18 @@ pub enum FilterEntry {
     Vip(IpAddr),
 }
 
-/// What an entry has beside its set.
+/// What an entry has beside its set. A set asks for one of these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Parts {
+pub enum EntryParts {
+    /// An address and a port of it.
     Served(AddressAndPort),
+    /// The same, and a source.
     From(AddressAndPort, IpAddr),
+    /// The same, and a range of sources.
     FromNet(AddressAndPort, IpNet),
+    /// A port of every address of a family.
     Port(Family, u16),
+    /// An address.
     Address(IpAddr),
 }
 
@@ -112,11 +117,11 @@ impl FilterEntry {
     #[must_use]
     pub const fn family(&self) -> Family {
         match self.parts() {
-            Parts::Served(served) | Parts::From(served, _) | Parts::FromNet(served, _) => {
-                Family::of(served.address)
-            }
-            Parts::Port(family, _) => family,
-            Parts::Address(address) => Family::of(address),
+            EntryParts::Served(served)
+            | EntryParts::From(served, _)
+            | EntryParts::FromNet(served, _) => Family::of(served.address),
+            EntryParts::Port(family, _) => family,
+            EntryParts::Address(address) => Family::of(address),
         }
     }
 
@@ -124,10 +129,10 @@ impl FilterEntry {
     #[must_use]
     pub const fn served(&self) -> Option<AddressAndPort> {
         match self.parts() {
-            Parts::Served(served) | Parts::From(served, _) | Parts::FromNet(served, _) => {
-                Some(served)
-            }
-            Parts::Port(..) | Parts::Address(_) => None,
+            EntryParts::Served(served)
+            | EntryParts::From(served, _)
+            | EntryParts::FromNet(served, _) => Some(served),
+            EntryParts::Port(..) | EntryParts::Address(_) => None,
         }
     }
 
@@ -145,12 +150,14 @@ impl FilterEntry {
         }
     }
 
-    pub(super) const fn parts(&self) -> Parts {
+    /// What it has beside its set.
+    #[must_use]
+    pub const fn parts(&self) -> EntryParts {
         match *self {
             Self::Hairpin(served, from) | Self::SourceAddress(served, from) => {
-                Parts::From(served, from)
+                EntryParts::From(served, from)
             }
-            Self::SourceRange(served, range) => Parts::FromNet(served, range),
+            Self::SourceRange(served, range) => EntryParts::FromNet(served, range),
             Self::ClusterIp(served)
             | Self::ExternalIp(served)
             | Self::ExternalIpLocal(served)
@@ -158,50 +165,57 @@ impl FilterEntry {
             | Self::Firewalled(served)
             | Self::LoadBalancerLocal(served)
             | Self::NodePortSctp(served)
-            | Self::NodePortLocalSctp(served) => Parts::Served(served),
+            | Self::NodePortLocalSctp(served) => EntryParts::Served(served),
             Self::NodePortTcp(family, port)
             | Self::NodePortLocalTcp(family, port)
             | Self::NodePortUdp(family, port)
             | Self::NodePortLocalUdp(family, port)
-            | Self::HealthCheckPort(family, port) => Parts::Port(family, port),
-            Self::Vip(address) => Parts::Address(address),
+            | Self::HealthCheckPort(family, port) => EntryParts::Port(family, port),
+            Self::Vip(address) => EntryParts::Address(address),
         }
     }
 
     /// The entry of a set with these parts, if that is what the set asks for.
-    pub(super) const fn of(set: FilterSet, parts: Parts) -> Option<Self> {
+    #[must_use]
+    pub const fn of(set: FilterSet, parts: EntryParts) -> Option<Self> {
         Some(match (set, parts) {
-            (FilterSet::Hairpin, Parts::From(served, from)) => Self::Hairpin(served, from),
-            (FilterSet::SourceAddress, Parts::From(served, from)) => {
+            (FilterSet::Hairpin, EntryParts::From(served, from)) => Self::Hairpin(served, from),
+            (FilterSet::SourceAddress, EntryParts::From(served, from)) => {
                 Self::SourceAddress(served, from)
             }
-            (FilterSet::SourceRange, Parts::FromNet(served, range)) => {
+            (FilterSet::SourceRange, EntryParts::FromNet(served, range)) => {
                 Self::SourceRange(served, range)
             }
-            (FilterSet::ClusterIp, Parts::Served(served)) => Self::ClusterIp(served),
-            (FilterSet::ExternalIp, Parts::Served(served)) => Self::ExternalIp(served),
-            (FilterSet::ExternalIpLocal, Parts::Served(served)) => Self::ExternalIpLocal(served),
-            (FilterSet::LoadBalancer, Parts::Served(served)) => Self::LoadBalancer(served),
-            (FilterSet::Firewalled, Parts::Served(served)) => Self::Firewalled(served),
-            (FilterSet::LoadBalancerLocal, Parts::Served(served)) => {
+            (FilterSet::ClusterIp, EntryParts::Served(served)) => Self::ClusterIp(served),
+            (FilterSet::ExternalIp, EntryParts::Served(served)) => Self::ExternalIp(served),
+            (FilterSet::ExternalIpLocal, EntryParts::Served(served)) => {
+                Self::ExternalIpLocal(served)
+            }
+            (FilterSet::LoadBalancer, EntryParts::Served(served)) => Self::LoadBalancer(served),
+            (FilterSet::Firewalled, EntryParts::Served(served)) => Self::Firewalled(served),
+            (FilterSet::LoadBalancerLocal, EntryParts::Served(served)) => {
                 Self::LoadBalancerLocal(served)
             }
-            (FilterSet::NodePortSctp, Parts::Served(served)) => Self::NodePortSctp(served),
-            (FilterSet::NodePortLocalSctp, Parts::Served(served)) => {
+            (FilterSet::NodePortSctp, EntryParts::Served(served)) => Self::NodePortSctp(served),
+            (FilterSet::NodePortLocalSctp, EntryParts::Served(served)) => {
                 Self::NodePortLocalSctp(served)
             }
-            (FilterSet::NodePortTcp, Parts::Port(family, port)) => Self::NodePortTcp(family, port),
-            (FilterSet::NodePortLocalTcp, Parts::Port(family, port)) => {
+            (FilterSet::NodePortTcp, EntryParts::Port(family, port)) => {
+                Self::NodePortTcp(family, port)
+            }
+            (FilterSet::NodePortLocalTcp, EntryParts::Port(family, port)) => {
                 Self::NodePortLocalTcp(family, port)
             }
-            (FilterSet::NodePortUdp, Parts::Port(family, port)) => Self::NodePortUdp(family, port),
-            (FilterSet::NodePortLocalUdp, Parts::Port(family, port)) => {
+            (FilterSet::NodePortUdp, EntryParts::Port(family, port)) => {
+                Self::NodePortUdp(family, port)
+            }
+            (FilterSet::NodePortLocalUdp, EntryParts::Port(family, port)) => {
                 Self::NodePortLocalUdp(family, port)
             }
-            (FilterSet::HealthCheckPort, Parts::Port(family, port)) => {
+            (FilterSet::HealthCheckPort, EntryParts::Port(family, port)) => {
                 Self::HealthCheckPort(family, port)
             }
-            (FilterSet::Vip, Parts::Address(address)) => Self::Vip(address),
+            (FilterSet::Vip, EntryParts::Address(address)) => Self::Vip(address),
             _ => return None,
         })
     }

@@ -6,7 +6,7 @@ mod set;
 mod shape;
 mod text;
 
-pub use entry::{AddressAndPort, FilterEntry};
+pub use entry::{AddressAndPort, EntryParts, FilterEntry};
 pub use known::KnownFilter;
 pub use set::FilterSet;
 pub use shape::{FilterSets, FilterShape, LocalPods, Masquerade};

@@ -7,8 +7,7 @@ use ipvs_codec::{Family, ServiceKey};
 use serde::ser::SerializeStruct as _;
 use serde::{Serialize, Serializer};
 
-use super::entry::Parts;
-use super::{AddressAndPort, FilterEntry, FilterSet};
+use super::{AddressAndPort, EntryParts, FilterEntry, FilterSet};
 
 /// A text is no [`FilterEntry`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -24,7 +23,7 @@ impl fmt::Display for AddressAndPort {
     }
 }
 
-impl fmt::Display for Parts {
+impl fmt::Display for EntryParts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Served(served) => served.fmt(f),
@@ -68,14 +67,14 @@ fn parse(text: &str) -> Option<FilterEntry> {
     let rest: Vec<&str> = words.collect();
     let parts = match (set, &rest[..]) {
         (FilterSet::Hairpin | FilterSet::SourceAddress, ["from", from]) => {
-            Parts::From(served(first)?, from.parse().ok()?)
+            EntryParts::From(served(first)?, from.parse().ok()?)
         }
         (FilterSet::SourceRange, ["from", range]) => {
-            Parts::FromNet(served(first)?, range.parse().ok()?)
+            EntryParts::FromNet(served(first)?, range.parse().ok()?)
         }
-        (FilterSet::Vip, []) => Parts::Address(first.parse().ok()?),
+        (FilterSet::Vip, []) => EntryParts::Address(first.parse().ok()?),
         (_, []) => match served(first) {
-            Some(served) => Parts::Served(served),
+            Some(served) => EntryParts::Served(served),
             None => port(first)?,
         },
         _ => return None,
@@ -98,11 +97,11 @@ fn served(text: &str) -> Option<AddressAndPort> {
     }
 }
 
-fn port(text: &str) -> Option<Parts> {
+fn port(text: &str) -> Option<EntryParts> {
     let (name, port) = text.split_once(':')?;
     let mut families = Family::ALL.into_iter();
     let family = families.find(|family| family.to_string() == name)?;
-    Some(Parts::Port(family, port.parse().ok()?))
+    Some(EntryParts::Port(family, port.parse().ok()?))
 }
 
 #[cfg(test)]
