@@ -69,9 +69,9 @@ impl Ipvs {
         outcomes.into_iter().collect()
     }
 
-    /// Sends requests that answer with nothing but success or an error: one outcome for each, in order. A failed one
-    /// does not stop the others; its error names what it asked for. When `ip_vs` was unloaded and loaded again meanwhile, the requests that went to its
-    /// old family number are sent again.
+    /// Sends requests that answer with nothing but success or an error: one outcome for each, in order. A failed one does not
+    /// stop the others; its error names what it asked for. When `ip_vs` was unloaded and loaded again meanwhile, the requests
+    /// that went to its old family number are sent again.
     pub fn batch(&mut self, requests: &[Request<'_>]) -> Vec<Outcome> {
         let mut outcomes = self.send(requests);
         let stale: Vec<usize> = positions(&outcomes, is_enoent);

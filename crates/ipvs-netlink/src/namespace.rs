@@ -37,7 +37,7 @@ impl NetworkNamespace {
         let file = File::open(path).map_err(|error| {
             Error::new(
                 format!("open network namespace {}", path.display()),
-                unusable(&error),
+                unusable(error.to_string(), &error),
             )
         })?;
         Ok(Self {
@@ -65,7 +65,7 @@ impl NetworkNamespace {
             let error = io::Error::new(io::ErrorKind::InvalidInput, reason);
             return Err(Error::new(
                 format!("open network namespace {name:?}"),
-                unusable(&error),
+                unusable(error.to_string(), &error),
             ));
         }
         Self::from_path(Path::new("/run/netns").join(name))
@@ -81,7 +81,10 @@ impl NetworkNamespace {
                 Ok::<T, Cause>(work())
             };
             let thread = thread::Builder::new().name("netns".into());
-            let thread = thread.spawn_scoped(scope, inside).map_err(no_thread)?;
+            let thread = thread.spawn_scoped(scope, inside).map_err(|error| {
+                let reason = "there can be no thread for the network namespace";
+                unusable(format!("{reason}: {error}"), &error)
+            })?;
             match thread.join() {
                 Ok(done) => done,
                 Err(panic) => std::panic::resume_unwind(panic),
@@ -100,25 +103,13 @@ impl NetworkNamespace {
             Errno::INVAL => ": it is no network namespace",
             _ => "",
         };
-        Cause::Namespace {
-            reason: format!("cannot enter {which}: {error}{needs}"),
-            errno: error.raw_os_error(),
-        }
+        unusable(format!("cannot enter {which}: {error}{needs}"), &error)
     }
 }
 
-fn unusable(error: &io::Error) -> Cause {
-    Cause::Namespace {
-        reason: error.to_string(),
-        errno: error.raw_os_error(),
-    }
-}
-
-fn no_thread(error: io::Error) -> Cause {
-    Cause::Namespace {
-        reason: format!("there can be no thread for the network namespace: {error}"),
-        errno: error.raw_os_error(),
-    }
+fn unusable(reason: String, error: &io::Error) -> Cause {
+    let errno = error.raw_os_error();
+    Cause::Namespace { reason, errno }
 }
 
 #[cfg(test)]

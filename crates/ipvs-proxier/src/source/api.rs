@@ -87,6 +87,12 @@ impl ApiError {
         }
     }
 
+    /// Whether the server refuses who asks, or that so much is asked, whatever it is.
+    pub(super) fn is_of_asker(&self) -> bool {
+        self.code()
+            .is_some_and(|code| matches!(code, 401 | 403 | 429))
+    }
+
     /// Whether it belongs to the life of a watch: the server no longer knows the version that it had come to.
     pub(super) fn is_expired(&self) -> bool {
         self.code() == Some(410)
@@ -189,7 +195,15 @@ fn no_status(status: StatusCode, text: &[u8]) -> Refusal {
         } else {
             text
         },
-        retry_after: None,
-        is_behind: false,
+        ..Refusal::default()
     }
+}
+
+/// With nothing but a code.
+#[cfg(test)]
+pub(super) fn refused(code: u16) -> ApiError {
+    ApiError::Refused(Refusal {
+        code,
+        ..Refusal::default()
+    })
 }

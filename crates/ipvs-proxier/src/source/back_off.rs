@@ -53,18 +53,8 @@ impl BackOff {
 
 #[cfg(test)]
 mod tests {
-    use super::super::refusal::Refusal;
+    use super::super::api::refused;
     use super::*;
-
-    fn refused(code: u16) -> ApiError {
-        ApiError::Refused(Refusal {
-            code,
-            reason: String::new(),
-            message: String::new(),
-            retry_after: None,
-            is_behind: false,
-        })
-    }
 
     #[test]
     fn a_server_that_refuses_is_asked_less_and_less_often() {

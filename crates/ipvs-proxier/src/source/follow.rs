@@ -151,6 +151,7 @@ impl<'a, A: Api> Follower<'a, A> {
         }
         // A cache that has forgotten the version is newer, and a server that refuses the version for another reason may do so
         // for ever. What could not be read is missing however the watch ended.
+        let refuses_version = |error: &ApiError| error.code().is_some() && !error.is_of_asker();
         if heard.is_list_due || result.as_ref().is_err_and(refuses_version) {
             self.list = Some(self.not_older());
         }
@@ -266,19 +267,12 @@ impl<'a, A: Api> Follower<'a, A> {
     }
 }
 
-/// Whether what is known may be of no use to this server: it is asked too much, or does not know who asks, for other reasons.
-fn refuses_version(error: &ApiError) -> bool {
-    error
-        .code()
-        .is_some_and(|code| !matches!(code, 401 | 403 | 429))
-}
-
 /// What is to be listed after a list that failed.
 fn next_age(age: Age, error: &ApiError) -> Age {
     match (age, error) {
         // It is not the list that is wrong.
         (age, ApiError::Io(_) | ApiError::Tls(_) | ApiError::Access(_)) => age,
-        (age, ApiError::Refused(refusal)) if matches!(refusal.code, 401 | 403 | 429) => age,
+        (age, error) if error.is_of_asker() => age,
         (Age::Newest, error) if error.is_expired() => Age::NewestAtOnce,
         // A server that is behind its own database, or too slow for all at once.
         _ => Age::Newest,

@@ -81,18 +81,8 @@ impl Origin {
 
 #[cfg(test)]
 mod tests {
-    use super::super::refusal::Refusal;
+    use super::super::api::refused;
     use super::*;
-
-    fn refused(code: u16) -> ApiError {
-        ApiError::Refused(Refusal {
-            code,
-            reason: String::new(),
-            message: String::new(),
-            retry_after: None,
-            is_behind: false,
-        })
-    }
 
     #[test]
     fn the_server_is_named_and_the_files_that_may_be_at_fault() {
