@@ -1,0 +1,183 @@
+//! Lists: whole ones, halves, pages, and when another one is due.
+
+use super::*;
+
+#[test]
+fn an_answer_of_another_kind_changes_nothing() {
+    let pods = json(
+        r#"{"kind": "PodList", "metadata": {"resourceVersion": "9"}, "items": [{"metadata": {"name": "x"}}]}"#,
+    );
+    let html = Reply {
+        content: "text/html",
+        ..json("<html>sign in</html>")
+    };
+    let empty = json("{}");
+    let unknown = json("<html>");
+    for wrong in [pods, html, empty, unknown] {
+        let seen = follow(20.0, |number, _| match number {
+            0 => list(&["a"], 7),
+            1 => refused(410, ""),
+            2 => wrong.clone(),
+            3 => list(&["a"], 11),
+            _ => watch(&[]),
+        });
+        assert_eq!(seen.told(), ["+a", "listed", "+a", "listed"]);
+    }
+}
+
+#[test]
+fn half_a_list_takes_nothing_away() {
+    let mut half = list(&["a"], 9);
+    half.parts = vec![
+        Part::Bytes(
+            r#"{"kind": "NodeList", "metadata": {}, "items": [{"metadata": {"name": "a"}},"#
+                .to_owned(),
+        ),
+        Part::Broken,
+    ];
+    let seen = follow(20.0, |number, _| match number {
+        0 => list(&["a", "b"], 7),
+        1 => refused(410, ""),
+        2 => half.clone(),
+        3 => list(&["a"], 11),
+        _ => watch(&[]),
+    });
+    assert_eq!(
+        seen.told(),
+        ["+a", "+b", "listed", "+a", "+a", "-b", "listed"]
+    );
+}
+
+#[test]
+fn after_410_the_cache_is_asked_and_the_newest_where_that_will_not_do() {
+    let too_large = r#", "details": {"causes": [{"reason": "ResourceVersionTooLarge"}], "retryAfterSeconds": 3}"#;
+    let expired = "{\"type\": \"ERROR\", \"object\": {\"kind\": \"Status\", \"code\": 410, \"reason\": \"Expired\"}}\n";
+    let seen = follow(60.0, |number, _| match number {
+        0 => list(&["a"], 7),
+        1 => watch(&[&event("ADDED", "b", 8), expired]),
+        2 => refused(504, too_large),
+        3 => list(&["b"], 9),
+        _ => watch(&[]),
+    });
+    let lists = seen.lists();
+    assert!(lists[0].ends_with("limit=250"), "{lists:?}");
+    let cached = "resourceVersion=8&resourceVersionMatch=NotOlderThan";
+    assert!(lists[1].ends_with(cached), "{lists:?}");
+    assert_eq!(lists[2], lists[0]);
+    assert!(
+        seen.gaps()[2] >= 3.0,
+        "as the server asks: {:?}",
+        seen.calls
+    );
+    assert_eq!(seen.told(), ["+a", "listed", "+b", "+b", "-a", "listed"]);
+}
+
+#[test]
+fn after_a_watch_that_is_refused_everything_is_listed_anew() {
+    let error = "{\"type\": \"ERROR\", \"object\": {\"kind\": \"Status\", \"code\": 500, \"reason\": \"R\"}}\n";
+    let too_large = r#", "details": {"causes": [{"reason": "ResourceVersionTooLarge"}]}"#;
+    for wrong in [
+        refused(500, ""),
+        refused(400, ""),
+        refused(504, too_large),
+        json(error),
+    ] {
+        let seen = follow(60.0, |number, path| match number {
+            0 => list(&["a"], 1000),
+            _ if path.contains("resourceVersion=1000") && path.contains("watch=true") => {
+                wrong.clone()
+            }
+            _ if path.contains("watch=true") => watch(&[]),
+            _ => list(&["b"], 50),
+        });
+        assert_eq!(
+            seen.told(),
+            ["+a", "listed", "+b", "-a", "listed"],
+            "{:?}",
+            seen.calls
+        );
+        assert_eq!(seen.calls.len(), 4, "{:?}", seen.calls);
+    }
+    // One that is asked too much is not asked for more.
+    for code in [401, 403, 429] {
+        let seen = follow(60.0, |number, _| match number {
+            0 => list(&["a"], 7),
+            1..4 => refused(code, ""),
+            _ => watch(&[]),
+        });
+        assert_eq!(seen.lists().len(), 1, "{:?}", seen.calls);
+    }
+}
+
+#[test]
+fn pages_that_expire_are_read_at_once() {
+    let page = |next: &str, name: &str| {
+        json(&format!(
+            r#"{{"kind": "NodeList", "metadata": {{"resourceVersion": "7", "continue": "{next}"}}, "items": [{{"metadata": {{"name": "{name}"}}}}]}}"#
+        ))
+    };
+    let seen = follow(30.0, |number, _| match number {
+        0 => page("x", "a"),
+        1 => refused(410, ""),
+        2 => page("", "b"),
+        _ => watch(&[]),
+    });
+    let lists = seen.lists();
+    assert!(lists[1].ends_with("limit=250&continue=x"), "{lists:?}");
+    assert_eq!(lists[2], "/api/v1/nodes?");
+    assert_eq!(seen.told(), ["+a", "+b", "-a", "listed"]);
+    let seen = follow(30.0, |number, _| {
+        if number == 0 {
+            page("x", "a")
+        } else {
+            page("x", "b")
+        }
+    });
+    assert!(
+        seen.calls.len() < 30,
+        "a page that leads to itself: {:?}",
+        seen.calls
+    );
+}
+
+/// A server, or something between, that gives tokens without end: each new, the same again, or two by turns.
+#[test]
+fn pages_without_an_end_are_asked_for_less_and_less_often() {
+    let page = |next: usize| {
+        json(&format!(
+            r#"{{"kind": "NodeList", "metadata": {{"resourceVersion": "7", "continue": "t{next}"}}, "items": [{{"metadata": {{"name": "a"}}}}]}}"#
+        ))
+    };
+    for token in [|number| number, |_| 7, |number| number % 2] {
+        let seen = follow(600.0, |number, _| page(token(number)));
+        let starts: Vec<f64> = seen
+            .calls
+            .iter()
+            .filter(|(_, path)| !path.contains("continue="))
+            .map(|(at, _)| *at)
+            .collect();
+        let gaps: Vec<f64> = starts.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        assert!(gaps[3..].iter().all(|gap| *gap >= 5.0), "{gaps:?}");
+        let each = seen.calls.len() / starts.len();
+        assert!(each <= 110, "{each} pages of each list");
+        assert!(!seen.told().contains(&"listed".to_owned()));
+    }
+}
+
+#[test]
+fn pages_with_nothing_in_between_are_followed_to_the_end() {
+    let page = |next: &str, items: &str| {
+        json(&format!(
+            r#"{{"kind": "NodeList", "metadata": {{"resourceVersion": "7", "continue": "{next}"}}, "items": [{items}]}}"#
+        ))
+    };
+    let seen = follow(5.0, |number, path| match number {
+        0..50 => page(&format!("t{number}"), ""),
+        50 => page("", r#"{"metadata": {"name": "a"}}"#),
+        _ => {
+            assert!(path.contains("watch=true"));
+            watch(&[])
+        }
+    });
+    assert_eq!(seen.told(), ["+a", "listed"]);
+}
