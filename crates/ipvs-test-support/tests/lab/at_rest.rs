@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use ipvs_test_support::{ApiServer, NetNs, RunningProxier, eventually};
+use tempfile::TempDir;
 
 /// How many services, of ten endpoints each: for figures with more.
 const SERVICES: &str = "AT_REST_SERVICES";
@@ -12,7 +13,7 @@ const SERVICES: &str = "AT_REST_SERVICES";
 const SECONDS: &str = "AT_REST_SECONDS";
 
 /// A service of ten endpoints elsewhere.
-pub(crate) fn objects(number: u32) -> [String; 2] {
+fn objects(number: u32) -> [String; 2] {
     let [_, a, b, c] = (number + 1).to_be_bytes();
     let address = |endpoint: u32| {
         let [_, x, y, z] = (number * 10 + endpoint + 1).to_be_bytes();
@@ -36,6 +37,41 @@ pub(crate) fn objects(number: u32) -> [String; 2] {
             endpoints.join(",")
         ),
     ]
+}
+
+/// A proxier that has synced services of an API server.
+pub(crate) struct Served {
+    pub(crate) server: ApiServer,
+    pub(crate) proxier: RunningProxier,
+    /// With its log.
+    _folder: TempDir,
+}
+
+impl Served {
+    pub(crate) fn start(namespace: &NetNs, services: u32, more: &[&str]) -> Self {
+        let server = namespace.run(ApiServer::start).unwrap().unwrap();
+        server
+            .put(r#"{"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node-0"}}"#)
+            .unwrap();
+        for object in (0..services).flat_map(objects) {
+            server.put(&object).unwrap();
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("log");
+        let mut arguments = vec![format!("--master={}", server.url())];
+        arguments.extend(more.iter().map(|word| (*word).to_owned()));
+        let proxier = RunningProxier::start(namespace, &arguments, &log).unwrap();
+        eventually(Duration::from_secs(240), || {
+            let text = fs::read_to_string(&log)?;
+            text.contains("synced").then_some(()).context(text)
+        })
+        .unwrap();
+        Self {
+            server,
+            proxier,
+            _folder: folder,
+        }
+    }
 }
 
 /// How often the threads of a process have waited for something.
@@ -67,28 +103,14 @@ fn a_node_at_rest_wakes_nobody_but_for_the_canaries() {
     let number = |name, usual| std::env::var(name).map_or(usual, |text| text.parse().unwrap());
     let (services, seconds) = (number(SERVICES, 100), number(SECONDS, 30));
     let namespace = NetNs::new("at-rest").unwrap();
-    let server = namespace.run(ApiServer::start).unwrap().unwrap();
-    server
-        .put(r#"{"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node-0"}}"#)
-        .unwrap();
-    for object in (0..services).flat_map(objects) {
-        server.put(&object).unwrap();
-    }
-    let folder = tempfile::tempdir().unwrap();
-    let log = folder.path().join("log");
-    let arguments = [format!("--master={}", server.url())];
-    let proxier = RunningProxier::start(&namespace, &arguments, &log).unwrap();
-    eventually(Duration::from_secs(240), || {
-        let text = fs::read_to_string(&log)?;
-        text.contains("synced").then_some(()).context(text)
-    })
-    .unwrap();
+    let served = Served::start(&namespace, services, &[]);
+    let process = served.proxier.id();
     // What comes after a start, and the first resync.
     std::thread::sleep(Duration::from_secs(45));
-    let before = (waits(proxier.id()).unwrap(), cpu(proxier.id()).unwrap());
+    let before = (waits(process).unwrap(), cpu(process).unwrap());
     std::thread::sleep(Duration::from_secs(seconds.into()));
-    let waits = waits(proxier.id()).unwrap() - before.0;
-    let cpu = cpu(proxier.id()).unwrap() - before.1;
+    let waits = waits(process).unwrap() - before.0;
+    let cpu = cpu(process).unwrap() - before.1;
     println!("{services} services, {seconds} s at rest: {waits} wake-ups, {cpu:?} of CPU");
     // A look at the canaries each second, in which the kernel may let it wait a few times.
     assert!(waits <= 10 * u64::from(seconds), "{waits}");

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use ipvs_codec::{Protocol, ServiceKey};
 use ipvs_netlink::{Binding, Ipvs, Links};
-use ipvs_test_support::{ApiServer, NetNs, RunningProxier, eventually};
+use ipvs_test_support::{ApiServer, NetNs};
 
-use crate::at_rest::objects;
+use crate::at_rest::Served;
 use crate::hands::drift;
 
 /// How many services, of ten endpoints each: for figures with more.
@@ -83,30 +83,13 @@ fn changes_do_not_wait_for_a_storm_and_it_costs_no_memory() {
     namespace
         .ip("link add storm type dummy\nlink set storm up")
         .unwrap();
-    let server = namespace.run(ApiServer::start).unwrap().unwrap();
-    server
-        .put(r#"{"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node-0"}}"#)
-        .unwrap();
-    for object in (0..services).flat_map(objects) {
-        server.put(&object).unwrap();
-    }
-    let folder = tempfile::tempdir().unwrap();
-    let log = folder.path().join("log");
-    let arguments = [
-        format!("--master={}", server.url()),
-        "--ipvs-min-sync-period=0s".to_owned(),
-        "--ipvs-sync-period=10h".to_owned(),
-    ];
-    let proxier = RunningProxier::start(&namespace, &arguments, &log).unwrap();
-    eventually(Duration::from_secs(240), || {
-        let text = fs::read_to_string(&log)?;
-        text.contains("synced").then_some(()).context(text)
-    })
-    .unwrap();
+    let more = ["--ipvs-min-sync-period=0s", "--ipvs-sync-period=10h"];
+    let served = Served::start(&namespace, services, &more);
+    let (server, process) = (&served.server, served.proxier.id());
     // What comes after a start.
     thread::sleep(Duration::from_secs(5));
-    let quiet = changes(&namespace, &server, 0);
-    let memory = most_memory(proxier.id()).unwrap();
+    let quiet = changes(&namespace, server, 0);
+    let memory = most_memory(process).unwrap();
     let (is_over, storms) = (AtomicBool::new(false), std::sync::atomic::AtomicU32::new(0));
     let during = thread::scope(|scope| {
         let raging = scope.spawn(|| {
@@ -118,12 +101,12 @@ fn changes_do_not_wait_for_a_storm_and_it_costs_no_memory() {
             };
             namespace.run(rage).unwrap();
         });
-        let during = changes(&namespace, &server, CHANGES);
+        let during = changes(&namespace, server, CHANGES);
         is_over.store(true, Ordering::Relaxed);
         raging.join().unwrap();
         during
     });
-    let more = most_memory(proxier.id()).unwrap() - memory;
+    let more = most_memory(process).unwrap() - memory;
     let told = |all: &[Duration]| {
         let at = |share: usize| all[(all.len() - 1) * share / 100];
         format!(
@@ -141,5 +124,5 @@ fn changes_do_not_wait_for_a_storm_and_it_costs_no_memory() {
     );
     assert!(more < MEMORY, "{more} KiB");
     assert_eq!(drift(&namespace, "").unwrap(), 0, "nobody undid anything");
-    assert!(proxier.stop().unwrap().success());
+    assert!(served.proxier.stop().unwrap().success());
 }
