@@ -18,6 +18,7 @@ fn main() {
     // Of the commit, so that the same sources make the same program.
     let utc = "--date=format-local:%Y-%m-%dT%H:%M:%SZ";
     let date = said("git", &["log", "-1", utc, "--format=%cd"]);
+    // As the programs of Kubernetes where theirs is not known.
     let date = date.unwrap_or_else(|| "1970-01-01T00:00:00Z".to_owned());
     let compiler = env::var("RUSTC").ok();
     let compiler = compiler.and_then(|compiler| said(&compiler, &["--version"]));

@@ -40,7 +40,7 @@ impl Served {
         }
     }
 
-    /// Says why load balancers are told to send no traffic here, once: whoever looks for a reason finds no other.
+    /// Logs once why load balancers should send no traffic here: the log has no other reason.
     fn tell_node(&mut self, is_eligible: bool) {
         let (node, now) = (
             &self.node,

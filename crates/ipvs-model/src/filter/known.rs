@@ -11,7 +11,7 @@ pub struct KnownFilter {
     pub refused: BTreeSet<AddressAndPort>,
     /// Whether the part is there that keeps the ports of this host from answering on VIPs.
     pub is_guarded: bool,
-    /// What of others refers to sets of ours, by name, as it is told to users.
+    /// What others have that refers to our sets, as text for users.
     pub held_by: BTreeMap<FilterSet, String>,
 }
 

@@ -74,7 +74,7 @@ pub enum Masquerade {
     Node,
 }
 
-/// How connections from pods of this node are told.
+/// How connections from pods of this node are recognised.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LocalPods {

@@ -67,7 +67,7 @@ impl Controller {
         self.repair(running, repair, clock, plane)
     }
 
-    /// What is otherwise by the signs is read again soon.
+    /// What differs by the signs is read again soon.
     fn compare_signs(&mut self, signs: &Signs, running: &Running, now: Moment) {
         if !self.canaries.saw(signs) {
             self.timing.resync_as_usual(now.steady);
@@ -83,7 +83,7 @@ impl Controller {
         }
     }
 
-    /// Reads the real servers of the virtual servers whose turn it is. Those that were otherwise, also where one could not be
+    /// Reads the real servers of the virtual servers whose turn it is. Those that differed, also where one could not be
     /// read: then the rest has no turn.
     fn read_real_servers<P: DataPlane + ?Sized>(
         &mut self,

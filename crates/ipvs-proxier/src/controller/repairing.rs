@@ -21,7 +21,7 @@ pub(super) struct Repair {
     pub(super) activity: Activity,
     pub(super) tally: Tally,
     pub(super) findings: Findings,
-    /// What failed beside.
+    /// What else failed.
     pub(super) errors: Vec<StepError>,
     /// What others have changed, where that is known.
     pub(super) sections: Vec<(Section, Waiting)>,

@@ -97,7 +97,7 @@ pub(super) struct Reread {
     pub(super) reading: Reading,
     /// What they have changed.
     pub(super) sections: Vec<(Section, Waiting)>,
-    /// What failed beside.
+    /// What else failed.
     pub(super) errors: Vec<StepError>,
     /// From before the rules are read, if they are.
     pub(super) signs: Option<Signs>,
@@ -112,7 +112,7 @@ pub(super) struct Reread {
 pub(super) struct Resync {
     pub(super) tally: Tally,
     pub(super) reading: Reading,
-    /// What failed beside.
+    /// What else failed.
     pub(super) errors: Vec<StepError>,
     /// From before anything was read.
     pub(super) signs: Option<Signs>,

@@ -1,4 +1,4 @@
-//! What is read in turn, since nothing gives a sign of it: real servers and virtual servers that are set otherwise, and entries
+//! What is read in turn, since nothing gives a sign of its drift: the settings of real servers and virtual servers, and entries
 //! that are exchanged for others. Pure.
 
 use std::time::Duration;
@@ -8,15 +8,15 @@ use ipvs_model::Known;
 
 use crate::reading::Section;
 
-/// So few virtual servers have their turn with each look, however long that takes.
+/// Up to this many virtual servers all have their turn each time canaries are read, however long that takes.
 const FEW: usize = 16;
-/// Of more, a look reads the real servers for so long,
+/// Of more, the real servers are read for this long,
 const BUDGET: Duration = Duration::from_micros(200);
-/// and of so many at the most.
+/// and of at most this many virtual servers.
 const MOST: usize = 64;
-/// A look affords so many objects of tables, on the average: a table is read as a whole, and then none for some looks.
+/// Each time affords this many objects of tables on average: a table is read as a whole, and then none for some time.
 const OBJECTS: usize = 150;
-/// To read a table costs as much as so many of its objects, be they few.
+/// Reading a table costs as much as this many of its objects, even if it has fewer.
 const TABLE: usize = 10;
 
 /// Whose turn it is.

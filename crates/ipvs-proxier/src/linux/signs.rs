@@ -15,8 +15,9 @@ use crate::kernel_event::{SetSign, Signs};
 
 /// Each virtual server holds a reference to the module.
 const IPVS: &str = "/sys/module/ip_vs/refcnt";
-/// As does each rule to that of each of its matches and of its target. All of ours have a comment, but a few that lead nowhere
-/// without the others; where the kernel has comments built in and counts nothing, what some of ours have instead.
+/// Each rule holds a reference to the modules of its matches and of its target. All of our rules have a comment, except a few that
+/// lead nowhere without the others. Where the kernel has comments built in and counts nothing, the first of the other modules
+/// that counts is used.
 const RULES: [&str; 4] = [
     "/sys/module/xt_comment/refcnt",
     "/sys/module/xt_set/refcnt",

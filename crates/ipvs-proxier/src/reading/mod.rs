@@ -383,15 +383,15 @@ fn begin(section: Section) -> Step {
     Step::Table(table, Chunks::default())
 }
 
-/// What a virtual server is like, compared with what is known of it.
+/// A virtual server, compared with what is known of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Compared {
     AsKnown,
     Differs { is_there: bool },
 }
 
-/// Asks for the real servers of a virtual server; if they are otherwise, for it as well, and puts what is known right. One
-/// read, or three.
+/// Asks for the real servers of a virtual server; if they differ, for it as well, and corrects what is known. One read, or
+/// three.
 pub(crate) fn read_one<P: DataPlane + ?Sized>(
     key: ServiceKey,
     plane: &mut P,

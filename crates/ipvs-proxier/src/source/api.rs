@@ -178,7 +178,7 @@ impl Answer {
                 }
             }
         };
-        // What is there has to do.
+        // Use what has arrived.
         let _ = timeout(REFUSAL.1, reading).await;
         text.truncate(REFUSAL.0);
         text

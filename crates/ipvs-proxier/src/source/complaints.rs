@@ -18,7 +18,7 @@ pub(super) struct Complaints {
 impl Complaints {
     /// At which level it is to be logged, if it is news.
     pub(super) fn news(&mut self, error: &ApiError) -> Option<Level> {
-        // Once it is nothing: a server that ends does so.
+        // The first time is normal: a server that shuts down does this.
         if *error == ApiError::Short && !std::mem::replace(&mut self.was_short, true) {
             return Some(Level::DEBUG);
         }

@@ -187,7 +187,7 @@ impl Plugin {
                     match timeout(LAST_WORDS, reading).await {
                         Ok(Ok(Amount::TooMuch)) => return Ok(None),
                         Ok(Err(error)) => return Err(error),
-                        // What is there has to do.
+                        // Use what has arrived.
                         Ok(Ok(Amount::All)) | Err(_) => status,
                     }
                 }
