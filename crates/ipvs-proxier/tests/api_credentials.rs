@@ -119,6 +119,27 @@ fn a_kubeconfig_is_read_again_when_it_changes() {
     comes_through(&mut follower, B, "another server");
 }
 
+/// Nothing ends the watches of the first server, and the versions of the second one are lower.
+#[test]
+fn another_server_in_a_kubeconfig_is_listed_anew_at_once() {
+    let (first, second) = (api(), ApiServer::start().unwrap());
+    for object in [service("web", "10.96.0.20"), NODE.into()] {
+        second.put(&object).unwrap();
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let of = |server: &ApiServer| format!("{{server: '{}'}}", server.url());
+    let access = kubeconfig(folder.path(), &of(&first), "{}");
+    let mut follower = Follower::by(first, &access);
+    follower.until("listed", |follower| follower.serves(WEB));
+    kubeconfig(folder.path(), &of(&second), "{}");
+    follower.until("the other server", |follower| {
+        follower.serves("10.96.0.20") && !follower.serves(WEB)
+    });
+    // News of it come.
+    second.put(&service("more", "10.96.0.21")).unwrap();
+    follower.until("its news", |follower| follower.serves("10.96.0.21"));
+}
+
 #[test]
 fn a_plugin_is_run_again_when_what_it_gave_expires_or_is_refused() {
     let server = api();

@@ -41,6 +41,10 @@ pub(super) trait Api {
     /// Tells when the credentials may be other ones, also to who begins to wait afterwards.
     fn credentials(&self) -> watch::Receiver<()>;
 
+    /// Tells when requests go to another server from now on, also to who begins to wait afterwards. Versions of one mean nothing
+    /// to the other.
+    fn moves(&self) -> watch::Receiver<()>;
+
     /// Who was asked when there was this error: the server, and the files of the credentials where they are at fault.
     fn about(&self, error: &ApiError) -> String;
 }

@@ -1,5 +1,7 @@
 //! Follows the objects of one kind: lists them, watches them, and lists them again where a watch cannot go on.
 
+use std::convert::Infallible;
+use std::pin::pin;
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
@@ -57,6 +59,29 @@ impl<'a, A: Api> Follower<'a, A> {
 
     /// Follows for ever.
     pub(super) async fn run(mut self) -> String {
+        let mut moves = self.api.moves();
+        loop {
+            let moved = {
+                let following = pin!(self.follow());
+                let moved = pin!(moves.changed());
+                match select(following, moved).await {
+                    Either::Left((why, _)) => match why {},
+                    Either::Right((moved, _)) => moved,
+                }
+            };
+            if moved.is_err() {
+                return "its server is no longer known".to_owned();
+            }
+            // Whatever was under way is of no use, nor is the version.
+            self.version = None;
+            self.list = Some(Age::Newest);
+            self.back_off.reset();
+            self.complaints.over();
+        }
+    }
+
+    /// Follows one server.
+    async fn follow(&mut self) -> Infallible {
         loop {
             let (doing, result) = match (self.list.clone(), self.version.clone()) {
                 (None, Some(version)) => ("watch", self.watch(version).await),

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use http_body_util::{BodyExt as _, Full};
@@ -44,8 +44,8 @@ pub(super) struct Session {
     asked: std::sync::Mutex<Arc<Origin>>,
     /// Whether the server answered last.
     connected: Arc<AtomicBool>,
-    /// Why this is the end: another server is to be followed.
-    moved: OnceLock<String>,
+    /// Changes when another server is to be asked.
+    moved: watch::Sender<()>,
 }
 
 #[derive(Debug)]
@@ -120,7 +120,7 @@ impl Session {
             }),
             changed,
             connected,
-            moved: OnceLock::new(),
+            moved: watch::Sender::new(()),
         })
     }
 
@@ -149,15 +149,11 @@ impl Session {
         Arc::clone(&held.link)
     }
 
-    /// Reads credentials again as soon as they change: while all watches live nothing else asks for them. Says why it ends: the
-    /// kubeconfig names another server.
-    pub(super) async fn follow_credentials(&self) -> String {
+    /// Reads credentials again as soon as they change: while all watches live nothing else asks for them.
+    pub(super) async fn follow_credentials(&self) -> ! {
         let mut changed = self.changed.subscribe();
         loop {
             self.link().await;
-            if let Some(moved) = self.moved.get() {
-                return moved.clone();
-            }
             // Its sender is here: there is no end.
             let _ = changed.changed().await;
         }
@@ -165,21 +161,16 @@ impl Session {
 
     async fn renew(&self, held: &mut Held) -> Result<(), ClusterError> {
         let link = open(&self.access, Some(&held.link), &mut held.reader).await?;
-        let servers = [&held.link, &link].map(|link| &link.credentials.config.cluster_url);
-        if servers[0] != servers[1] {
-            // Watches go on at the other one, and versions of one mean nothing to the other.
-            let [from, to] = servers.map(|url| without_user(&url.to_string()));
-            let why =
-                format!("it names server {to} instead of {from}, of which all that is known is");
-            let error = self.access.wrong(why);
-            // The first one counts.
-            let _ = self.moved.set(error.to_string());
-            return Err(error);
-        }
         if !held.files.are(&link.credentials.files) {
             held.files = CredentialFiles::follow(&link.credentials.files, &self.changed)?;
         }
-        held.link = Arc::new(link);
+        let before = std::mem::replace(&mut held.link, Arc::new(link));
+        let [from, to] = [&before, &held.link].map(|link| &link.credentials.config.cluster_url);
+        if from != to {
+            let [from, to] = [from, to].map(|url| without_user(&url.to_string()));
+            info!("another server: {to} instead of {from}; listing everything anew");
+            self.moved.send_replace(());
+        }
         Ok(())
     }
 
@@ -273,6 +264,10 @@ impl Api for Session {
 
     fn credentials(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
+    }
+
+    fn moves(&self) -> watch::Receiver<()> {
+        self.moved.subscribe()
     }
 
     fn about(&self, error: &ApiError) -> String {

@@ -89,6 +89,7 @@ struct Server<F> {
     start: Instant,
     calls: RefCell<Vec<(f64, String)>>,
     changed: watch::Sender<()>,
+    moved: watch::Sender<()>,
 }
 
 impl<F: Fn(usize, &str) -> Reply> Api for Server<F> {
@@ -122,6 +123,10 @@ impl<F: Fn(usize, &str) -> Reply> Api for Server<F> {
 
     fn credentials(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
+    }
+
+    fn moves(&self) -> watch::Receiver<()> {
+        self.moved.subscribe()
     }
 
     fn about(&self, _: &ApiError) -> String {
@@ -185,6 +190,7 @@ fn follow_and<F: Fn(usize, &str) -> Reply>(
             start: Instant::now(),
             calls: RefCell::default(),
             changed: watch::Sender::new(()),
+            moved: watch::Sender::new(()),
         };
         let follower = Follower::new(&server, Selection::nodes(Nodes::All), &reporter);
         let end = Duration::from_secs_f64(seconds);

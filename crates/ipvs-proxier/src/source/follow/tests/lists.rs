@@ -1,5 +1,7 @@
 //! Lists: whole ones, halves, pages, and when another one is due.
 
+use std::cell::Cell;
+
 use super::*;
 
 #[test]
@@ -180,4 +182,42 @@ fn pages_with_nothing_in_between_are_followed_to_the_end() {
         }
     });
     assert_eq!(seen.told(), ["+a", "listed"]);
+}
+
+#[test]
+fn at_another_server_everything_is_listed_anew_whatever_is_under_way() {
+    let mut half = json(
+        "{\"kind\": \"NodeList\", \"items\": [{\"metadata\": {\"name\": \"a\"}}, {\"metadata\": ",
+    );
+    half.parts.push(Part::Never);
+    let whole = || list(&["a"], 1000);
+    for (first, next, before) in [
+        (whole(), watch(&[]), vec!["+a", "listed"]),
+        (half, watch(&[]), vec!["+a"]),
+        (whole(), refused(500, ""), vec!["+a", "listed"]),
+        (whole(), no_answer(), vec!["+a", "listed"]),
+    ] {
+        let has_moved = Cell::new(false);
+        let reply = |number, path: &str| match (has_moved.get(), number) {
+            (true, _) if path.contains("watch=true") => watch(&[]),
+            (true, _) => list(&["b"], 50),
+            (false, 0) => first.clone(),
+            (false, _) => next.clone(),
+        };
+        let act = |server: &Server<_>| {
+            let is_time = server.start.elapsed() >= Duration::from_secs(5);
+            if is_time && !has_moved.replace(true) {
+                server.moved.send_replace(());
+            }
+        };
+        let seen = follow_and(60.0, reply, act);
+        let after: Vec<_> = seen.calls.iter().filter(|(at, _)| *at >= 5.0).collect();
+        let [(at, list), (_, watch)] = after[..] else {
+            panic!("{:?}", seen.calls)
+        };
+        assert!(*at < 5.2 && !list.contains("resourceVersion"), "{after:?}");
+        assert!(watch.contains("resourceVersion=50"), "{after:?}");
+        let told = [before, vec!["+b", "-a", "listed"]].concat();
+        assert_eq!(seen.told(), told);
+    }
 }
