@@ -84,7 +84,7 @@ fn start(flags: &Flags, control: &Control) -> Result<()> {
     let needs = node::needs(&config, flags);
     let at_most = (flags.once || flags.init_only).then_some(node::LOCK_PATIENCE);
     node::load_ipvs();
-    let mut linux = match Linux::open_when_free(flags.iptables(), control, at_most) {
+    let mut linux = match Linux::open_when_free(flags.filter(), control, at_most) {
         Ok(linux) => linux,
         // What was to be done to its end was not even begun.
         Err(_) if control.is_stopping() && !flags.is_once() => return Ok(()),

@@ -1,217 +1,181 @@
-//! The skeleton beside the rules that `nft` makes of text, as recorded for the crate `ipvs-netfilter` from the file
-//! `filter.nft` there: a filter that was tried with packets.
+//! Chains and rules of the nftables filter, for each shape.
 
-use ipvs_filter::nftables::{
-    InvalidShape, LocalPods, MasqueradeClusterIps, SetKind, Shape, Skeleton,
-};
-use ipvs_netfilter::nftables::{Change, Expression, Family, Set, Value};
+use std::collections::BTreeSet;
 
-fn shape(family: Family, pods: &str) -> Shape {
-    Shape {
+use ipvs_codec::{Family, Protocol};
+use ipvs_filter::nftables::{Skeleton, recognise, set_name};
+use ipvs_model::{AddressAndPort, FilterSet, FilterSets, FilterShape, LocalPods, Masquerade};
+use ipvs_netfilter::nftables::{Expression, Name, Rule, Verdict};
+use proptest::prelude::*;
+
+fn bare(family: Family) -> FilterShape {
+    FilterShape {
         family,
-        name: "kube-proxy-ipvs".parse().unwrap(),
         mark: 0x4000,
-        masquerade: LocalPods::Network(pods.parse().unwrap()).into(),
-        fully_random: true,
+        random_fully: true,
+        cluster_ips: None,
+        filled: FilterSets::default(),
+        without: FilterSets::default(),
+        refused: BTreeSet::new(),
     }
 }
 
-#[cfg(target_endian = "little")]
-mod recorded {
-    use std::collections::BTreeMap;
+fn pods(family: Family, at: usize) -> Masquerade {
+    let network = match (family, at) {
+        (Family::Ipv4, 0) => "10.244.0.0/16",
+        (Family::Ipv4, 1) => "10.244.16.0/20",
+        (Family::Ipv4, 2) => "10.244.0.7/32",
+        (Family::Ipv4, 3) => "0.0.0.0/0",
+        (Family::Ipv6, 0) => "fd00:244::/56",
+        (Family::Ipv6, 1) => "fd00:244::/57",
+        (Family::Ipv6, 2) => "fd00:244::7/128",
+        (Family::Ipv6, 3) => "::/0",
+        (_, 4) => return Masquerade::NotFrom(LocalPods::Bridge("cbr0".parse().unwrap())),
+        (_, 5) => {
+            return Masquerade::NotFrom(LocalPods::Bridge("fifteen-letters".parse().unwrap()));
+        }
+        (_, 6) => return Masquerade::NotFrom(LocalPods::InterfacePrefix("veth".parse().unwrap())),
+        (_, 7) => return Masquerade::All,
+        _ => return Masquerade::Node,
+    };
+    Masquerade::NotFrom(LocalPods::Network(network.parse().unwrap()))
+}
 
-    use ipvs_netfilter::nftables::{Chain, Rule, Set};
+fn sets() -> impl Strategy<Value = FilterSets> {
+    proptest::sample::subsequence(FilterSet::ALL.to_vec(), 0..=FilterSet::ALL.len())
+        .prop_map(|sets| sets.into_iter().collect())
+}
 
-    use super::*;
+fn shapes() -> impl Strategy<Value = FilterShape> {
+    let mark = (0_u32..32).prop_map(|bit| 1 << bit);
+    let family = proptest::sample::select(Family::ALL.to_vec());
+    let rest = (any::<bool>(), 0_usize..9, 0_u16..3);
+    (family, mark, sets(), sets(), rest).prop_map(|(family, mark, filled, unusable, rest)| {
+        let (random_fully, at, refused) = rest;
+        let address = match family {
+            Family::Ipv4 => "203.0.113.7".parse().unwrap(),
+            Family::Ipv6 => "fd00::7".parse().unwrap(),
+        };
+        let served = |port| AddressAndPort {
+            address,
+            protocol: Protocol::UDP,
+            port,
+        };
+        let filled: FilterSets = filled.iter().filter(|set| set.shapes_filter()).collect();
+        let has_cluster_ips = filled.contains(FilterSet::ClusterIp);
+        let shape = FilterShape {
+            mark,
+            random_fully,
+            cluster_ips: has_cluster_ips.then(|| pods(family, at)),
+            filled,
+            refused: (0..refused).map(served).collect(),
+            ..bare(family)
+        };
+        shape.without_sets(unusable)
+    })
+}
 
-    /// The payloads that `nft -f` sent, of one command (`NFT_MSG_…`).
-    fn sent(command: u8) -> Vec<Vec<u8>> {
-        let text = include_str!("../../ipvs-netfilter/tests/vectors/nftables.txt");
-        let lines = text.lines().filter(|line| line.contains(" | -f FILTER | "));
-        let messages = lines.filter(|line| line.starts_with('q')).map(|line| {
-            let hex = line.rsplit(' ').next().unwrap();
-            let byte = |at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
-            (0..hex.len()).step_by(2).map(byte).collect::<Vec<u8>>()
+/// A shape with the Vip set unusable asks for no guard, and one without the set that others need has no ranges.
+fn is_whole(shape: &FilterShape) -> bool {
+    let needs_firewalled = [FilterSet::SourceRange, FilterSet::SourceAddress];
+    let has_ranges = needs_firewalled
+        .iter()
+        .any(|set| shape.filled.contains(*set));
+    shape.asks_for(FilterSet::Vip) && (!has_ranges || shape.filled.contains(FilterSet::Firewalled))
+}
+
+proptest! {
+    #[test]
+    fn a_shape_is_known_by_its_rules(shape in shapes().prop_filter("whole", is_whole)) {
+        let skeleton = Skeleton::of(&shape).unwrap();
+        let known = recognise(shape.family, &skeleton.chains, &skeleton.rules);
+        prop_assert_eq!(known.shape.as_ref(), Some(&shape));
+        prop_assert_eq!(&known.refused, &shape.refused);
+        prop_assert!(known.is_guarded);
+    }
+
+    #[test]
+    fn one_rule_less_is_no_shape_or_another_one(shape in shapes(), at in any::<prop::sample::Index>()) {
+        let mut skeleton = Skeleton::of(&shape).unwrap();
+        skeleton.rules.remove(at.index(skeleton.rules.len()));
+        let known = recognise(shape.family, &skeleton.chains, &skeleton.rules);
+        prop_assert_ne!(known.shape, Some(shape));
+    }
+
+    #[test]
+    fn whatever_others_jump_to_comes_first_and_is_there(shape in shapes()) {
+        let skeleton = Skeleton::of(&shape).unwrap();
+        let names: Vec<&Name> = skeleton.chains.iter().map(|chain| &chain.id.name).collect();
+        for rule in &skeleton.rules {
+            let place = |name: &Name| names.iter().position(|found| *found == name).unwrap();
+            let here = place(&rule.chain.name);
+            if let Some(Expression::Verdict(Verdict::Jump(to))) = rule.expressions().last() {
+                prop_assert!(place(to) < here);
+            }
+        }
+    }
+
+    #[test]
+    fn no_set_is_looked_into_that_is_not_asked_for(shape in shapes()) {
+        let skeleton = Skeleton::of(&shape).unwrap();
+        let looked = skeleton.rules.iter().flat_map(Rule::expressions).filter_map(|step| match step {
+            Expression::Lookup { set, .. } => Some(set.clone()),
+            _ => None,
         });
-        let of_command = messages.filter(|message| message[4..6] == [command, 10]);
-        of_command.map(|message| message[16..].to_vec()).collect()
-    }
-
-    fn steps<'a>(rules: impl Iterator<Item = &'a Rule>) -> BTreeMap<String, Vec<Vec<Expression>>> {
-        let mut chains: BTreeMap<String, Vec<_>> = BTreeMap::new();
-        for rule in rules {
-            let chain = chains.entry(rule.chain.to_string()).or_default();
-            chain.push(rule.expressions().to_vec());
-        }
-        chains
-    }
-
-    #[test]
-    fn the_skeleton_has_the_steps_that_nft_makes() {
-        let rules: Vec<Rule> = sent(6)
-            .iter()
-            .map(|payload| Rule::parse(payload).unwrap().object)
-            .collect();
-        let written = steps(rules.iter());
-        for (family, pods) in [
-            (Family::IPV4, "10.244.0.0/16"),
-            (Family::IPV6, "fd00:244::/56"),
-        ] {
-            let skeleton = Skeleton::of(&shape(family, pods)).unwrap();
-            let mut ours = steps(skeleton.rules.iter());
-            let chain = |name: &str| format!("{family} kube-proxy-ipvs {name}");
-            // A node port of a VIP is none: two steps more behind the first two.
-            for rule in &mut ours.get_mut(&chain("services")).unwrap()[5..] {
-                let not_a_vip: Vec<_> = rule.splice(2..4, []).collect();
-                assert!(matches!(
-                    &not_a_vip[1],
-                    Expression::Lookup { inverted: true, .. }
-                ));
-            }
-            // The protocol by `meta` where text can only say `ip protocol`.
-            let ranges = &mut ours.get_mut(&chain("source-ranges")).unwrap()[0];
-            assert!(matches!(ranges[1], Expression::Meta { .. }));
-            ranges[1] = written[&chain("source-ranges")][0][1].clone();
-            for name in [
-                "services",
-                "prerouting",
-                "output",
-                "postrouting",
-                "input",
-                "source-ranges",
-            ] {
-                assert_eq!(ours[&chain(name)], written[&chain(name)], "{name}");
-            }
-            assert_eq!(ours[&chain("forward")][..], ours[&chain("input")][..1]);
-            assert_eq!(ours.len(), 7);
-        }
-    }
-
-    #[test]
-    fn the_skeleton_has_the_chains_and_sets_that_nft_makes() {
-        let chains: Vec<Chain> = sent(3)
-            .iter()
-            .map(|payload| Chain::parse(payload).unwrap().object)
-            .collect();
-        let sets: Vec<Set> = sent(9)
-            .iter()
-            .map(|payload| Set::parse(payload).unwrap().object)
-            .collect();
-        for (family, pods) in [
-            (Family::IPV4, "10.244.0.0/16"),
-            (Family::IPV6, "fd00:244::/56"),
-        ] {
-            let skeleton = Skeleton::of(&shape(family, pods)).unwrap();
-            for chain in &skeleton.chains {
-                let is_new = chain.id.name.as_bytes() == b"forward";
-                assert!(is_new || chains.contains(chain), "{chain:?}");
-            }
-            assert_eq!(skeleton.sets.len(), 12);
-            for (_, set) in &skeleton.sets {
-                // nft adds a hint of its own.
-                let same = |other: &Set| {
-                    let userdata = set.userdata.clone();
-                    Set {
-                        userdata,
-                        ..other.clone()
-                    } == *set
-                };
-                assert!(sets.iter().any(same), "{set:?}");
+        let looked: BTreeSet<Name> = looked.collect();
+        for set in FilterSet::ALL {
+            // Masquerading of the node alone, and node ports, ask for VIPs.
+            if set != FilterSet::Vip && looked.contains(&set_name(set).into()) {
+                prop_assert!(shape.asks_for(set), "{}", set);
             }
         }
     }
 }
 
 #[test]
-fn everything_is_made_before_it_is_named() {
-    let skeleton = Skeleton::of(&shape(Family::IPV4, "10.244.0.0/16")).unwrap();
-    let order = |change: &Change<'_>| match change {
-        Change::CreateTable(_) => 0,
-        Change::AddSet(_) => 1,
-        Change::AddChain(_) => 2,
-        Change::AddRule(..) => 3,
-        other => panic!("{other}"),
-    };
-    let changes = skeleton.changes();
-    assert!(changes.is_sorted_by_key(order));
-    let counts = [0, 1, 2, 3].map(|kind| {
-        changes
-            .iter()
-            .filter(|change| order(change) == kind)
-            .count()
-    });
-    assert_eq!(counts, [1, 12, 7, 7 + 2 + 2 + 7 + 1 + 4]);
-    for kind in SetKind::ALL {
-        let set: &Set = skeleton.set(kind).unwrap();
-        assert_eq!(
-            set.id.to_string(),
-            format!("ip kube-proxy-ipvs {}", kind.name())
-        );
-        assert!(set.key.fields().is_some());
-    }
-}
-
-/// The steps before the lookup in the set of cluster IPs.
-fn before_cluster_ips(masquerade: MasqueradeClusterIps) -> Vec<Expression> {
-    let shape = Shape {
-        masquerade,
-        ..shape(Family::IPV4, "10.244.0.0/16")
-    };
-    let skeleton = Skeleton::of(&shape).unwrap();
-    let rule = skeleton.rules.iter().find(|rule| {
-        rule.expressions().iter().any(
-            |step| matches!(step, Expression::Lookup { set, .. } if set.as_bytes() == b"cluster-ips"),
-        )
-    });
-    let mut steps = rule.unwrap().expressions().to_vec();
-    // Address, protocol, port, lookup; mark loaded, set, stored; return.
-    steps.truncate(steps.len() - 8);
-    steps
+fn what_others_put_in_is_no_shape() {
+    let shape = bare(Family::Ipv4);
+    let mut skeleton = Skeleton::of(&shape).unwrap();
+    let accepts = vec![Expression::Verdict(Verdict::Accept)];
+    let guard = skeleton
+        .rules
+        .iter()
+        .find(|rule| rule.chain.name.as_bytes() == b"guard");
+    let foreign = Rule::new(guard.unwrap().chain.clone(), accepts).unwrap();
+    skeleton.rules.insert(0, foreign);
+    let known = recognise(Family::Ipv4, &skeleton.chains, &skeleton.rules);
+    assert!(known.shape.is_none() && known.is_guarded);
+    let known = recognise(Family::Ipv4, &skeleton.chains, &[]);
+    assert!(known.shape.is_none() && !known.is_guarded);
 }
 
 #[test]
-fn who_is_masqueraded_on_the_way_to_a_cluster_ip() {
-    let pods = |pods: LocalPods| before_cluster_ips(pods.into());
-    assert_eq!(before_cluster_ips(MasqueradeClusterIps::All), []);
-    let node = before_cluster_ips(MasqueradeClusterIps::Node);
-    assert!(
-        matches!(&node[..], [Expression::Payload { offset: 12, .. }, Expression::Lookup { set, inverted: false, .. }]
-        if set.as_bytes() == b"vips")
-    );
-    let compared = |steps: &[Expression]| match steps.last() {
-        Some(Expression::Compare { value, .. }) => *value,
-        other => panic!("{other:?}"),
-    };
-    let bridge = pods(LocalPods::Bridge("cbr0".parse().unwrap()));
+fn a_table_without_services_costs_one_lookup_for_a_connection_to_the_node() {
+    let skeleton = Skeleton::of(&bare(Family::Ipv4)).unwrap();
+    let names: Vec<String> = skeleton
+        .chains
+        .iter()
+        .map(|chain| chain.id.name.to_string())
+        .collect();
     assert_eq!(
-        compared(&bridge).as_bytes(),
-        b"cbr0\0\0\0\0\0\0\0\0\0\0\0\0"
+        names,
+        [
+            "services",
+            "guard",
+            "prerouting",
+            "output",
+            "input",
+            "postrouting"
+        ]
     );
-    let prefix = pods(LocalPods::InterfacePrefix("veth".parse().unwrap()));
-    assert_eq!(compared(&prefix).as_bytes(), b"veth");
-    // No whole bytes: under a mask, and the host's part counts for nothing.
-    let odd = pods(LocalPods::Network("10.244.77.1/20".parse().unwrap()));
-    assert_eq!(odd.len(), 3);
-    assert_eq!(compared(&odd), Value::ip([10, 244, 64, 0].into()));
-    let everything = pods(LocalPods::Network("0.0.0.0/0".parse().unwrap()));
-    assert!(
-        matches!(&everything[1], Expression::Bitwise { mask, .. } if *mask == Value::ip([0; 4].into()))
-    );
-    assert_eq!(compared(&everything), Value::ip([0; 4].into()));
-}
-
-#[test]
-fn a_shape_that_no_filter_has_is_refused() {
-    let inet = Skeleton::of(&shape(Family::INET, "10.0.0.0/8")).unwrap_err();
+    let guard = skeleton
+        .rules
+        .iter()
+        .find(|rule| rule.chain.name.as_bytes() == b"guard");
+    let returns = Expression::Verdict(Verdict::Return);
     assert_eq!(
-        inet.to_string(),
-        "a filter is of family ip or ip6, not inet"
+        guard.unwrap().expressions().last(),
+        Some(&returns),
+        "what goes to no VIP"
     );
-    let other = Skeleton::of(&shape(Family::IPV6, "10.0.0.0/8")).unwrap_err();
-    assert_eq!(other.to_string(), "10.0.0.0/8 is no network of family ip6");
-    let unmarked = Shape {
-        mark: 0,
-        ..shape(Family::IPV4, "10.0.0.0/8")
-    };
-    assert_eq!(Skeleton::of(&unmarked), Err(InvalidShape::NoMark));
 }

@@ -41,7 +41,8 @@ pub use ipvs::Ipvs;
 pub use links::{Link, Links};
 pub use namespace::NetworkNamespace;
 pub use nf_tables::{
-    EntryRun, NfTables, RefusedChange, SetContents, TableContents, Transaction, TransactionError,
+    EntryRun, NfTables, RefusedChange, SetContents, TableContents, TableHeads, Transaction,
+    TransactionError,
 };
 pub use notifications::{
     Heard, LinkEvent, LinkGroup, LinkNotifications, Notification, RouteEvent, RuleNotifications,

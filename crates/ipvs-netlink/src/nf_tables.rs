@@ -2,7 +2,7 @@ mod contents;
 mod entries;
 mod transaction;
 
-pub use contents::{SetContents, TableContents};
+pub use contents::{SetContents, TableContents, TableHeads};
 pub use entries::EntryRun;
 pub use transaction::{RefusedChange, Transaction, TransactionError};
 
@@ -66,6 +66,13 @@ impl NfTables {
             connection,
             transaction_bytes,
         })
+    }
+
+    /// The netlink port of its socket: notifications of what it does have this number. It may be another one after an answer
+    /// was lost.
+    #[must_use]
+    pub fn port(&self) -> u32 {
+        self.connection.port()
     }
 
     /// The number of the rule set's state, which every transaction of anybody changes; never 0.

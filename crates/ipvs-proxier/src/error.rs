@@ -89,6 +89,17 @@ pub enum PlaneError {
         /// What was tried and why it did not work.
         tried: String,
     },
+    /// There is an nftables table of the name of ours, and it is somebody else's: it is left alone.
+    #[error(
+        "table {table} has no comment that says that a proxier made it: rename or delete it, the filter needs the name"
+    )]
+    ForeignTable {
+        /// The table.
+        table: ipvs_netfilter::nftables::TableId,
+    },
+    /// A rule of the filter is longer than the kernel takes.
+    #[error("cannot write the filter: {0}")]
+    Rule(#[from] ipvs_netfilter::nftables::RuleTooLong),
     /// The data plane did not say what became of each operation.
     #[error(transparent)]
     Outcomes(#[from] OutcomesDiffer),

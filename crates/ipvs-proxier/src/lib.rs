@@ -57,7 +57,7 @@ pub use health::{Health, HealthAnswer};
 #[cfg(feature = "health")]
 pub use health_server::{HealthServer, ListenFailure, Listener, Serve, ServerEnded};
 pub use kernel_event::{ChangedBy, Concern, DriftCause, KernelEvent, SetSign, Signs};
-pub use linux::{IptablesBackend, Linux, LinuxCleanUp, NftablesMode};
+pub use linux::{FilterBackend, IptablesBackend, Linux, LinuxCleanUp, NftablesMode};
 pub use lock_holder::LockHolder;
 #[cfg(feature = "health")]
 pub use metrics::{Build, Exposition, Measured, Metrics, Program};

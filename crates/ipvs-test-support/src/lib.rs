@@ -22,7 +22,8 @@ pub use lab::{Need, find_program, iptables_is_legacy, is_skipped_without, lab_ha
 pub use netns::NetNs;
 pub use pod::{Answer, Protocol, ask, ask_tcp, ask_udp, serve, serve_tcp, serve_udp};
 pub use proxier::{
-    RunningProxier, command, eventually, example, kube_proxy, run_kube_proxy, workspace,
+    RunningProxier, command, eventually, example, filter_is_nftables, kube_proxy, run_kube_proxy,
+    workspace,
 };
 pub use rack::{POD_PORT, Rack, RackNode};
 pub use relay::Relay;

@@ -32,9 +32,27 @@ pub fn workspace() -> &'static Path {
         .unwrap_or_else(|| Path::new("."))
 }
 
+/// Set by `cargo xtask lab --filter`: what the filter of proxiers is made with that do not ask for one.
+const FILTER: &str = "IPVS_LAB_FILTER";
+
+/// Whether proxiers make their filter with nftables.
+#[must_use]
+pub fn filter_is_nftables() -> bool {
+    std::env::var_os(FILTER).is_some_and(|filter| filter == "nftables")
+}
+
 /// The command line of the reference proxier as `node-0`.
 pub fn command(arguments: &[impl AsRef<OsStr>]) -> Command {
     let mut command = Command::new(kube_proxy());
+    let asks = |argument: &OsStr| {
+        let text = argument.to_string_lossy();
+        text.starts_with("--filter=") || text.starts_with("--iptables-backend=")
+    };
+    if let Ok(filter) = std::env::var(FILTER)
+        && !arguments.iter().any(|argument| asks(argument.as_ref()))
+    {
+        command.arg(format!("--filter={filter}"));
+    }
     // Not a test of connection tracking, whose limit belongs to the whole machine.
     command
         .args(["--hostname-override=node-0", "--conntrack-max-per-core=0"])

@@ -12,13 +12,13 @@ use ipvs_model::{
     SkippedLoadBalancers, VipBinding,
 };
 use ipvs_proxier::{
-    Access, ApiObserver, Build, Cluster, Control, Health, HealthServer, IptablesBackend, Manifests,
-    Metrics, Nodes, Pace, Program, Serve, Source,
+    Access, ApiObserver, Build, Cluster, Control, FilterBackend, Health, HealthServer,
+    IptablesBackend, Manifests, Metrics, Nodes, Pace, Program, Serve, Source,
 };
 use tracing::error;
 
 use super::values::{ip, listened_on};
-use super::{Backend, Binding, DetectLocal, Flags, ForeignFlag};
+use super::{Backend, Binding, DetectLocal, FilterFlag, Flags, ForeignFlag};
 use crate::config_file;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -334,6 +334,17 @@ impl Flags {
             udp: seconds(self.ipvs_udp_timeout),
         };
         (timeouts != Timeouts::default()).then_some(timeouts)
+    }
+
+    /// What the filter is made with. A certain iptables is asked for by its own flag.
+    pub(crate) const fn filter(&self) -> FilterBackend {
+        match (self.filter, self.iptables_backend) {
+            (FilterFlag::Nftables, _) => FilterBackend::Nftables,
+            (FilterFlag::Auto, Backend::Auto) => FilterBackend::Auto,
+            (FilterFlag::Auto | FilterFlag::Iptables, _) => {
+                FilterBackend::Iptables(self.iptables())
+            }
+        }
     }
 
     pub(crate) const fn iptables(&self) -> IptablesBackend {

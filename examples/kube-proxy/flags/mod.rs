@@ -303,7 +303,12 @@ pub(crate) struct Flags {
     #[arg(long, value_enum, default_value_t = ForeignFlag::Remove, help_heading = OURS)]
     foreign: ForeignFlag,
 
-    /// Which iptables: the one in use, or a certain one.
+    /// What masquerading and firewalling are done with: iptables and ipset as by kube-proxy; nftables by netlink, without any
+    /// program; or nftables where iptables and ipset do not work.
+    #[arg(long, value_enum, default_value_t = FilterFlag::Auto, help_heading = OURS)]
+    filter: FilterFlag,
+
+    /// Which iptables: the one in use, or a certain one. A certain one is no choice for --filter=nftables.
     #[arg(long, value_enum, default_value_t = Backend::Auto, help_heading = OURS)]
     iptables_backend: Backend,
 }
@@ -336,6 +341,13 @@ enum Binding {
 enum ForeignFlag {
     Remove,
     Keep,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum FilterFlag {
+    Auto,
+    Iptables,
+    Nftables,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -1,8 +1,14 @@
 //! The filter in nf_tables: a table for each family.
 
-mod shape;
+mod entries;
+mod names;
+mod ranges;
+mod recognition;
 mod skeleton;
 mod steps;
 
-pub use shape::{InterfaceName, InvalidInterfaceName, LocalPods, MasqueradeClusterIps, Shape};
-pub use skeleton::{InvalidShape, SetKind, Skeleton};
+pub use entries::{filter_entry, set_entry};
+pub use names::{TABLE, is_ours, nft_family, set, set_name, table};
+pub use ranges::{RangeChange, SourceRanges};
+pub use recognition::recognise;
+pub use skeleton::Skeleton;

@@ -1,357 +1,294 @@
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+//! Chains and rules: static but for which sets have entries. What changes with Services stands in the sets.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use ipnet::{IpNet, Ipv4Net};
+use ipvs_codec::Family;
+use ipvs_model::{FilterSet, FilterShape, Masquerade};
 use ipvs_netfilter::nftables::{
-    BaseChain, Chain, ChainId, Change, Family, Hook, InvalidName, KeyField, KeyType, Name, Place,
-    Rule, RuleTooLong, Set, Table, TableId,
+    BaseChain, Chain, ChainId, FixedName, Hook, Rule, RuleTooLong, TableId,
 };
 
+use super::names::table;
 use super::steps::Steps;
-use super::{LocalPods, MasqueradeClusterIps, Shape};
 
-/// A set of the filter, by what its entries are for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum SetKind {
-    /// Cluster IPs: address, protocol and port. Masqueraded as [`Shape::masquerade`] says.
-    ClusterIps,
-    /// External IPs whose clients are masqueraded.
-    ExternalIps,
-    /// External IPs whose servers see the client.
-    ExternalIpsLocal,
-    /// Addresses of load balancers, all of them. Their clients are masqueraded.
-    LoadBalancers,
-    /// Those of them whose servers see the client.
-    LoadBalancersLocal,
-    /// Addresses of load balancers that are reached from their source ranges alone.
-    Firewalled,
-    /// Those ranges: address, protocol, port and a network of clients.
-    SourceRanges,
-    /// Endpoints of this node that connect to themselves: address, protocol, port and the same address.
-    Hairpins,
-    /// Node ports, all of them: protocol and port. Their clients are masqueraded.
-    NodePorts,
-    /// Those of them whose servers see the client.
-    NodePortsLocal,
-    /// TCP ports where health checks of load balancers are answered.
-    HealthCheckPorts,
-    /// All addresses that IPVS answers for: what is not in another set is refused.
-    Vips,
-}
+/// Marks what is to be masqueraded.
+pub(super) const SERVICES: FixedName = FixedName::new("services");
+pub(super) const NODE_PORTS: FixedName = FixedName::new("node-ports");
+/// Lets through who may reach a load balancer, and nobody else.
+pub(super) const SOURCE_RANGES: FixedName = FixedName::new("source-ranges");
+/// Keeps the ports of the host from answering on VIPs.
+pub(super) const GUARD: FixedName = FixedName::new("guard");
+/// What the node itself must not reach.
+pub(super) const REFUSED: FixedName = FixedName::new("refused");
+const PREROUTING: FixedName = FixedName::new("prerouting");
+pub(super) const INPUT: FixedName = FixedName::new("input");
+const FORWARD: FixedName = FixedName::new("forward");
+const OUTPUT: FixedName = FixedName::new("output");
+pub(super) const POSTROUTING: FixedName = FixedName::new("postrouting");
 
-impl SetKind {
-    /// All of them, in the order in which they are made.
-    pub const ALL: [Self; 12] = [
-        Self::ClusterIps,
-        Self::ExternalIps,
-        Self::ExternalIpsLocal,
-        Self::LoadBalancers,
-        Self::LoadBalancersLocal,
-        Self::Firewalled,
-        Self::SourceRanges,
-        Self::Hairpins,
-        Self::NodePorts,
-        Self::NodePortsLocal,
-        Self::HealthCheckPorts,
-        Self::Vips,
-    ];
-
-    /// Its name in the table.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::ClusterIps => "cluster-ips",
-            Self::ExternalIps => "external-ips",
-            Self::ExternalIpsLocal => "external-ips-local",
-            Self::LoadBalancers => "load-balancers",
-            Self::LoadBalancersLocal => "load-balancers-local",
-            Self::Firewalled => "firewalled",
-            Self::SourceRanges => "source-ranges",
-            Self::Hairpins => "hairpins",
-            Self::NodePorts => "node-ports",
-            Self::NodePortsLocal => "node-ports-local",
-            Self::HealthCheckPorts => "health-check-ports",
-            Self::Vips => "vips",
-        }
-    }
-
-    fn fields(self, address: KeyField) -> Vec<KeyField> {
-        use KeyField::{Port, Protocol};
-        match self {
-            Self::SourceRanges | Self::Hairpins => vec![address, Protocol, Port, address],
-            Self::NodePorts | Self::NodePortsLocal => vec![Protocol, Port],
-            Self::HealthCheckPorts => vec![Port],
-            Self::Vips => vec![address],
-            _ => vec![address, Protocol, Port],
-        }
-    }
-}
-
-/// A shape that no filter has.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum InvalidShape {
-    /// The family is neither IPv4 nor IPv6.
-    #[error("a filter is of family ip or ip6, not {0}")]
-    Family(Family),
-    /// The network of the pods is of the other family.
-    #[error("{0} is no network of family {1}")]
-    OtherFamily(IpNet, Family),
-    /// No bit says what is masqueraded.
-    #[error("a mark of 0 marks nothing")]
-    NoMark,
-    /// The key of a set has more fields than one can have.
-    #[error("the key of set {} is too long", .0.name())]
-    Key(SetKind),
-    /// A set or a chain has no name.
-    #[error(transparent)]
-    Name(#[from] InvalidName),
-    /// A rule has more steps than the kernel takes.
-    #[error(transparent)]
-    Rule(#[from] RuleTooLong),
-}
-
-/// The part of a family's filter that does not change with Services: to be made in one transaction.
+/// The part of a family's table that does not change with each Service: made in one transaction.
+///
+/// All but masquerading looks at the first packet of a connection alone. A chain that would be empty is not there.
+///
+/// ```
+/// use ipvs_codec::Family;
+/// use ipvs_filter::nftables::Skeleton;
+/// use ipvs_model::{FilterSet, FilterSets, FilterShape};
+/// let shape = FilterShape {
+///     family: Family::Ipv4,
+///     mark: 0x4000,
+///     random_fully: true,
+///     cluster_ips: None,
+///     filled: FilterSets::default(),
+///     without: FilterSets::default(),
+///     refused: Default::default(),
+/// };
+/// let skeleton = Skeleton::of(&shape)?;
+/// assert!(skeleton.chains.iter().all(|chain| chain.id.name.to_string() != "forward"));
+/// let with_ranges = FilterShape { filled: [FilterSet::Firewalled].into_iter().collect(), ..shape };
+/// assert!(Skeleton::of(&with_ranges)?.chains.len() > skeleton.chains.len());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Skeleton {
-    /// The table.
-    pub table: Table,
-    /// Its sets, each with what it is for.
-    pub sets: Vec<(SetKind, Set)>,
-    /// Its chains.
+    /// Its chains. Those that others jump to come first.
     pub chains: Vec<Chain>,
     /// Its rules, those of each chain in order.
     pub rules: Vec<Rule>,
 }
 
-/// The chains, by their names.
-struct Chains {
-    services: ChainId,
-    prerouting: ChainId,
-    output: ChainId,
-    postrouting: ChainId,
-    input: ChainId,
-    forward: ChainId,
-    source_ranges: ChainId,
-}
-
 impl Skeleton {
-    /// A family's filter of a shape.
+    /// The chains and rules of a filter.
     ///
     /// # Errors
-    /// [`InvalidShape`].
-    pub fn of(shape: &Shape) -> Result<Self, InvalidShape> {
-        let address = match shape.family {
-            Family::IPV4 => KeyField::Ipv4,
-            Family::IPV6 => KeyField::Ipv6,
-            other => return Err(InvalidShape::Family(other)),
-        };
-        if shape.mark == 0 {
-            return Err(InvalidShape::NoMark);
+    /// [`RuleTooLong`], which no rule is.
+    pub fn of(shape: &FilterShape) -> Result<Self, RuleTooLong> {
+        let table = table(shape.family).id;
+        let rules = Rules { shape };
+        let (mut chains, mut all) = (Vec::new(), Vec::new());
+        for (name, base, rules) in rules.chains() {
+            if rules.is_empty() {
+                continue;
+            }
+            let id = chain(&table, name);
+            for steps in rules {
+                all.push(Rule::new(id.clone(), steps.into_expressions())?);
+            }
+            chains.push(Chain {
+                base,
+                ..Chain::new(id)
+            });
         }
-        if let MasqueradeClusterIps::NotFrom(LocalPods::Network(network)) = &shape.masquerade
-            && network.addr().is_ipv6() != (shape.family == Family::IPV6)
-        {
-            return Err(InvalidShape::OtherFamily(*network, shape.family));
-        }
-        let table = Table::new(TableId {
-            family: shape.family,
-            name: shape.name.clone(),
-        });
-        let mut sets = Vec::with_capacity(SetKind::ALL.len());
-        for kind in SetKind::ALL {
-            let id = table.id.set(kind.name().parse()?);
-            let key = KeyType::of(&kind.fields(address)).ok_or(InvalidShape::Key(kind))?;
-            let set = match kind {
-                SetKind::SourceRanges => Set::of_intervals(id, &key),
-                _ => Set::new(id, &key),
-            };
-            sets.push((kind, set));
-        }
-        let ids = Chains::of(&table.id)?;
-        let rules = Rules { shape, ids: &ids };
-        Ok(Self {
-            sets,
-            chains: ids.chains(),
-            rules: rules.all()?,
-            table,
-        })
-    }
-
-    /// What makes it, in the order in which it can be made. The table must not be there.
-    #[must_use]
-    pub fn changes(&self) -> Vec<Change<'_>> {
-        let mut changes = vec![Change::CreateTable(&self.table)];
-        changes.extend(self.sets.iter().map(|(_, set)| Change::AddSet(set)));
-        changes.extend(self.chains.iter().map(Change::AddChain));
-        let rules = self.rules.iter();
-        changes.extend(rules.map(|rule| Change::AddRule(rule, Place::End)));
-        changes
-    }
-
-    /// A set.
-    #[must_use]
-    pub fn set(&self, kind: SetKind) -> Option<&Set> {
-        let found = self.sets.iter().find(|(found, _)| *found == kind);
-        found.map(|(_, set)| set)
+        Ok(Self { chains, rules: all })
     }
 }
 
-impl Chains {
-    fn of(table: &TableId) -> Result<Self, InvalidName> {
-        let chain = |name: &str| Ok(table.chain(name.parse()?));
-        Ok(Self {
-            services: chain("services")?,
-            prerouting: chain("prerouting")?,
-            output: chain("output")?,
-            postrouting: chain("postrouting")?,
-            input: chain("input")?,
-            forward: chain("forward")?,
-            source_ranges: chain("source-ranges")?,
-        })
-    }
-
-    /// Chains that rules jump to come first.
-    fn chains(&self) -> Vec<Chain> {
-        let base = |id: &ChainId, base: BaseChain| Chain {
-            base: Some(base),
-            ..Chain::new(id.clone())
-        };
-        let filter = |id, hook, priority| base(id, BaseChain::filter(hook, priority));
-        vec![
-            Chain::new(self.services.clone()),
-            Chain::new(self.source_ranges.clone()),
-            filter(&self.prerouting, Hook::PREROUTING, BaseChain::DSTNAT),
-            filter(&self.output, Hook::OUTPUT, BaseChain::DSTNAT),
-            filter(&self.input, Hook::INPUT, BaseChain::FILTER),
-            filter(&self.forward, Hook::FORWARD, BaseChain::FILTER),
-            base(
-                &self.postrouting,
-                BaseChain::nat(Hook::POSTROUTING, BaseChain::SRCNAT),
-            ),
-        ]
-    }
+pub(super) fn chain(table: &TableId, name: FixedName) -> ChainId {
+    table.chain(name.into())
 }
 
 struct Rules<'a> {
-    shape: &'a Shape,
-    ids: &'a Chains,
+    shape: &'a FilterShape,
 }
 
+type ChainRules = (FixedName, Option<BaseChain>, Vec<Steps>);
+
 impl Rules<'_> {
-    fn all(&self) -> Result<Vec<Rule>, InvalidShape> {
-        let ids = self.ids;
-        let jump = || vec![self.steps().begins_connection().jumps(&ids.services.name)];
-        let chains = [
-            (&ids.services, self.services()?),
-            (&ids.source_ranges, self.source_ranges()?),
-            (&ids.prerouting, jump()),
-            (&ids.output, jump()),
-            (&ids.input, self.input()?),
-            (&ids.forward, vec![self.firewall()?]),
-            (&ids.postrouting, self.postrouting()?),
-        ];
-        let mut all = Vec::new();
-        for (chain, rules) in chains {
-            for steps in rules {
-                all.push(Rule::new(chain.clone(), steps.into_expressions())?);
-            }
-        }
-        Ok(all)
+    fn chains(&self) -> Vec<ChainRules> {
+        let filter = |hook, priority| Some(BaseChain::filter(hook, priority));
+        // IPVS takes packets of the node itself right behind it.
+        let before_ipvs = BaseChain::DSTNAT;
+        let srcnat = BaseChain::nat(Hook::POSTROUTING, BaseChain::SRCNAT);
+        vec![
+            (NODE_PORTS, None, self.node_ports()),
+            (SERVICES, None, self.services()),
+            (SOURCE_RANGES, None, self.source_ranges()),
+            (REFUSED, None, self.refused()),
+            (GUARD, None, self.guard()),
+            (
+                PREROUTING,
+                filter(Hook::PREROUTING, before_ipvs),
+                vec![self.steps().begins_connection().jumps(SERVICES)],
+            ),
+            (OUTPUT, filter(Hook::OUTPUT, before_ipvs), self.output()),
+            (INPUT, filter(Hook::INPUT, BaseChain::FILTER), self.input()),
+            (
+                FORWARD,
+                filter(Hook::FORWARD, BaseChain::FILTER),
+                self.forward(),
+            ),
+            (POSTROUTING, Some(srcnat), self.postrouting()),
+        ]
+    }
+
+    const fn filled(&self, set: FilterSet) -> bool {
+        self.shape.filled.contains(set)
     }
 
     const fn steps(&self) -> Steps {
         Steps::of(self.shape.family)
     }
 
-    /// The set of a kind has the packet's destination address, protocol and port.
-    fn endpoint(&self, kind: SetKind) -> Result<Steps, InvalidName> {
-        Ok(self.steps().endpoint_in(&kind.name().parse()?))
+    /// The set has the packet's destination address, protocol and port.
+    fn endpoint(&self, set: FilterSet) -> Steps {
+        self.steps().endpoint_in(set)
     }
 
-    /// Marks what is to be masqueraded, of packets that begin a connection.
-    fn services(&self) -> Result<Vec<Steps>, InvalidName> {
-        let mark = self.shape.mark;
-        let vips: Name = SetKind::Vips.name().parse()?;
-        // A port of a VIP that is some node port's number is none.
-        let node_port = |kind: SetKind| -> Result<Steps, InvalidName> {
-            let steps = self.steps().local_destination().destination_not_in(&vips);
-            Ok(steps.transport_in(&kind.name().parse()?))
-        };
-        let masqueraded = match &self.shape.masquerade {
-            MasqueradeClusterIps::All => self.steps(),
-            MasqueradeClusterIps::NotFrom(pods) => self.steps().not_from_pods(pods),
-            MasqueradeClusterIps::Node => self.steps().source_in(&vips),
-        };
-        let cluster_ips = masqueraded.endpoint_in(&SetKind::ClusterIps.name().parse()?);
-        let loopback = loopback(self.shape.family);
-        Ok(vec![
-            self.steps().comes_from(loopback).returns(),
-            self.endpoint(SetKind::LoadBalancersLocal)?.returns(),
-            self.endpoint(SetKind::LoadBalancers)?
-                .set_mark(mark)
+    fn marks(&self, steps: Steps) -> Steps {
+        steps.set_mark(self.shape.mark).returns()
+    }
+
+    fn services(&self) -> Vec<Steps> {
+        use FilterSet::{ClusterIp, ExternalIp, ExternalIpLocal, LoadBalancer, LoadBalancerLocal};
+        let mut rules = vec![
+            self.steps()
+                .comes_from(loopback(self.shape.family))
                 .returns(),
-            cluster_ips.set_mark(mark).returns(),
-            self.endpoint(SetKind::ExternalIps)?
-                .set_mark(mark)
-                .returns(),
-            node_port(SetKind::NodePortsLocal)?.returns(),
-            node_port(SetKind::NodePorts)?.set_mark(mark),
-        ])
-    }
-
-    /// Lets through who may reach a load balancer, and nobody else.
-    fn source_ranges(&self) -> Result<Vec<Steps>, InvalidName> {
-        let ranges = SetKind::SourceRanges.name().parse()?;
-        Ok(vec![
-            self.steps().endpoint_and_source_in(&ranges).returns(),
-            self.steps().drops(),
-        ])
-    }
-
-    fn firewall(&self) -> Result<Steps, InvalidName> {
-        let steps = self.endpoint(SetKind::Firewalled)?;
-        Ok(steps.jumps(&self.ids.source_ranges.name))
-    }
-
-    /// Refuses what goes to a VIP and is no service port.
-    fn input(&self) -> Result<Vec<Steps>, InvalidName> {
-        let mut rules = vec![self.firewall()?];
-        let served = [
-            SetKind::LoadBalancers,
-            SetKind::ClusterIps,
-            SetKind::ExternalIps,
-            SetKind::ExternalIpsLocal,
         ];
-        for kind in served {
-            rules.push(self.endpoint(kind)?.returns());
+        if self.filled(LoadBalancerLocal) {
+            rules.push(self.endpoint(LoadBalancerLocal).returns());
         }
-        let health_checks = SetKind::HealthCheckPorts.name().parse()?;
-        rules.push(self.steps().tcp_port_in(&health_checks).returns());
-        let vip = self.steps().begins_connection();
-        let vip = vip.destination_in(&SetKind::Vips.name().parse()?);
-        rules.push(vip.refuses());
-        Ok(rules)
+        if self.filled(LoadBalancer) {
+            rules.push(self.marks(self.endpoint(LoadBalancer)));
+        }
+        if self.filled(ClusterIp) {
+            let from = match &self.shape.cluster_ips {
+                Some(Masquerade::All) => self.steps(),
+                Some(Masquerade::NotFrom(pods)) => self.steps().not_from_pods(pods),
+                // Only the node itself connects with a VIP as its source.
+                Some(Masquerade::Node) | None => self.steps().source_in(FilterSet::Vip),
+            };
+            rules.push(self.marks(from.endpoint_in(ClusterIp)));
+        }
+        if self.filled(ExternalIp) {
+            rules.push(self.marks(self.endpoint(ExternalIp)));
+        }
+        if self.filled(ExternalIpLocal) {
+            rules.push(self.endpoint(ExternalIpLocal).returns());
+        }
+        if !self.node_ports().is_empty() {
+            // A port of a VIP that is some node port's number is none.
+            let node = self.steps().local_destination();
+            rules.push(node.destination_not_in(FilterSet::Vip).jumps(NODE_PORTS));
+        }
+        rules
+    }
+
+    fn node_ports(&self) -> Vec<Steps> {
+        use FilterSet::{
+            NodePortLocalSctp, NodePortLocalTcp, NodePortLocalUdp, NodePortSctp, NodePortTcp,
+            NodePortUdp,
+        };
+        const TCP: u8 = 6;
+        const UDP: u8 = 17;
+        let steps = self.steps();
+        let port = |protocol, set| steps.clone().port_in(protocol, set);
+        let rules = [
+            (NodePortLocalTcp, port(TCP, NodePortLocalTcp), false),
+            (NodePortTcp, port(TCP, NodePortTcp), true),
+            (NodePortLocalUdp, port(UDP, NodePortLocalUdp), false),
+            (NodePortUdp, port(UDP, NodePortUdp), true),
+            (NodePortLocalSctp, self.endpoint(NodePortLocalSctp), false),
+            (NodePortSctp, self.endpoint(NodePortSctp), true),
+        ];
+        let filled = rules.into_iter().filter(|(set, ..)| self.filled(*set));
+        let rules = filled.map(|(_, steps, is_masqueraded)| match is_masqueraded {
+            true => self.marks(steps),
+            false => steps.returns(),
+        });
+        rules.collect()
+    }
+
+    fn source_ranges(&self) -> Vec<Steps> {
+        if !self.filled(FilterSet::Firewalled) {
+            return Vec::new();
+        }
+        let sets = [FilterSet::SourceRange, FilterSet::SourceAddress].into_iter();
+        let may = sets.filter(|set| self.filled(*set));
+        let may = may.map(|set| self.steps().endpoint_and_source_in(set).returns());
+        may.chain([self.steps().drops()]).collect()
+    }
+
+    /// A packet of this node to a VIP has the VIP as its source, so that what looks at source ranges would let it through.
+    fn refused(&self) -> Vec<Steps> {
+        let refused = self.shape.refused.iter();
+        let refused = refused.map(|served| {
+            let from = self.steps().comes_from(served.address.into());
+            from.endpoint_is(*served).drops()
+        });
+        refused.collect()
+    }
+
+    fn output(&self) -> Vec<Steps> {
+        let mut rules = Vec::new();
+        if !self.shape.refused.is_empty() {
+            rules.push(self.steps().begins_connection().jumps(REFUSED));
+        }
+        rules.push(self.steps().begins_connection().jumps(SERVICES));
+        rules
+    }
+
+    fn firewall(&self) -> Steps {
+        self.endpoint(FilterSet::Firewalled).jumps(SOURCE_RANGES)
+    }
+
+    fn forward(&self) -> Vec<Steps> {
+        if !self.filled(FilterSet::Firewalled) {
+            return Vec::new();
+        }
+        let new = self.steps().begins_connection();
+        vec![new.endpoint_in(FilterSet::Firewalled).jumps(SOURCE_RANGES)]
+    }
+
+    fn input(&self) -> Vec<Steps> {
+        let guard = self.guard();
+        let leads = |_| self.steps().begins_connection().jumps(GUARD);
+        guard.first().map(leads).into_iter().collect()
+    }
+
+    /// VIPs are local addresses: without this, every port of the host would answer on every VIP.
+    fn guard(&self) -> Vec<Steps> {
+        use FilterSet::{
+            ClusterIp, ExternalIp, ExternalIpLocal, HealthCheckPort, LoadBalancer, Vip,
+        };
+        let mut rules = Vec::new();
+        if self.filled(FilterSet::Firewalled) {
+            rules.push(self.firewall());
+        }
+        if !self.shape.asks_for(Vip) {
+            return rules;
+        }
+        rules.push(self.steps().destination_not_in(Vip).returns());
+        let served = [ClusterIp, LoadBalancer, ExternalIp, ExternalIpLocal];
+        let served = served.into_iter().filter(|set| self.shape.asks_for(*set));
+        rules.extend(served.map(|set| self.endpoint(set).returns()));
+        if self.shape.asks_for(HealthCheckPort) {
+            rules.push(self.steps().port_in(6, HealthCheckPort).returns());
+        }
+        rules.push(self.steps().refuses());
+        rules
     }
 
     /// Masquerades what is marked, and endpoints that connect to themselves.
-    fn postrouting(&self) -> Result<Vec<Steps>, InvalidName> {
-        let (mark, fully_random) = (self.shape.mark, self.shape.fully_random);
-        let hairpins = SetKind::Hairpins.name().parse()?;
-        let hairpin = self.steps().endpoint_and_source_in(&hairpins);
-        Ok(vec![
-            hairpin.masquerades(false),
-            self.steps().unmarked(mark).returns(),
-            // Packets of a tunnel carry the mark on, and are not to be masqueraded themselves.
-            self.steps().flip_mark(mark),
-            self.steps().masquerades(fully_random),
-        ])
+    fn postrouting(&self) -> Vec<Steps> {
+        let mark = self.shape.mark;
+        let mut rules = Vec::new();
+        if self.filled(FilterSet::Hairpin) {
+            let hairpin = self.steps().endpoint_and_source_in(FilterSet::Hairpin);
+            rules.push(hairpin.masquerades(false));
+        }
+        rules.push(self.steps().unmarked(mark).returns());
+        // Packets of a tunnel carry the mark on, and are not to be masqueraded themselves.
+        rules.push(self.steps().flip_mark(mark));
+        rules.push(self.steps().masquerades(self.shape.random_fully));
+        rules
     }
 }
 
 fn loopback(family: Family) -> IpNet {
     match family {
-        Family::IPV6 => Ipv6Net::from(std::net::Ipv6Addr::LOCALHOST).into(),
-        _ => {
-            let network = Ipv4Net::new_assert([127, 0, 0, 0].into(), 8);
-            network.into()
-        }
+        Family::Ipv4 => Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8).into(),
+        Family::Ipv6 => std::net::IpAddr::from(Ipv6Addr::LOCALHOST).into(),
     }
 }

@@ -3,12 +3,14 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use ipvs_codec::Family;
+use ipvs_model::{AddressAndPort, FilterSet, InterfaceName, LocalPods};
 use ipvs_netfilter::nftables::{
-    Comparison, CtKey, Expression, Family, FibResult, MetaKey, Name, PayloadBase, Register, Reject,
+    Comparison, CtKey, Expression, FibResult, FixedName, MetaKey, PayloadBase, Register, Reject,
     Value, Verdict,
 };
 
-use super::{InterfaceName, LocalPods};
+use super::names::set_name;
 
 /// Bytes of an interface's name in a register (`IFNAMSIZ`).
 const INTERFACE_NAME: usize = 16;
@@ -50,7 +52,7 @@ impl Steps {
     }
 
     const fn is_ipv6(&self) -> bool {
-        matches!(self.family, Family::IPV6)
+        matches!(self.family, Family::Ipv6)
     }
 
     const fn address_bytes(&self) -> usize {
@@ -103,16 +105,16 @@ impl Steps {
         })
     }
 
-    fn lookup(self, set: &Name, inverted: bool) -> Self {
+    fn lookup(self, set: FilterSet, inverted: bool) -> Self {
         self.then(Expression::Lookup {
-            set: set.clone(),
+            set: set_name(set).into(),
             register: Register::FIRST,
             inverted,
         })
     }
 
     /// The set has the packet's destination address, protocol and port.
-    pub(super) fn endpoint_in(self, set: &Name) -> Self {
+    pub(super) fn endpoint_in(self, set: FilterSet) -> Self {
         let behind = Register::FIRST.after(self.address_bytes());
         let steps = self.destination(Register::FIRST);
         match behind {
@@ -122,7 +124,7 @@ impl Steps {
     }
 
     /// The set has the packet's destination address, protocol, port and source address.
-    pub(super) fn endpoint_and_source_in(self, set: &Name) -> Self {
+    pub(super) fn endpoint_and_source_in(self, set: FilterSet) -> Self {
         let bytes = self.address_bytes();
         let protocol = Register::FIRST.after(bytes);
         let source = protocol.and_then(|register| register.after(8));
@@ -137,35 +139,40 @@ impl Steps {
             .lookup(set, false)
     }
 
-    /// The set has the packet's protocol and destination port.
-    pub(super) fn transport_in(self, set: &Name) -> Self {
-        self.transport(Register::FIRST).lookup(set, false)
-    }
-
-    /// It is TCP, and the set has its destination port.
-    pub(super) fn tcp_port_in(self, set: &Name) -> Self {
-        let tcp = 6;
+    /// The packet is of a protocol.
+    fn protocol(self, protocol: u8) -> Self {
         self.then(Expression::Meta {
             key: MetaKey::PROTOCOL,
             to: Register::FIRST,
         })
-        .equals(Value::byte(tcp))
-        .port(Register::FIRST)
-        .lookup(set, false)
+        .equals(Value::byte(protocol))
     }
 
-    /// The set has the packet's destination address.
-    pub(super) fn destination_in(self, set: &Name) -> Self {
-        self.destination(Register::FIRST).lookup(set, false)
+    /// The packet is of a protocol, and the set has its destination port.
+    pub(super) fn port_in(self, protocol: u8, set: FilterSet) -> Self {
+        self.protocol(protocol)
+            .port(Register::FIRST)
+            .lookup(set, false)
     }
 
-    /// The set has it not.
-    pub(super) fn destination_not_in(self, set: &Name) -> Self {
+    /// The packet goes to this address, protocol and port.
+    pub(super) fn endpoint_is(self, served: AddressAndPort) -> Self {
+        // A packet has eight bits of it.
+        let protocol = u8::try_from(served.protocol.number()).unwrap_or(u8::MAX);
+        self.destination(Register::FIRST)
+            .equals(Value::ip(served.address))
+            .protocol(protocol)
+            .port(Register::FIRST)
+            .equals(Value::port(served.port))
+    }
+
+    /// The set has not the packet's destination address.
+    pub(super) fn destination_not_in(self, set: FilterSet) -> Self {
         self.destination(Register::FIRST).lookup(set, true)
     }
 
     /// The set has the packet's source address.
-    pub(super) fn source_in(self, set: &Name) -> Self {
+    pub(super) fn source_in(self, set: FilterSet) -> Self {
         let (offset, length) = (self.source_offset(), self.address_bytes());
         self.header(offset, length, Register::FIRST)
             .lookup(set, false)
@@ -206,7 +213,7 @@ impl Steps {
             LocalPods::Network(network) => self.source(*network, Comparison::NotEqual),
             LocalPods::Bridge(name) => self.in_interface(interface(name, INTERFACE_NAME)),
             LocalPods::InterfacePrefix(prefix) => {
-                self.in_interface(interface(prefix, prefix.as_bytes().len()))
+                self.in_interface(interface(prefix, prefix.as_str().len()))
             }
         }
     }
@@ -282,8 +289,8 @@ impl Steps {
         self.then(Expression::Verdict(Verdict::Return))
     }
 
-    pub(super) fn jumps(self, chain: &Name) -> Self {
-        self.then(Expression::Verdict(Verdict::Jump(chain.clone())))
+    pub(super) fn jumps(self, chain: FixedName) -> Self {
+        self.then(Expression::Verdict(Verdict::Jump(chain.into())))
     }
 
     pub(super) fn drops(self) -> Self {
@@ -318,7 +325,7 @@ fn zeros(length: usize) -> Value {
 
 /// The beginning of an interface's name, filled with zeros.
 fn interface(name: &InterfaceName, length: usize) -> Value {
-    let mut bytes = name.as_bytes().to_vec();
+    let mut bytes = name.as_str().as_bytes().to_vec();
     bytes.resize(length.max(1), 0);
     Value::from_bytes(&bytes).unwrap_or_else(|| Value::byte(0))
 }

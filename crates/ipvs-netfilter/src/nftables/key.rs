@@ -83,21 +83,28 @@ impl KeyType {
     const BITS: u32 = 6;
     /// Fields whose numbers fit.
     const FIELDS: usize = 5;
+    /// As [`Value::MAX`].
+    const BYTES: u32 = 64;
 
     /// A key of these fields; none if there are no fields, more than five, or more than 64 bytes.
     #[must_use]
-    pub fn of(fields: &[KeyField]) -> Option<Self> {
+    pub const fn of(fields: &[KeyField]) -> Option<Self> {
         let (mut number, mut length): (u32, u32) = (0, 0);
-        for field in fields {
+        let mut rest = fields;
+        while let [field, behind @ ..] = rest {
             number = number.wrapping_shl(Self::BITS) | field.number();
-            length = length.checked_add(match fields {
+            let bytes = match fields {
                 [_] => field.length(),
                 _ => field.length().next_multiple_of(4),
-            })?;
+            };
+            length = length.saturating_add(bytes);
+            rest = behind;
         }
-        let fits = (1..=Self::FIELDS).contains(&fields.len())
-            && usize::try_from(length).is_ok_and(|length| length <= Value::MAX);
-        fits.then_some(Self { number, length })
+        let is_none = fields.is_empty() || fields.len() > Self::FIELDS;
+        if is_none || length > Self::BYTES {
+            return None;
+        }
+        Some(Self { number, length })
     }
 
     /// Its fields; none if user space named it otherwise than by these.

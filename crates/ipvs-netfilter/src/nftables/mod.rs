@@ -33,7 +33,7 @@ pub use expression::{
     PayloadBase, Reject, Verdict,
 };
 pub use key::{KeyField, KeyType};
-pub use names::{ChainId, Family, InvalidName, Name, SetId, TableId};
+pub use names::{ChainId, Family, FixedName, InvalidName, Name, SetId, TableId};
 pub use question::{Question, parse_generation};
 pub use register::Register;
 pub use rule::{Rule, RuleTooLong};

@@ -72,6 +72,45 @@ impl Name {
     }
 }
 
+/// A name that stands in the program, and is checked when that is compiled.
+///
+/// ```
+/// use ipvs_netfilter::nftables::{FixedName, Name};
+/// const VIPS: FixedName = FixedName::new("vips");
+/// assert_eq!(Name::from(VIPS), "vips".parse::<Name>().unwrap());
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FixedName(&'static str);
+
+impl FixedName {
+    /// The name; for constants.
+    ///
+    /// # Panics
+    /// If it is none, which is an error of the compiler in a constant.
+    #[must_use]
+    pub const fn new(name: &'static str) -> Self {
+        let mut rest = name.as_bytes();
+        assert!(!rest.is_empty() && rest.len() <= Name::MAX);
+        while let [byte, behind @ ..] = rest {
+            assert!(*byte != 0);
+            rest = behind;
+        }
+        Self(name)
+    }
+
+    /// The text.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        self.0
+    }
+}
+
+impl From<FixedName> for Name {
+    fn from(name: FixedName) -> Self {
+        Self::constant(name.0.as_bytes())
+    }
+}
+
 /// A text is no name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no name of a table, chain or set: 1 to 255 bytes without NUL")]

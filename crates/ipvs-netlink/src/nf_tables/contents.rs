@@ -26,6 +26,21 @@ pub struct TableContents {
     pub rules: Vec<Listed<Rule>>,
 }
 
+/// A table with all that is in it but for the entries of its sets, as it was at one time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableHeads {
+    /// As of [`TableContents`].
+    pub generation: u32,
+    /// The table.
+    pub table: Listed<Table>,
+    /// Its chains.
+    pub chains: Vec<Listed<Chain>>,
+    /// Its sets, without their entries.
+    pub sets: Vec<Listed<Set>>,
+    /// Its rules, those of each chain in order.
+    pub rules: Vec<Listed<Rule>>,
+}
+
 /// A set with its entries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SetContents {
@@ -51,6 +66,24 @@ impl NfTables {
             };
             if self.generation()? == generation {
                 return Ok(contents);
+            }
+        }
+        Err(unstable(&Question::Table(id)))
+    }
+
+    /// A table with all that is in it but for the entries of its sets; `None` if there is no such table. Four questions, and
+    /// O(chains, sets and rules), of all tables of the family in old kernels.
+    ///
+    /// # Errors
+    /// As [`table`](Self::table).
+    pub fn heads(&mut self, id: &TableId) -> Result<Option<TableHeads>, Error> {
+        for _ in 0..ATTEMPTS {
+            let generation = self.generation()?;
+            let Some(heads) = self.read_heads(id, generation)? else {
+                continue;
+            };
+            if self.generation()? == generation {
+                return Ok(heads);
             }
         }
         Err(unstable(&Question::Table(id)))
@@ -96,6 +129,37 @@ impl NfTables {
         id: &TableId,
         generation: u32,
     ) -> Result<Read<Option<TableContents>>, Error> {
+        let heads = match self.read_heads(id, generation)? {
+            None => return Ok(None),
+            Some(None) => return Ok(Some(None)),
+            Some(Some(heads)) => heads,
+        };
+        let mut sets = Vec::with_capacity(heads.sets.len());
+        for set in heads.sets {
+            match self.read_entries(&set.object.id) {
+                // It went meanwhile.
+                Err(error) if error.cause().is_not_found() => return Ok(None),
+                entries => match entries? {
+                    Some(entries) => sets.push(SetContents { set, entries }),
+                    None => return Ok(None),
+                },
+            }
+        }
+        Ok(Some(Some(TableContents {
+            generation,
+            table: heads.table,
+            chains: heads.chains,
+            sets,
+            rules: heads.rules,
+        })))
+    }
+
+    /// One attempt.
+    fn read_heads(
+        &mut self,
+        id: &TableId,
+        generation: u32,
+    ) -> Result<Read<Option<TableHeads>>, Error> {
         let question = Question::Table(id);
         let mut table = None;
         let answer = self.connection.request(
@@ -122,22 +186,11 @@ impl NfTables {
         chains.retain(|chain| chain.object.id.table == *id);
         sets.retain(|set| set.object.id.table == *id);
         rules.retain(|rule| rule.object.chain.table == *id);
-        let mut with_entries = Vec::with_capacity(sets.len());
-        for set in sets {
-            match self.read_entries(&set.object.id) {
-                // It went meanwhile.
-                Err(error) if error.cause().is_not_found() => return Ok(None),
-                entries => match entries? {
-                    Some(entries) => with_entries.push(SetContents { set, entries }),
-                    None => return Ok(None),
-                },
-            }
-        }
-        Ok(Some(Some(TableContents {
+        Ok(Some(Some(TableHeads {
             generation,
             table,
             chains,
-            sets: with_entries,
+            sets,
             rules,
         })))
     }

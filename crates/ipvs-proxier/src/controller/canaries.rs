@@ -17,6 +17,8 @@ pub(super) struct Canaries {
     of_others: Option<i128>,
     /// Whether rules have a sign: where the kernel tells of them they have none.
     have_rules: bool,
+    /// Whether sets have signs: of those of nftables the kernel tells.
+    have_sets: bool,
     /// Whether the last answer had every sign that there can be.
     is_whole: bool,
 }
@@ -44,10 +46,12 @@ impl Canaries {
 
     /// These signs were read; whether they are all that there can be.
     pub(super) const fn saw(&mut self, signs: &Signs) -> bool {
-        let has_rules = signs.rules.is_some();
+        let (has_rules, has_sets) = (signs.rules.is_some(), signs.sets.is_some());
         self.have_rules |= has_rules;
-        self.is_whole =
-            signs.sets.is_some() && signs.virtual_servers.is_some() && has_rules == self.have_rules;
+        self.have_sets |= has_sets;
+        self.is_whole = signs.virtual_servers.is_some()
+            && has_rules == self.have_rules
+            && has_sets == self.have_sets;
         self.is_whole
     }
 

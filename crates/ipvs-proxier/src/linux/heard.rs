@@ -6,6 +6,8 @@ use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 use ipvs_codec::Family;
+use ipvs_filter::nftables::TABLE;
+use ipvs_model::FilterSet;
 use ipvs_netfilter::{NftEvent, NftObject};
 use ipvs_netlink::{LinkEvent, LinkIndex, Notification, RouteEvent};
 
@@ -36,6 +38,8 @@ pub(super) trait Who {
 pub(super) struct Heard {
     /// The netlink port of the socket that binds VIPs.
     pub(super) own_port: u32,
+    /// That of the socket that changes our tables of nftables, where the filter is made so.
+    pub(super) filter_port: Option<u32>,
     /// The dummy interface, and whether it is up.
     dummy: Option<(LinkIndex, bool)>,
     /// What this process is making of the dummy interface.
@@ -50,8 +54,8 @@ pub(super) struct Heard {
     pub(super) gateways: Option<Vec<IpAddr>>,
     /// Whether a route by a gateway came or went since they were read.
     pub(super) is_route_new: bool,
-    /// Families of whose rules the transaction that goes on changes some.
-    transaction: BTreeSet<Family>,
+    /// Sections of the filter of which the transaction that goes on changes something.
+    transaction: BTreeSet<Section>,
     /// What nobody has taken, each concern once.
     events: Vec<KernelEvent>,
     /// Whether the facts of the node must be read again.
@@ -179,10 +183,18 @@ impl Heard {
     /// Notifications of rules were lost.
     pub(super) fn lost_rules(&mut self, families: &[Family]) {
         self.transaction.clear();
-        for family in families {
-            let what = Concern::Section(Section::Rules(*family));
-            self.note(what, DriftCause::Lost, None);
+        for section in self.of_filter(families) {
+            self.note(Concern::Section(section), DriftCause::Lost, None);
         }
+    }
+
+    /// The sections of which nf_tables tells.
+    fn of_filter(&self, families: &[Family]) -> Vec<Section> {
+        let rules = families.iter().copied().map(Section::Rules);
+        let has_sets = self.filter_port.is_some();
+        let families = families.iter().filter(|_| has_sets);
+        let sets = families.flat_map(|family| FilterSet::ALL.map(|set| Section::Set(set, *family)));
+        rules.chain(sets).collect()
     }
 
     /// Takes in a notification. Whoever has named nobody yet finds out who did it, without holding up others meanwhile.
@@ -295,24 +307,39 @@ impl Heard {
                 table,
                 what,
             } => {
-                let is_rule = !matches!(what, NftObject::Set | NftObject::Entries);
                 let family = match family {
-                    2 => Some(Family::Ipv4),
-                    10 => Some(Family::Ipv6),
-                    _ => None,
+                    2 => Family::Ipv4,
+                    10 => Family::Ipv6,
+                    _ => return,
                 };
-                let is_ours = is_rule && matches!(table, "nat" | "filter");
-                self.transaction.extend(family.filter(|_| is_ours));
+                let is_set = matches!(what, NftObject::Set | NftObject::Entries);
+                match self.filter_port {
+                    None if !is_set && matches!(table, "nat" | "filter") => {
+                        self.transaction.insert(Section::Rules(family));
+                    }
+                    Some(_) if table == TABLE.as_str() => {
+                        // Which set it was is not said: others hardly ever change one.
+                        if !matches!(what, NftObject::Rule | NftObject::Chain) {
+                            let sets = FilterSet::ALL.map(|set| Section::Set(set, family));
+                            self.transaction.extend(sets);
+                        }
+                        if !is_set {
+                            self.transaction.insert(Section::Rules(family));
+                        }
+                    }
+                    _ => {}
+                }
             }
             NftEvent::Generation {
                 process, program, ..
             } => {
                 let changed = std::mem::take(&mut self.transaction);
-                if who.is_ours(process, heard.port) {
+                let is_own = self.filter_port == Some(heard.port);
+                if is_own || who.is_ours(process, heard.port) {
                     return;
                 }
-                for family in changed {
-                    let what = Concern::Section(Section::Rules(family));
+                for section in changed {
+                    let what = Concern::Section(section);
                     let by = process.map(|process| ChangedBy {
                         name: program.to_owned(),
                         process,

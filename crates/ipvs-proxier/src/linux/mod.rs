@@ -1,8 +1,11 @@
 mod busy;
 mod clean_up;
+mod filter;
 mod heard;
 mod iptables;
+mod iptables_filter;
 mod ipv6;
+mod nft_filter;
 mod nftables;
 mod observe;
 mod own_processes;
@@ -19,22 +22,19 @@ use std::path::Path;
 use std::time::Duration;
 
 use ipvs_codec::{Family, Request, ServiceKey};
-use ipvs_filter::iptables::{set_entry, set_name, set_spec};
 use ipvs_model::{Config, Known, Operation, Vip};
 use ipvs_netfilter::conntrack::Flow;
-use ipvs_netfilter::ipset;
 use ipvs_netlink::{
-    Binding, BindingReader, Cause, Conntrack, IpSetReader, IpSets, Ipvs, IpvsReader, KernelError,
-    Link, LinkIndex, Links,
+    Binding, BindingReader, Cause, Conntrack, Ipvs, IpvsReader, KernelError, Link, LinkIndex, Links,
 };
 
 use self::busy::{BETWEEN_ATTEMPTS, until_free};
 
 pub use self::clean_up::LinuxCleanUp;
-use self::iptables::Iptables;
+use self::filter::Filter;
+pub use self::filter::FilterBackend;
 pub use self::iptables::IptablesBackend;
 pub use self::nftables::NftablesMode;
-use self::saving::Saving;
 use self::signs::SignReader;
 use self::watcher::{Wanted, Watcher};
 use crate::control::Control;
@@ -48,21 +48,17 @@ const ENODEV: i32 = 19;
 /// Requests that are put together at once: few enough to stay in the same memory.
 const CHUNK: usize = 1000;
 
-/// The kernel in the network namespace of the thread that opened it: IPVS, links and ipsets by netlink, the rule
-/// skeleton by `iptables-restore`. Needs `CAP_NET_ADMIN`, and for iptables `CAP_NET_RAW`.
+/// The kernel in the network namespace of the thread that opened it: IPVS and links by netlink, the filter by nf_tables, or
+/// by ipset and `iptables-restore`. Needs `CAP_NET_ADMIN`, and for iptables `CAP_NET_RAW`.
 #[derive(Debug)]
 pub struct Linux {
     ipvs: Ipvs,
     links: Links,
-    sets: IpSets,
     flows: Conntrack,
-    iptables: Iptables,
+    filter: Filter,
     /// Sockets of their own: what they read takes several calls.
     lister: IpvsReader,
-    set_reader: IpSetReader,
     binding_reader: BindingReader,
-    /// Rules that are on their way.
-    saving: Option<Saving>,
     signs: SignReader,
     /// Once it listens.
     watcher: Option<Watcher>,
@@ -71,22 +67,22 @@ pub struct Linux {
 }
 
 impl Linux {
-    /// Opens the connections and finds the iptables to use. Changes nothing, but makes the kernel load its modules.
+    /// Opens the connections and finds the filter to use. Changes nothing, but makes the kernel load its modules.
     ///
     /// # Errors
-    /// [`PlaneError`] when IPVS or iptables cannot be used; one that [passes](PlaneError::is_passing) when others hold the lock
+    /// [`PlaneError`] when IPVS or the filter cannot be used; one that [passes](PlaneError::is_passing) when others hold the lock
     /// of iptables, after a second.
     ///
     /// ```no_run
     /// use ipvs_codec::Family;
-    /// use ipvs_proxier::{IptablesBackend, Linux, observe};
+    /// use ipvs_proxier::{FilterBackend, Linux, observe};
     ///
-    /// let mut plane = Linux::open(IptablesBackend::Auto)?;
+    /// let mut plane = Linux::open(FilterBackend::Auto)?;
     /// let known = observe(&mut plane, &Family::ALL)?;
     /// println!("{} virtual servers", known.virtual_servers.len());
     /// # Ok::<(), ipvs_proxier::PlaneError>(())
     /// ```
-    pub fn open(backend: IptablesBackend) -> Result<Self, PlaneError> {
+    pub fn open(backend: impl Into<FilterBackend>) -> Result<Self, PlaneError> {
         Self::open_with(backend, &Control::new())
     }
 
@@ -96,25 +92,25 @@ impl Linux {
     /// As `open`, and [`PlaneError::Stopped`].
     ///
     /// ```no_run
-    /// use ipvs_proxier::{Control, IptablesBackend, Linux};
+    /// use ipvs_proxier::{Control, FilterBackend, Linux};
     ///
     /// let control = Control::new();
-    /// let plane = Linux::open_with(IptablesBackend::Auto, &control)?;
+    /// let plane = Linux::open_with(FilterBackend::Auto, &control)?;
     /// # Ok::<(), ipvs_proxier::PlaneError>(())
     /// ```
-    pub fn open_with(backend: IptablesBackend, control: &Control) -> Result<Self, PlaneError> {
-        let iptables = Iptables::detect(backend, enabled_families(), control)?;
+    pub fn open_with(
+        backend: impl Into<FilterBackend>,
+        control: &Control,
+    ) -> Result<Self, PlaneError> {
+        let filter = Filter::detect(backend.into(), enabled_families(), control)?;
         Ok(Self {
             ipvs: Ipvs::open()?,
             links: Links::open()?,
-            sets: IpSets::open()?,
             flows: Conntrack::open()?,
-            signs: SignReader::new(iptables.is_legacy()),
-            iptables,
+            signs: SignReader::new(filter.is_legacy()),
+            filter,
             lister: IpvsReader::open()?,
-            set_reader: IpSetReader::open()?,
             binding_reader: BindingReader::open()?,
-            saving: None,
             watcher: None,
             control: control.clone(),
         })
@@ -128,34 +124,35 @@ impl Linux {
     ///
     /// ```no_run
     /// use std::time::Duration;
-    /// use ipvs_proxier::{Control, IptablesBackend, Linux};
+    /// use ipvs_proxier::{Control, FilterBackend, Linux};
     ///
     /// let control = Control::new();
     /// let a_minute = Some(Duration::from_secs(60));
-    /// let plane = Linux::open_when_free(IptablesBackend::Auto, &control, a_minute)?;
+    /// let plane = Linux::open_when_free(FilterBackend::Auto, &control, a_minute)?;
     /// # Ok::<(), ipvs_proxier::PlaneError>(())
     /// ```
     pub fn open_when_free(
-        backend: IptablesBackend,
+        backend: impl Into<FilterBackend>,
         control: &Control,
         at_most: Option<Duration>,
     ) -> Result<Self, PlaneError> {
+        let backend = backend.into();
         until_free(control, BETWEEN_ATTEMPTS, at_most, || {
             Self::open_with(backend, control)
         })
     }
 
-    /// The families that could be programmed when it was opened: those whose iptables works; IPv6 only where the kernel has
-    /// it enabled.
+    /// The families that could be programmed when it was opened: those whose filter works; IPv6 only where the kernel has it
+    /// enabled.
     #[must_use]
     pub fn families(&self) -> &[Family] {
-        self.iptables.families()
+        self.filter.families()
     }
 
-    /// Whether this iptables can take ports at random for traffic that is masqueraded.
+    /// Whether this filter can take ports at random for traffic that is masqueraded.
     #[must_use]
     pub const fn random_fully(&self) -> bool {
-        self.iptables.random_fully()
+        self.filter.random_fully()
     }
 
     /// IPVS itself, for what the data plane does not cover.
@@ -167,15 +164,6 @@ impl Linux {
         for some in operations.chunks(CHUNK) {
             let requests: Vec<Request<'_>> = some.iter().filter_map(ipvs_request).collect();
             take(self.ipvs.batch(&requests), outcomes);
-        }
-    }
-
-    fn apply_members(&mut self, operations: &[Operation], outcomes: &mut Vec<Outcome>) {
-        self.signs.ask_for_all();
-        for some in operations.chunks(CHUNK) {
-            let requests: Vec<ipset::Request<'_>> =
-                some.iter().filter_map(member_request).collect();
-            take(self.sets.batch(&requests), outcomes);
         }
     }
 
@@ -234,6 +222,13 @@ impl Linux {
         let _ = self.links.unbind(link, &dead);
     }
 
+    /// Tells whoever listens by which socket this process changes the filter: it may be another one since an answer was lost.
+    fn tell_filter_port(&self) {
+        if let Some(watcher) = &self.watcher {
+            watcher.heard().filter_port = self.filter.port();
+        }
+    }
+
     /// Tells whoever listens what this process binds.
     fn tell_binds(&self, operations: &[Operation], is_gone: bool) {
         let Some(watcher) = &self.watcher else {
@@ -252,6 +247,7 @@ impl Linux {
     }
 
     fn apply_one(&mut self, operation: &Operation) -> Result<(), PlaneError> {
+        self.tell_filter_port();
         match operation {
             Operation::EnsureLink { up } => {
                 if let Some(watcher) = &self.watcher {
@@ -267,17 +263,15 @@ impl Linux {
             }
             Operation::CreateSet { set, family } => {
                 self.signs.ask_for_all();
-                self.sets.create(&set_spec(*set, *family))?;
+                self.filter.create_set(*set, *family)?;
             }
             Operation::DestroySet { set, family, .. } => {
                 self.signs.ask_for_all();
-                self.sets.destroy(set_name(*set, *family))?;
+                self.filter.destroy_set(*set, *family)?;
             }
             Operation::WriteRules { shape, .. } | Operation::ReleaseSets { shape, .. } => {
-                // What began to be read before is of no use any more.
-                self.saving = None;
                 self.signs.ask_for_all();
-                self.iptables.write(shape, &self.control)?;
+                self.filter.write(shape, &self.control)?;
             }
             _ => {}
         }
@@ -329,20 +323,6 @@ const fn ipvs_request(operation: &Operation) -> Option<Request<'_>> {
         } => Request::DelDest(virtual_server, *address),
         _ => return None,
     })
-}
-
-fn member_request(operation: &Operation) -> Option<ipset::Request<'_>> {
-    match operation {
-        Operation::AddMember { member } => Some(ipset::Request::Add(
-            set_name(member.set(), member.family()),
-            set_entry(member),
-        )),
-        Operation::RemoveMember { member } => Some(ipset::Request::Delete(
-            set_name(member.set(), member.family()),
-            set_entry(member),
-        )),
-        _ => None,
-    }
 }
 
 const fn binding(operation: &Operation) -> Option<Binding> {
@@ -414,7 +394,11 @@ impl DataPlane for Linux {
         for group in operations.chunk_by(|a, b| applier(a) == applier(b)) {
             match group.first().map_or(Applier::Alone, applier) {
                 Applier::Ipvs => self.apply_ipvs(group, &mut outcomes),
-                Applier::Members => self.apply_members(group, &mut outcomes),
+                Applier::Members => {
+                    self.tell_filter_port();
+                    self.signs.ask_for_all();
+                    self.filter.apply(group, &mut outcomes);
+                }
                 Applier::Bind | Applier::Unbind => self.apply_vips(group, &mut outcomes),
                 Applier::Alone => {
                     outcomes.extend(
@@ -447,17 +431,20 @@ impl DataPlane for Linux {
     }
 
     fn hurry(&mut self) {
-        self.iptables.hurry();
+        self.filter.hurry();
     }
 
     fn listen(&mut self, config: &Config, control: &Control) -> Result<(), PlaneError> {
         let wanted = Wanted {
             families: config.families.clone(),
             gateways: config.never_bind.gateways,
-            rules: !self.iptables.is_legacy(),
+            rules: !self.filter.is_legacy(),
         };
         let watcher = Watcher::start(wanted, control)?;
-        watcher.heard().own_port = self.links.port();
+        let mut heard = watcher.heard();
+        heard.own_port = self.links.port();
+        heard.filter_port = self.filter.port();
+        drop(heard);
         self.watcher = Some(watcher);
         Ok(())
     }
@@ -472,7 +459,7 @@ impl DataPlane for Linux {
     }
 
     fn signs(&mut self) -> Result<Signs, PlaneError> {
-        self.signs.read(&mut self.sets)
+        self.signs.read(self.filter.ipsets())
     }
 }
 

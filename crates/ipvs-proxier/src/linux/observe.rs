@@ -4,8 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipvs_codec::{Family, ObservedService, ServiceKey};
-use ipvs_filter::iptables::{filter_entry, set_spec};
-use ipvs_model::{FilterSet, Known, Vip, VirtualServer};
+use ipvs_model::{Known, Vip, VirtualServer};
 use ipvs_netlink::Binding;
 
 use super::Linux;
@@ -27,9 +26,8 @@ impl Linux {
                 // Each starts over with its next call, also where the rest of what it had begun could not be read. One that
                 // fails must not keep the others from being read.
                 let _ = self.lister.restart();
-                let _ = self.set_reader.restart();
                 let _ = self.binding_reader.restart();
-                self.saving = None;
+                self.filter.restart();
             }
             Part::Link => return self.read_link(families, found),
             Part::List => return self.read_list(families, found),
@@ -44,8 +42,10 @@ impl Linux {
                     self.read_real_servers(key, found)?;
                 }
             }
-            Part::Set(set, family) => return self.read_set(set, family, found),
-            Part::Rules(family) => return self.read_rules(family, found),
+            Part::Set(set, family) => return self.filter.read_set(set, family, found),
+            Part::Rules(family) => {
+                return self.filter.read_rules(family, found, &self.control);
+            }
         }
         Ok(Progress::Done(()))
     }
@@ -106,21 +106,6 @@ impl Linux {
         Ok(progress(done))
     }
 
-    /// Alone: beside other work on the same CPU a process would take it away for a whole turn, which is longer than a
-    /// change should wait.
-    fn read_rules(&mut self, family: Family, found: &mut Known) -> Result<Progress, PlaneError> {
-        let saving = match self.saving.take() {
-            Some(saving) if saving.family() == family => saving,
-            _ => self.iptables.start_save(family, &self.control)?,
-        };
-        if let Some(filter) = self.iptables.finish_save(&saving)? {
-            found.filters.insert(family, filter);
-            return Ok(Progress::Done(()));
-        }
-        self.saving = Some(saving);
-        Ok(Progress::Waiting)
-    }
-
     fn read_real_servers(&mut self, key: &ServiceKey, known: &mut Known) -> Result<(), PlaneError> {
         if let Some(server) = known.virtual_servers.get_mut(key) {
             let found = self.ipvs.destinations(key)?.into_iter();
@@ -129,30 +114,9 @@ impl Linux {
         }
         Ok(())
     }
-
-    fn read_set(
-        &mut self,
-        set: FilterSet,
-        family: Family,
-        known: &mut Known,
-    ) -> Result<Progress, PlaneError> {
-        let wanted = set_spec(set, family);
-        let chunk = self.set_reader.next_chunk(wanted.name)?;
-        let Some(found) = chunk.head else {
-            return Ok(progress(chunk.is_last));
-        };
-        if let Some(difference) = found.difference(&wanted) {
-            known.unusable.insert((set, family), difference.to_string());
-            return Ok(progress(chunk.is_last));
-        }
-        let entries = known.sets.entry((set, family)).or_default();
-        let of_set = |entry| filter_entry(set, family, entry);
-        entries.extend(chunk.entries.into_iter().filter_map(of_set));
-        Ok(progress(chunk.is_last))
-    }
 }
 
-const fn progress(done: bool) -> Progress {
+pub(super) const fn progress(done: bool) -> Progress {
     if done {
         Progress::Done(())
     } else {

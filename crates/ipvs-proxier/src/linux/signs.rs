@@ -67,7 +67,14 @@ impl SignReader {
         self.looks_left = 0;
     }
 
-    pub(super) fn read(&mut self, ipsets: &mut IpSets) -> Result<Signs, PlaneError> {
+    /// Without ipsets there are no signs of sets: the kernel tells of others.
+    pub(super) fn read(&mut self, ipsets: Option<&mut IpSets>) -> Result<Signs, PlaneError> {
+        let Some(ipsets) = ipsets else {
+            return Ok(Signs {
+                virtual_servers: self.virtual_servers.read(),
+                ..Signs::default()
+            });
+        };
         let has_entries = |sign: &SetSign| sign.entries != Some(0);
         let with_entries = self.heads.iter().filter(|(_, sign)| has_entries(sign));
         let with_entries: Vec<_> = with_entries.map(|(key, _)| *key).collect();

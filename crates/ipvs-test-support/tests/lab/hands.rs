@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use ipvs_codec::Family;
 use ipvs_model::Known;
-use ipvs_proxier::{IptablesBackend, Linux};
+use ipvs_proxier::Linux;
 use ipvs_test_support::{Cluster, Need, NetNs, RunningProxier, ask_tcp, eventually, lab_has, seed};
 
 use crate::metrics::metrics;
 use crate::packets::{CIDR, addr};
 use crate::shop::shop;
+use crate::state::filter;
 
 /// What an operator, another program or a mistake does.
 const HANDS: [&str; 20] = [
@@ -39,7 +40,7 @@ const HANDS: [&str; 20] = [
 const PAIRS: usize = 6;
 
 pub(crate) fn observe(namespace: &NetNs) -> Result<Known> {
-    let open = || ipvs_proxier::observe(&mut Linux::open(IptablesBackend::Auto)?, &Family::ALL);
+    let open = || ipvs_proxier::observe(&mut Linux::open(filter())?, &Family::ALL);
     Ok(namespace.run(open)??)
 }
 

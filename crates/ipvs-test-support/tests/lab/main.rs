@@ -25,7 +25,7 @@ mod matrix;
 mod metrics;
 mod netlink;
 mod nf_tables;
-mod nftables_skeleton;
+mod nftables;
 mod output;
 mod packets;
 mod preflight;

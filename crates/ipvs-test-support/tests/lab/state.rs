@@ -3,15 +3,24 @@
 use ipvs_codec::Family;
 use ipvs_model::input::Change;
 use ipvs_model::{Config, LocalTraffic, Model, Plan, VipBinding};
-use ipvs_proxier::{Control, DataPlane as _, IptablesBackend, Linux, Manifests, load, observe};
-use ipvs_test_support::NetNs;
+use ipvs_proxier::{Control, DataPlane as _, FilterBackend, Linux, Manifests, load, observe};
+use ipvs_test_support::{NetNs, filter_is_nftables};
+
+/// What the proxiers of the tests make their filter with.
+pub(crate) fn filter() -> FilterBackend {
+    if filter_is_nftables() {
+        FilterBackend::Nftables
+    } else {
+        FilterBackend::Auto
+    }
+}
 
 /// The plan that a fresh proxier, as `node-0` with the arguments of the recorded states, would make in a namespace:
 /// empty if there is nothing left to do.
 pub(crate) fn open_plan(namespace: &NetNs, manifests: &std::path::Path, config: &Config) -> Plan {
     namespace
         .run(|| {
-            let mut plane = Linux::open(IptablesBackend::Auto).unwrap();
+            let mut plane = Linux::open(filter()).unwrap();
             let known = observe(&mut plane, &Family::ALL).unwrap();
             let mut model = Model::new(config.clone());
             model.change(Change::NodeAddresses(plane.node_addresses().unwrap()));

@@ -1,0 +1,408 @@
+//! The filter in nf_tables, by netlink alone.
+
+use std::collections::BTreeMap;
+
+use ipvs_codec::Family;
+use ipvs_filter::nftables::{
+    RangeChange, Skeleton, SourceRanges, filter_entry, is_ours, recognise, set, set_entry, table,
+};
+use ipvs_model::{FilterEntry, FilterSet, FilterSets, FilterShape, Known, Operation};
+use ipvs_netfilter::nftables::{
+    Chain, Change, Entries, Entry, FixedName, Place, Set, Table, TableId,
+};
+use ipvs_netlink::{EntryRun, NfTables, TableHeads, Transaction, TransactionError};
+use tracing::warn;
+
+use crate::dataplane::{Outcome, Progress};
+use crate::error::PlaneError;
+
+/// A table for a moment, by which it comes out whether the kernel has what the filter needs.
+const TRIAL: FixedName = FixedName::new("kube-proxy-ipvs-trial");
+/// Source ranges that change in one transaction. The kernel copies all that is in the set for each.
+const RANGES: usize = 500;
+
+#[derive(Debug)]
+pub(super) struct NftFilter {
+    tables: NfTables,
+    families: Vec<Family>,
+    ranges: BTreeMap<Family, SourceRanges>,
+}
+
+impl NftFilter {
+    /// Tries which families can be programmed: a table with everything that there can be is made and removed in the same
+    /// transaction.
+    pub(super) fn open(families: &[Family]) -> Result<Self, PlaneError> {
+        let mut tables = NfTables::open()?;
+        let mut usable = Vec::new();
+        let mut first_error = None;
+        for family in families {
+            match try_family(&mut tables, *family) {
+                Ok(()) => usable.push(*family),
+                Err(error) => {
+                    warn!(%family, %error, "nftables cannot be programmed: Services of this family are left out");
+                    first_error.get_or_insert(error);
+                }
+            }
+        }
+        match first_error {
+            Some(error) if usable.is_empty() => Err(error),
+            _ => Ok(Self {
+                tables,
+                families: usable,
+                ranges: BTreeMap::new(),
+            }),
+        }
+    }
+
+    pub(super) fn families(&self) -> &[Family] {
+        &self.families
+    }
+
+    pub(super) fn port(&self) -> u32 {
+        self.tables.port()
+    }
+
+    /// The table that is ours, with all but the entries of its sets; none if there is none.
+    fn heads(&mut self, family: Family) -> Result<Option<TableHeads>, PlaneError> {
+        let id = table(family).id;
+        let heads = self.tables.heads(&id)?;
+        match &heads {
+            Some(heads) if !is_ours(&heads.table.object) => {
+                Err(PlaneError::ForeignTable { table: id })
+            }
+            _ => Ok(heads),
+        }
+    }
+
+    /// Makes changes that depend on what is there, until nobody has changed rules in between.
+    fn transact(
+        &mut self,
+        family: Family,
+        changes: impl Fn(Option<&TableHeads>) -> Changes,
+    ) -> Result<(), PlaneError> {
+        loop {
+            let heads = self.heads(family)?;
+            let changes = changes(heads.as_ref());
+            let transaction = Transaction::new(changes.list());
+            let transaction = match &heads {
+                Some(heads) => transaction.at(heads.generation),
+                // That the table is made says that nobody has made it meanwhile.
+                None => transaction,
+            };
+            match self.tables.transact(&transaction) {
+                Err(TransactionError::Stale) => {}
+                done => return done.map_err(plane_error),
+            }
+        }
+    }
+
+    pub(super) fn create_set(&mut self, kind: FilterSet, family: Family) -> Result<(), PlaneError> {
+        self.transact(family, |heads| Changes {
+            table: heads.is_none().then(|| table(family)),
+            sets: vec![set(kind, family)],
+            ..Changes::default()
+        })
+    }
+
+    pub(super) fn destroy_set(
+        &mut self,
+        kind: FilterSet,
+        family: Family,
+    ) -> Result<(), PlaneError> {
+        let id = set(kind, family).id;
+        let transaction = Transaction::new(vec![Change::DeleteSet(&id)]);
+        self.heads(family)?;
+        self.tables.transact(&transaction).map_err(plane_error)
+    }
+
+    /// All rules at once: no packet meets half of them.
+    pub(super) fn write(&mut self, shape: &FilterShape) -> Result<(), PlaneError> {
+        let skeleton = Skeleton::of(shape)?;
+        self.transact(shape.family, |heads| {
+            let found = heads.map(|heads| heads.chains.iter().map(|chain| &chain.object));
+            let found = found.into_iter().flatten();
+            let is_other = |chain: &&Chain| !skeleton.chains.contains(chain);
+            Changes {
+                table: heads.is_none().then(|| table(shape.family)),
+                flushed: heads.map(|heads| heads.table.object.id.clone()),
+                others: found.filter(is_other).cloned().collect(),
+                sets: Vec::new(),
+                skeleton: Some(skeleton.clone()),
+            }
+        })
+    }
+
+    pub(super) fn apply(&mut self, operations: &[Operation], outcomes: &mut Vec<Outcome>) {
+        let begin = outcomes.len();
+        outcomes.extend(operations.iter().map(|_| Ok(())));
+        let Some(outcomes) = outcomes.get_mut(begin..) else {
+            return;
+        };
+        self.apply_ranges(operations, outcomes);
+        let mut runs: BTreeMap<(FilterSet, Family, bool), Run> = BTreeMap::new();
+        for (at, operation) in operations.iter().enumerate() {
+            let Some((entry, adds)) = change_of(operation) else {
+                continue;
+            };
+            if entry.set() != FilterSet::SourceRange {
+                let run = runs.entry((entry.set(), entry.family(), adds)).or_default();
+                run.entries.push(set_entry(entry));
+                run.places.push(at);
+            }
+        }
+        let sets: Vec<Set> = runs
+            .keys()
+            .map(|(kind, family, _)| set(*kind, *family))
+            .collect();
+        let entries = runs.iter().zip(&sets);
+        let entries = entries.map(|((key, run), set)| match key.2 {
+            true => EntryRun::Add(set, &run.entries),
+            false => EntryRun::Delete(set, &run.entries),
+        });
+        let entries: Vec<EntryRun<'_>> = entries.collect();
+        let done = self.tables.change_entries(&entries).into_iter();
+        for (done, run) in done.zip(runs.values()) {
+            for (done, at) in done.into_iter().zip(&run.places) {
+                if let Some(outcome) = outcomes.get_mut(*at) {
+                    *outcome = done.map_err(|error| Box::new(error.into()));
+                }
+            }
+        }
+    }
+
+    fn apply_ranges(&mut self, operations: &[Operation], outcomes: &mut [Outcome]) {
+        let is_range = |operation: &Operation| {
+            change_of(operation).is_some_and(|(entry, _)| entry.set() == FilterSet::SourceRange)
+        };
+        let places: Vec<usize> = (0..operations.len())
+            .filter(|at| operations.get(*at).is_some_and(is_range))
+            .collect();
+        for some in places.chunks(RANGES) {
+            let all: Vec<_> = some
+                .iter()
+                .filter_map(|at| change_of(operations.get(*at)?))
+                .collect();
+            if self.change_ranges(&all).is_ok() {
+                continue;
+            }
+            // One by one, so that each has its own outcome.
+            for (at, change) in some.iter().zip(&all) {
+                if let Some(outcome) = outcomes.get_mut(*at) {
+                    *outcome = self
+                        .change_ranges(std::slice::from_ref(change))
+                        .map_err(Box::new);
+                }
+            }
+        }
+    }
+
+    /// All of them or none.
+    fn change_ranges(&mut self, changes: &[(&FilterEntry, bool)]) -> Result<(), PlaneError> {
+        for family in Family::ALL {
+            let of_family = |wanted: bool| -> Vec<FilterEntry> {
+                let changes = changes.iter();
+                let of =
+                    changes.filter(|(entry, adds)| entry.family() == family && *adds == wanted);
+                of.map(|(entry, _)| **entry).collect()
+            };
+            let (add, remove) = (of_family(true), of_family(false));
+            let before = self.ranges.entry(family).or_default().clone();
+            let ranges = self.ranges.entry(family).or_default();
+            let RangeChange { added, removed } = ranges.change(&add, &remove);
+            let set = set(FilterSet::SourceRange, family);
+            let [added, removed] = [added, removed]
+                .map(|entries| entries.iter().map(set_entry).collect::<Vec<Entry>>());
+            let mut all = Vec::new();
+            push_entries(&removed, |entries| {
+                all.push(Change::DeleteEntries(&set, entries))
+            });
+            push_entries(&added, |entries| {
+                all.push(Change::AddEntries(&set, entries))
+            });
+            if all.is_empty() {
+                continue;
+            }
+            if let Err(error) = self.tables.transact(&Transaction::new(all)) {
+                self.ranges.insert(family, before);
+                return Err(plane_error(error));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn read_set(
+        &mut self,
+        kind: FilterSet,
+        family: Family,
+        known: &mut Known,
+    ) -> Result<Progress, PlaneError> {
+        let wanted = set(kind, family);
+        let heads = self.heads(family)?;
+        let found = heads.as_ref().and_then(|heads| {
+            let mut sets = heads.sets.iter().map(|set| &set.object);
+            sets.find(|set| set.id == wanted.id)
+        });
+        let Some(found) = found else {
+            return Ok(Progress::Done(()));
+        };
+        if (found.key, found.flags) != (wanted.key, wanted.flags) {
+            let difference = format!("{found} instead of {wanted}");
+            known.unusable.insert((kind, family), difference);
+            return Ok(Progress::Done(()));
+        }
+        if let Some(entries) = self.tables.entries(&wanted.id)? {
+            let entries = entries.iter();
+            let mut found: Vec<FilterEntry> = entries
+                .filter_map(|entry| filter_entry(kind, family, entry))
+                .collect();
+            if kind == FilterSet::SourceRange {
+                found = self.ranges.entry(family).or_default().read(found);
+            }
+            known
+                .sets
+                .insert((kind, family), found.into_iter().collect());
+        }
+        Ok(Progress::Done(()))
+    }
+
+    pub(super) fn read_rules(
+        &mut self,
+        family: Family,
+        known: &mut Known,
+    ) -> Result<Progress, PlaneError> {
+        let (mut chains, mut rules) = (Vec::new(), Vec::new());
+        if let Some(heads) = self.heads(family)? {
+            // Chains of a dormant table see no packets.
+            if heads.table.object.flags == 0 {
+                chains = heads.chains.into_iter().map(|chain| chain.object).collect();
+                rules = heads.rules.into_iter().map(|rule| rule.object).collect();
+            }
+        }
+        known
+            .filters
+            .insert(family, recognise(family, &chains, &rules));
+        Ok(Progress::Done(()))
+    }
+}
+
+/// Entries that are added to a set, or removed from it.
+#[derive(Debug, Default)]
+struct Run {
+    entries: Vec<Entry>,
+    /// Of their operations.
+    places: Vec<usize>,
+}
+
+/// What is made in one transaction, in this order.
+#[derive(Debug, Default)]
+struct Changes {
+    /// Made anew.
+    table: Option<Table>,
+    sets: Vec<Set>,
+    /// All of its rules go.
+    flushed: Option<TableId>,
+    /// These chains go.
+    others: Vec<Chain>,
+    skeleton: Option<Skeleton>,
+}
+
+impl Changes {
+    fn list(&self) -> Vec<Change<'_>> {
+        let mut changes: Vec<Change<'_>> = self.table.iter().map(Change::CreateTable).collect();
+        changes.extend(self.sets.iter().map(Change::AddSet));
+        changes.extend(self.flushed.iter().map(Change::FlushTable));
+        let others = self.others.iter();
+        changes.extend(others.map(|chain| Change::DeleteChain(&chain.id)));
+        if let Some(skeleton) = &self.skeleton {
+            changes.extend(skeleton.chains.iter().map(Change::AddChain));
+            let rules = skeleton.rules.iter();
+            changes.extend(rules.map(|rule| Change::AddRule(rule, Place::End)));
+        }
+        changes
+    }
+}
+
+/// The entry, and whether it is added.
+const fn change_of(operation: &Operation) -> Option<(&FilterEntry, bool)> {
+    match operation {
+        Operation::AddMember { member } => Some((member, true)),
+        Operation::RemoveMember { member } => Some((member, false)),
+        _ => None,
+    }
+}
+
+/// As many at a time as fit a message.
+fn push_entries<'a>(mut entries: &'a [Entry], mut push: impl FnMut(Entries<'a>)) {
+    while !entries.is_empty() {
+        let (some, rest) = Entries::split(entries, usize::MAX);
+        push(some);
+        entries = rest;
+    }
+}
+
+fn try_family(tables: &mut NfTables, family: Family) -> Result<(), PlaneError> {
+    let of_trial = |id: &TableId| TableId {
+        name: TRIAL.into(),
+        ..id.clone()
+    };
+    let mut trial = table(family);
+    trial.id = of_trial(&trial.id);
+    let mut sets = FilterSet::ALL.map(|kind| set(kind, family));
+    for set in &mut sets {
+        set.id.table = of_trial(&set.id.table);
+    }
+    let shape = FilterShape {
+        family,
+        mark: 1,
+        random_fully: true,
+        cluster_ips: None,
+        filled: FilterSet::ALL
+            .into_iter()
+            .filter(|set| set.shapes_filter())
+            .collect(),
+        without: FilterSets::default(),
+        refused: std::collections::BTreeSet::new(),
+    };
+    let mut skeleton = Skeleton::of(&shape)?;
+    for chain in &mut skeleton.chains {
+        chain.id.table = of_trial(&chain.id.table);
+    }
+    for rule in &mut skeleton.rules {
+        rule.chain.table = of_trial(&rule.chain.table);
+    }
+    let mut changes = vec![Change::CreateTable(&trial)];
+    changes.extend(sets.iter().map(Change::AddSet));
+    changes.extend(skeleton.chains.iter().map(Change::AddChain));
+    let rules = skeleton.rules.iter();
+    changes.extend(rules.map(|rule| Change::AddRule(rule, Place::End)));
+    changes.push(Change::DeleteTable(&trial.id));
+    tables
+        .transact(&Transaction::new(changes))
+        .map_err(plane_error)
+}
+
+/// The first change that was refused says what is wrong.
+fn plane_error(error: TransactionError) -> PlaneError {
+    match error {
+        TransactionError::Failed(error) => error.into(),
+        TransactionError::Refused(refused) => {
+            let text = TransactionError::Refused(Vec::new()).to_string();
+            match refused.into_iter().next() {
+                Some(first) => first.error.into(),
+                None => program(text),
+            }
+        }
+        stale @ TransactionError::Stale => PlaneError::Busy {
+            program: "nf_tables".to_owned(),
+            reason: stale.to_string(),
+        },
+        other => program(other.to_string()),
+    }
+}
+
+fn program(reason: String) -> PlaneError {
+    PlaneError::Program {
+        program: "nf_tables".to_owned(),
+        reason,
+    }
+}

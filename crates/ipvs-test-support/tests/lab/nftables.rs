@@ -1,0 +1,206 @@
+//! The filter of nftables in the kernel: read back, and as `nft` shows it.
+
+use std::collections::BTreeSet;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use ipvs_codec::Family;
+use ipvs_filter::nftables::{Skeleton, filter_entry, is_ours, recognise, set, set_entry, table};
+use ipvs_model::{FilterEntry, FilterSet, FilterSets, FilterShape, LocalPods, Masquerade};
+use ipvs_netfilter::nftables::{Change, Entries, Place, Set};
+use ipvs_netlink::Transaction;
+use serde_json::Value;
+
+use crate::nf_tables::with_tables;
+
+/// With every rule that there can be.
+fn shape(family: Family, masquerade: Masquerade) -> FilterShape {
+    let refused = match family {
+        Family::Ipv4 => "cluster-ip 203.0.113.107:80/TCP",
+        Family::Ipv6 => "cluster-ip [fd00::107]:80/TCP",
+    };
+    let refused: FilterEntry = refused.parse().unwrap();
+    let all = FilterSet::ALL.into_iter();
+    FilterShape {
+        family,
+        mark: 0x4000,
+        random_fully: true,
+        cluster_ips: Some(masquerade),
+        filled: all.filter(|set| set.shapes_filter()).collect(),
+        without: FilterSets::default(),
+        refused: refused.served().into_iter().collect(),
+    }
+}
+
+fn pods(network: &str) -> Masquerade {
+    Masquerade::NotFrom(LocalPods::Network(network.parse().unwrap()))
+}
+
+fn whole<'a>(
+    table: &'a ipvs_netfilter::nftables::Table,
+    sets: &'a [Set],
+    skeleton: &'a Skeleton,
+) -> Transaction<'a> {
+    let mut changes = vec![Change::CreateTable(table)];
+    changes.extend(sets.iter().map(Change::AddSet));
+    changes.extend(skeleton.chains.iter().map(Change::AddChain));
+    let rules = skeleton.rules.iter();
+    changes.extend(rules.map(|rule| Change::AddRule(rule, Place::End)));
+    Transaction::new(changes)
+}
+
+/// What `nft` answers, as JSON without the numbers that the kernel gives.
+fn listed() -> Vec<Value> {
+    let output = Command::new("nft")
+        .args(["-j", "list", "table", "ip", "kube-proxy-ipvs"])
+        .output()
+        .unwrap();
+    assert!(output.status.success());
+    let text = String::from_utf8(output.stdout).unwrap();
+    let mut whole: Value = serde_json::from_str(&text).unwrap();
+    let mut objects = std::mem::take(whole["nftables"].as_array_mut().unwrap());
+    objects.retain(|object| object.get("metainfo").is_none() && object.get("table").is_none());
+    for object in &mut objects {
+        let kinds = object.as_object_mut().unwrap();
+        for inner in kinds.values_mut() {
+            inner.as_object_mut().unwrap().remove("handle");
+        }
+    }
+    objects
+}
+
+#[test]
+fn the_filter_is_read_back_as_it_was_written() {
+    let pods_by = |pods: LocalPods| Masquerade::NotFrom(pods);
+    let shapes = [
+        (Family::Ipv4, pods("10.244.0.0/16")),
+        (Family::Ipv4, pods("10.244.0.0/20")),
+        (Family::Ipv4, pods("0.0.0.0/0")),
+        (Family::Ipv4, Masquerade::All),
+        (Family::Ipv4, Masquerade::Node),
+        (Family::Ipv6, pods("fd00:244::/56")),
+        (
+            Family::Ipv6,
+            pods_by(LocalPods::Bridge("cbr0".parse().unwrap())),
+        ),
+        (
+            Family::Ipv6,
+            pods_by(LocalPods::InterfacePrefix("veth".parse().unwrap())),
+        ),
+    ];
+    with_tables("nft-filter", |tables| {
+        for (family, masquerade) in shapes {
+            let shape = shape(family, masquerade);
+            let skeleton = Skeleton::of(&shape).unwrap();
+            let (table, sets) = (table(family), FilterSet::ALL.map(|kind| set(kind, family)));
+            let transaction = whole(&table, &sets, &skeleton);
+            tables.transact(&transaction).unwrap();
+            let found = tables.heads(&table.id).unwrap().unwrap();
+            assert!(is_ours(&found.table.object));
+            let chains: Vec<_> = found.chains.into_iter().map(|chain| chain.object).collect();
+            let rules: Vec<_> = found.rules.into_iter().map(|rule| rule.object).collect();
+            let known = recognise(family, &chains, &rules);
+            assert_eq!(known.shape, Some(shape.clone()));
+            assert!(known.is_guarded && known.refused == shape.refused);
+            let found: Vec<_> = found.sets.into_iter().map(|set| set.object).collect();
+            assert_eq!(found, sets);
+            // A second one is told that the table is not its own.
+            let again = tables.transact(&transaction).unwrap_err();
+            assert_eq!(again.errno(), Some(17));
+            let gone = vec![Change::DeleteTable(&table.id)];
+            tables.transact(&Transaction::new(gone)).unwrap();
+        }
+    });
+}
+
+#[test]
+fn entries_are_read_back_as_they_were_written() {
+    let texts = [
+        "hairpin 10.244.0.5:8080/TCP from 10.244.0.5",
+        "cluster-ip [fd00:96::1]:80/TCP",
+        "load-balancer 198.18.0.7:80/SCTP",
+        "source-address [fd00::7]:80/TCP from fd00::7",
+        "source-range 198.18.0.7:80/TCP from 10.0.0.0/8",
+        "source-range 198.18.0.7:80/UDP from 0.0.0.0/0",
+        "source-range 198.18.0.7:80/TCP from 11.1.2.3/32",
+        "source-range [fd00::7]:80/TCP from fd00:1::/33",
+        "node-port-tcp IPv4:30080",
+        "node-port-local-udp IPv6:30080",
+        "node-port-sctp 10.0.0.1:30080/SCTP",
+        "health-check-port IPv4:32000",
+        "vip 10.96.0.10",
+        "vip fd00:96::1",
+    ];
+    with_tables("nft-entries", |tables| {
+        for family in Family::ALL {
+            let (table, sets) = (table(family), FilterSet::ALL.map(|kind| set(kind, family)));
+            let mut changes = vec![Change::CreateTable(&table)];
+            changes.extend(sets.iter().map(Change::AddSet));
+            tables.transact(&Transaction::new(changes)).unwrap();
+            for set in &sets {
+                let kind = FilterSet::ALL[sets.iter().position(|of| of == set).unwrap()];
+                let entries = texts.map(|text| text.parse::<FilterEntry>().unwrap());
+                let of_set = |entry: &FilterEntry| (entry.set(), entry.family()) == (kind, family);
+                let entries: BTreeSet<_> = entries.into_iter().filter(of_set).collect();
+                if entries.is_empty() {
+                    continue;
+                }
+                let written: Vec<_> = entries.iter().map(set_entry).collect();
+                let written = Entries::split(&written, usize::MAX).0;
+                let transaction = Transaction::new(vec![Change::AddEntries(set, written)]);
+                tables.transact(&transaction).unwrap();
+                let read = tables.entries(&set.id).unwrap().unwrap();
+                let read = read
+                    .iter()
+                    .map(|entry| filter_entry(kind, family, entry).unwrap());
+                assert_eq!(read.collect::<BTreeSet<_>>(), entries, "{kind}");
+                let gone = Transaction::new(vec![Change::DeleteEntries(set, written)]);
+                tables.transact(&gone).unwrap();
+            }
+        }
+    });
+}
+
+#[test]
+fn nft_shows_the_filter_as_it_shows_the_text() {
+    with_tables("nft-shown", |tables| {
+        let skeleton = Skeleton::of(&shape(Family::Ipv4, pods("10.244.0.0/16"))).unwrap();
+        let table = table(Family::Ipv4);
+        let sets = FilterSet::ALL.map(|kind| set(kind, Family::Ipv4));
+        tables.transact(&whole(&table, &sets, &skeleton)).unwrap();
+        let ours = listed();
+        let gone = vec![Change::DeleteTable(&table.id)];
+        tables.transact(&Transaction::new(gone)).unwrap();
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../ipvs-filter/nftables.nft");
+        let mut nft = Command::new("nft")
+            .args(["-f", "-"])
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let text = std::fs::read_to_string(file).unwrap();
+        nft.stdin
+            .take()
+            .unwrap()
+            .write_all(text.as_bytes())
+            .unwrap();
+        assert!(nft.wait().unwrap().success());
+        let text = listed();
+        // `nft` can only write `ip protocol` where the filter has `meta l4proto`.
+        let protocol = serde_json::json!({"payload": {"protocol": "ip", "field": "protocol"}});
+        let meta = serde_json::json!({"meta": {"key": "l4proto"}});
+        let (text, protocol, meta) = (
+            Value::from(text).to_string(),
+            protocol.to_string(),
+            meta.to_string(),
+        );
+        assert_eq!(text.matches(&protocol).count(), 1);
+        let text: Vec<Value> = serde_json::from_str(&text.replace(&protocol, &meta)).unwrap();
+        for object in &text {
+            assert!(ours.contains(object), "not in the filter: {object}");
+        }
+        for object in &ours {
+            assert!(text.contains(object), "not in the text: {object}");
+        }
+    });
+}
