@@ -10,6 +10,7 @@ use ipvs_proxier::{
 };
 
 use crate::flags::Flags;
+use crate::other_filters::RemovedWhenComplete;
 use crate::restarting::Restarting;
 
 /// Syncs until somebody stops it, and leaves the kernel's state in place.
@@ -26,8 +27,10 @@ pub(crate) fn follow(flags: &Flags, config: Config, linux: Linux, control: &Cont
     for notice in starting(&node) {
         source.tell(notice);
     }
+    let kept = linux.filter();
     let mut plane = Measured::new(linux, metrics.clone());
-    let mut monitor = Served::new(server, metrics, node, flags.bind_address_hard_fail);
+    let monitor = Served::new(server, metrics, node, flags.bind_address_hard_fail);
+    let mut monitor = RemovedWhenComplete::new(monitor, kept, control);
     let mut controller = Controller::new(Model::new(config), flags.pace()?);
     run(
         &mut controller,

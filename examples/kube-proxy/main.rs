@@ -17,8 +17,8 @@ mod flags;
 mod follow;
 mod go_duration;
 mod logging;
-mod nftables;
 mod node;
+mod other_filters;
 mod restarting;
 
 use std::fmt::Display;
@@ -96,7 +96,6 @@ fn start(flags: &Flags, control: &Control) -> Result<()> {
         return Ok(());
     }
     node::inspect(&needs, config.scheduler, &mut linux)?;
-    nftables::remove_leftovers(control);
     let config = Config {
         families: linux.families().to_vec(),
         random_fully: linux.random_fully(),
@@ -104,8 +103,9 @@ fn start(flags: &Flags, control: &Control) -> Result<()> {
     };
     if flags.once {
         let mut source = flags.source(control, ())?;
-        let mut controller = Controller::new(Model::new(config), flags.pace()?);
+        let mut controller = Controller::new(Model::new(config.clone()), flags.pace()?);
         run_once(&mut controller, &mut *source, &mut linux, control)?;
+        other_filters::remove(&config, linux.filter(), control);
         return Ok(());
     }
     follow::follow(flags, config, linux, control)

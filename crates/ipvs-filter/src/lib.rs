@@ -15,6 +15,6 @@ pub mod iptables;
 pub mod nftables;
 
 pub use clean_up::{
-    CleanUp, CleanUpOperation, CleanUpPart, CleanUpPlan, CleanUpReport, CleanUpStep, Holder, Left,
-    Leftover, Refusal, RemainingLink, Remains, Unreadable,
+    CleanUp, CleanUpOperation, CleanUpPart, CleanUpPlan, CleanUpReport, CleanUpStep, Holder,
+    KeptFilter, Left, Leftover, NftablesTable, Refusal, RemainingLink, Remains, Unreadable,
 };

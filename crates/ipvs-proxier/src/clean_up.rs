@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use ipvs_filter::{
-    CleanUp, CleanUpOperation, CleanUpPart, CleanUpReport, CleanUpStep, Refusal, Remains,
-    Unreadable,
+    CleanUp, CleanUpOperation, CleanUpPart, CleanUpReport, CleanUpStep, KeptFilter, Refusal,
+    Remains, Unreadable,
 };
 use ipvs_model::Config;
 use ipvs_netfilter::ipset;
@@ -49,9 +49,40 @@ pub trait CleanUpPlane {
 pub fn clean_up<P: CleanUpPlane + ?Sized>(
     plane: &mut P,
     config: &Config,
+    pause: impl FnMut(Duration),
+) -> CleanUpReport {
+    carry_out(CleanUp::new(config), plane, pause)
+}
+
+/// Removes what other filters left, where one has taken over and is complete: kube-proxy's nftables mode in any case, and
+/// our own tables, or all that kube-proxy makes with iptables and ipset. Virtual servers and VIPs stay.
+///
+/// ```
+/// use ipvs_filter::{KeptFilter, NftablesTable};
+/// use ipvs_codec::Family;
+/// use ipvs_model::Config;
+/// use ipvs_proxier::{Simulated, clean_up_other_filters};
+///
+/// let mut plane = Simulated::default();
+/// plane.add_nftables_table(NftablesTable::KubeProxy, Family::Ipv4);
+/// let kept = KeptFilter::Iptables;
+/// let report = clean_up_other_filters(&mut plane, &Config::default(), kept, std::thread::sleep);
+/// assert!(report.left.is_empty() && report.plan.len() == 1);
+/// ```
+pub fn clean_up_other_filters<P: CleanUpPlane + ?Sized>(
+    plane: &mut P,
+    config: &Config,
+    kept: KeptFilter,
+    pause: impl FnMut(Duration),
+) -> CleanUpReport {
+    carry_out(CleanUp::of_other_filters(config, kept), plane, pause)
+}
+
+fn carry_out<P: CleanUpPlane + ?Sized>(
+    mut clean_up: CleanUp,
+    plane: &mut P,
     mut pause: impl FnMut(Duration),
 ) -> CleanUpReport {
-    let mut clean_up = CleanUp::new(config);
     while let Some(step) = clean_up.next_step() {
         match step {
             CleanUpStep::Read(part) => clean_up.found(plane.look(part)),

@@ -43,7 +43,7 @@ mod thread;
 
 pub use activity::Activity;
 pub use api_observer::{ApiObserver, ApiRequest};
-pub use clean_up::{CleanUpPlane, clean_up, rehearse_clean_up};
+pub use clean_up::{CleanUpPlane, clean_up, clean_up_other_filters, rehearse_clean_up};
 pub use clock::{Clock, Moment, SystemClock};
 pub use control::Control;
 pub use controller::{Controller, Pace, Stage, Status, Step};
@@ -57,7 +57,7 @@ pub use health::{Health, HealthAnswer};
 #[cfg(feature = "health")]
 pub use health_server::{HealthServer, ListenFailure, Listener, Serve, ServerEnded};
 pub use kernel_event::{ChangedBy, Concern, DriftCause, KernelEvent, SetSign, Signs};
-pub use linux::{FilterBackend, IptablesBackend, Linux, LinuxCleanUp, NftablesMode};
+pub use linux::{FilterBackend, IptablesBackend, Linux, LinuxCleanUp};
 pub use lock_holder::LockHolder;
 #[cfg(feature = "health")]
 pub use metrics::{Build, Exposition, Measured, Metrics, Program};

@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipvs_codec::{Family, ServiceKey};
+use ipvs_filter::NftablesTable;
 use ipvs_model::{
     Config, FilterEntry, FilterSet, FilterShape, Known, Operation, Vip, VirtualServer,
 };
@@ -59,7 +60,7 @@ pub struct Simulated {
     gateways: Vec<IpAddr>,
     flows: Vec<Flow>,
     /// Families that have a table of kube-proxy's nftables mode.
-    nftables: BTreeSet<Family>,
+    nftables: BTreeSet<(NftablesTable, Family)>,
     /// Whether the link that has the name of the dummy interface is of another kind.
     is_link_other: bool,
     /// The rules that clean-up has found, as far as they are left.

@@ -5,8 +5,8 @@ mod web;
 use std::time::Duration;
 
 use ipvs_codec::{Family, Protocol, ServiceKey};
-use ipvs_filter::CleanUpOperation;
 use ipvs_filter::iptables::set_spec;
+use ipvs_filter::{CleanUpOperation, NftablesTable};
 use ipvs_model::{Config, FilterSet, Known, Model, Operation};
 use ipvs_netfilter::ipset::{SetDifference, SetType};
 use ipvs_proxier::{CleanUpPlane as _, DataPlane as _, Simulated, clean_up, rehearse_clean_up};
@@ -191,16 +191,22 @@ fn clean_up_does_not_mind_what_the_sets_are() {
 fn clean_up_removes_tables_of_nftables_mode_and_leaves_a_link_of_another_kind() {
     let mut plane = Simulated::default();
     assert_eq!(repair(&mut plane), [""; 0]);
-    plane.add_nftables_table(Family::Ipv6);
+    plane.add_nftables_table(NftablesTable::KubeProxy, Family::Ipv6);
+    plane.add_nftables_table(NftablesTable::Ours, Family::Ipv4);
     plane.make_link_other();
     let report = clean_up(&mut plane, &Config::default(), |_: Duration| {});
     let left: Vec<String> = report.left.iter().map(ToString::to_string).collect();
     let link = "dummy interface: a link of another kind has its name, and stays as it is";
     assert_eq!(left, [link]);
-    let table = CleanUpOperation::RemoveNftablesTable {
-        family: Family::Ipv6,
-    };
-    assert!(report.plan.contains(&table));
+    let tables = report.plan.iter().filter_map(|operation| match operation {
+        CleanUpOperation::RemoveNftablesTable { table, family } => Some((*table, *family)),
+        _ => None,
+    });
+    let expected = [
+        (NftablesTable::KubeProxy, Family::Ipv6),
+        (NftablesTable::Ours, Family::Ipv4),
+    ];
+    assert_eq!(tables.collect::<Vec<_>>(), expected);
     let rehearsal = rehearse_clean_up(&mut plane, &Config::default());
     assert!(rehearsal.plan.is_empty(), "{}", rehearsal.plan);
 }

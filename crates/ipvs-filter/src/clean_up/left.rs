@@ -9,8 +9,9 @@ use ipvs_netfilter::ipset::SetName;
 use ipvs_netfilter::iptables::Table;
 use serde::{Serialize, Serializer};
 
-use super::remains::CleanUpPart;
+use super::remains::{CleanUpPart, NftablesTable};
 use crate::iptables::RulePlace;
+use crate::nftables::nft_family;
 
 /// Something that clean-up could not remove.
 ///
@@ -47,8 +48,8 @@ pub enum Leftover {
     Chain(Family, Table, String),
     /// One of our sets.
     Set(SetName),
-    /// The table of kube-proxy's nftables mode.
-    NftablesTable(Family),
+    /// A table of nftables.
+    NftablesTable(NftablesTable, Family),
 }
 
 impl fmt::Display for Leftover {
@@ -63,8 +64,9 @@ impl fmt::Display for Leftover {
                 write!(f, "chain {chain} of table {table} ({family})")
             }
             Self::Set(name) => write!(f, "set {name}"),
-            Self::NftablesTable(family) => {
-                write!(f, "nftables table {} kube-proxy", nft_family(*family))
+            Self::NftablesTable(table, family) => {
+                let (family, name) = (nft_family(*family), table.name());
+                write!(f, "nftables table {family} {name}")
             }
         }
     }
@@ -73,14 +75,6 @@ impl fmt::Display for Leftover {
 impl Serialize for Leftover {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
-    }
-}
-
-/// How nftables calls a family.
-pub(crate) const fn nft_family(family: Family) -> &'static str {
-    match family {
-        Family::Ipv4 => "ip",
-        Family::Ipv6 => "ip6",
     }
 }
 

@@ -3,6 +3,7 @@
 mod chains;
 mod left;
 mod link;
+mod nftables;
 mod operation;
 mod remains;
 mod report;
@@ -14,13 +15,14 @@ mod tests;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use foldhash::{HashMap, HashSet};
 use ipvs_codec::{Family, ServiceKey};
-use ipvs_model::{Config, Foreign, Known, Ownership};
+use ipvs_model::{Config, FilterEntry, FilterSet, Foreign, Known, Ownership};
 use ipvs_netfilter::iptables::{Removal, SavedRules, Table};
 
 pub use self::left::{Holder, Left, Leftover};
 pub use self::operation::CleanUpOperation;
-pub use self::remains::{CleanUpPart, RemainingLink, Remains, Unreadable};
+pub use self::remains::{CleanUpPart, NftablesTable, RemainingLink, Remains, Unreadable};
 pub use self::report::{CleanUpPlan, CleanUpReport};
 
 /// Before rounds in which something is tried again, 2 s in all. With the nft back end of iptables, Linux 5.10 frees rules
@@ -35,6 +37,18 @@ const PAUSES: [Duration; 6] = [
 ];
 /// Somebody who makes everything anew as fast as it is removed does not keep this from ending.
 const ROUNDS: u32 = 16;
+
+/// What stands in sets.
+type Entries = HashMap<(FilterSet, Family), HashSet<FilterEntry>>;
+
+/// A filter that has taken over from others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeptFilter {
+    /// kube-proxy's chains of iptables and sets of ipset.
+    Iptables,
+    /// Our own tables of nftables.
+    Nftables,
+}
 
 /// What clean-up has to be done next.
 #[derive(Debug, PartialEq, Eq)]
@@ -93,8 +107,15 @@ pub struct Refusal {
 pub struct CleanUp {
     config: Config,
     is_rehearsal: bool,
+    parts: &'static [CleanUpPart],
+    /// The filter that has taken over, if one has.
+    kept: Option<KeptFilter>,
     remains: Remains,
-    /// The sets that are there, and by whose entries it is known what is ours.
+    /// The sets of ipset that are there.
+    sets: Entries,
+    /// Those of our own tables of nftables.
+    tables: Entries,
+    /// What stands in either: by it is known what is ours.
     ledger: Known,
     unread: BTreeMap<CleanUpPart, Unreadable>,
     stage: Stage,
@@ -128,10 +149,7 @@ enum Stage {
 impl Stage {
     const fn next(self) -> Self {
         match self {
-            Self::Read(at) if at.saturating_add(1) < CleanUpPart::ALL.len() => {
-                Self::Read(at.saturating_add(1))
-            }
-            Self::Read(_) => Self::VirtualServers,
+            Self::Read(at) => Self::Read(at.saturating_add(1)),
             Self::VirtualServers => Self::Vips,
             Self::Vips => Self::Link,
             Self::Link => Self::Rules,
@@ -153,7 +171,11 @@ impl CleanUp {
                 ..config.clone()
             },
             is_rehearsal: false,
+            parts: &CleanUpPart::ALL,
+            kept: None,
             remains: Remains::default(),
+            sets: Entries::default(),
+            tables: Entries::default(),
             ledger: Known::default(),
             unread: BTreeMap::new(),
             stage: Stage::Read(0),
@@ -164,6 +186,39 @@ impl CleanUp {
             rounds: 0,
             pauses: 0,
             done: Vec::new(),
+        }
+    }
+
+    /// Begins one of what other filters left, where one has taken over: it guards the ports of the host, and by its entries it
+    /// is known what is ours. Virtual servers and VIPs stay.
+    ///
+    /// ```
+    /// use ipvs_codec::Family;
+    /// use ipvs_filter::{CleanUp, CleanUpStep, KeptFilter, NftablesTable, Remains};
+    /// use ipvs_model::Config;
+    ///
+    /// let mut clean_up = CleanUp::of_other_filters(&Config::default(), KeptFilter::Iptables);
+    /// let mut kernel = Remains::default();
+    /// kernel.nftables.insert((NftablesTable::Ours, Family::Ipv4));
+    /// clean_up.next_step();
+    /// clean_up.found(Ok(kernel));
+    /// let Some(CleanUpStep::Remove(operations)) = clean_up.next_step() else { panic!() };
+    /// assert_eq!(operations[0].to_string(), "remove nftables table ip kube-proxy-ipvs");
+    /// ```
+    #[must_use]
+    pub fn of_other_filters(config: &Config, kept: KeptFilter) -> Self {
+        Self {
+            parts: match kept {
+                KeptFilter::Iptables => &[CleanUpPart::Nftables],
+                KeptFilter::Nftables => &[
+                    CleanUpPart::Sets,
+                    CleanUpPart::Rules(Family::Ipv4),
+                    CleanUpPart::Rules(Family::Ipv6),
+                    CleanUpPart::Nftables,
+                ],
+            },
+            kept: Some(kept),
+            ..Self::new(config)
         }
     }
 
@@ -191,10 +246,10 @@ impl CleanUp {
     pub fn next_step(&mut self) -> Option<CleanUpStep<'_>> {
         while self.due.is_empty() {
             match self.stage {
-                Stage::Read(at) => {
-                    let part = CleanUpPart::ALL.get(at).copied()?;
-                    return Some(CleanUpStep::Read(part));
-                }
+                Stage::Read(at) => match self.parts.get(at) {
+                    Some(part) => return Some(CleanUpStep::Read(*part)),
+                    None => self.stage = Stage::VirtualServers,
+                },
                 Stage::End => match self.after_round() {
                     Some(pause) if pause.is_zero() => {}
                     pause => return pause.map(CleanUpStep::Wait),
@@ -230,7 +285,7 @@ impl CleanUp {
     pub fn found(&mut self, found: Result<Remains, Unreadable>) {
         let Stage::Read(at) = self.stage else { return };
         self.stage = self.stage.next();
-        let Some(part) = CleanUpPart::ALL.get(at).copied() else {
+        let Some(part) = self.parts.get(at).copied() else {
             return;
         };
         let mut found = match found {
@@ -248,10 +303,29 @@ impl CleanUp {
                 Remains::default()
             }
         };
-        if part == CleanUpPart::Sets {
-            self.ledger.sets = std::mem::take(&mut found.sets);
+        match part {
+            CleanUpPart::Sets => self.sets = std::mem::take(&mut found.sets),
+            CleanUpPart::Nftables => {
+                if self.kept == Some(KeptFilter::Nftables) {
+                    found
+                        .nftables
+                        .retain(|(table, _)| *table != NftablesTable::Ours);
+                }
+                self.tables = std::mem::take(&mut found.entries);
+            }
+            _ => {}
         }
+        self.enter();
         self.remains.take(part, found);
+    }
+
+    /// Enters into the ledger what stands in sets. O(entries).
+    fn enter(&mut self) {
+        let ledger = &mut self.ledger.sets;
+        ledger.clone_from(&self.sets);
+        for (key, entries) in &self.tables {
+            ledger.entry(*key).or_default().extend(entries);
+        }
     }
 
     /// What became of the operations that were asked for: one outcome for each, in order. One that is missing counts as
@@ -306,11 +380,20 @@ impl CleanUp {
                     saved.removed(removal);
                 }
             }
-            CleanUpOperation::RemoveNftablesTable { family } => {
-                remains.nftables.remove(family);
+            CleanUpOperation::RemoveNftablesTable { table, family } => {
+                remains.nftables.remove(&(*table, *family));
+                if *table == NftablesTable::Ours {
+                    self.tables.retain(|(_, of), _| of != family);
+                    self.enter();
+                }
             }
             CleanUpOperation::DestroySet { set, family, .. } => {
-                self.ledger.sets.remove(&(*set, *family));
+                let key = (*set, *family);
+                self.sets.remove(&key);
+                match self.tables.get(&key) {
+                    Some(entries) => drop(self.ledger.sets.insert(key, entries.clone())),
+                    None => drop(self.ledger.sets.remove(&key)),
+                }
             }
         }
     }
@@ -343,12 +426,7 @@ impl CleanUp {
                 deleted: chains::deletable(saved, table),
                 ..Removal::of(table)
             }),
-            Stage::Nftables => {
-                let families = self.remains.nftables.iter();
-                families
-                    .map(|family| CleanUpOperation::RemoveNftablesTable { family: *family })
-                    .collect()
-            }
+            Stage::Nftables => self.table_removals(),
             Stage::Sets => self.destructions(),
             Stage::Read(_) | Stage::VirtualServers | Stage::Link | Stage::End => Vec::new(),
         }

@@ -4,9 +4,10 @@ use ipvs_codec::{Family, ServiceKey};
 use ipvs_model::{FilterSet, Vip};
 use ipvs_netfilter::ipset::SetSpec;
 use ipvs_netfilter::iptables::Removal;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
-use super::left::nft_family;
+use super::NftablesTable;
+use crate::nftables::nft_family;
 
 /// One thing that clean-up removes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -38,8 +39,11 @@ pub enum CleanUpOperation {
         /// Input of `iptables-restore --noflush`.
         restore: String,
     },
-    /// Remove the table of kube-proxy's nftables mode.
+    /// Remove a table of nftables.
     RemoveNftablesTable {
+        /// Which.
+        #[serde(serialize_with = "name_of")]
+        table: NftablesTable,
         /// Of which family.
         family: Family,
     },
@@ -55,6 +59,10 @@ pub enum CleanUpOperation {
         #[serde(flatten)]
         spec: SetSpec,
     },
+}
+
+fn name_of<S: Serializer>(table: &NftablesTable, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(table.name())
 }
 
 impl CleanUpOperation {
@@ -89,12 +97,9 @@ impl fmt::Display for CleanUpOperation {
             Self::RemoveRules {
                 family, removal, ..
             } => write_removal(f, *family, removal),
-            Self::RemoveNftablesTable { family } => {
-                write!(
-                    f,
-                    "remove nftables table {} kube-proxy",
-                    nft_family(*family)
-                )
+            Self::RemoveNftablesTable { table, family } => {
+                let (family, name) = (nft_family(*family), table.name());
+                write!(f, "remove nftables table {family} {name}")
             }
             Self::DestroySet { spec, .. } => write!(f, "destroy set {}", spec.name),
         }

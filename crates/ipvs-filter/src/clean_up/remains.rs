@@ -23,7 +23,7 @@ pub enum CleanUpPart {
     Link,
     /// The rules of a family, all tables.
     Rules(Family),
-    /// The tables of kube-proxy's nftables mode.
+    /// Our own tables of nftables, and those of kube-proxy's nftables mode.
     Nftables,
 }
 
@@ -77,8 +77,30 @@ pub struct Remains {
     pub other_rules: BTreeMap<Family, Vec<SavedRules>>,
     /// Why a back end of iptables could not be read, while another could.
     pub unread_rules: BTreeMap<Family, String>,
-    /// Families that have a table `kube-proxy` of nftables.
-    pub nftables: BTreeSet<Family>,
+    /// The tables of nftables that are ours or of kube-proxy's nftables mode.
+    pub nftables: BTreeSet<(NftablesTable, Family)>,
+    /// What stands in the sets of ours.
+    pub entries: HashMap<(FilterSet, Family), HashSet<FilterEntry>>,
+}
+
+/// A table of nftables that clean-up removes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum NftablesTable {
+    /// That of kube-proxy's nftables mode, `kube-proxy`.
+    KubeProxy,
+    /// Our own, `kube-proxy-ipvs`.
+    Ours,
+}
+
+impl NftablesTable {
+    /// Its name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::KubeProxy => "kube-proxy",
+            Self::Ours => crate::nftables::TABLE.as_str(),
+        }
+    }
 }
 
 /// A link that has the name of the dummy interface.
@@ -115,6 +137,7 @@ impl Remains {
                 self.other_rules
                     .extend(others.filter(|(of, _)| *of == family));
             }
+            // As with our sets of ipset, the entries have a place of their own.
             CleanUpPart::Nftables => self.nftables = found.nftables,
         }
     }
@@ -144,6 +167,7 @@ impl From<&Known> for Remains {
             other_rules: BTreeMap::new(),
             unread_rules: BTreeMap::new(),
             nftables: BTreeSet::new(),
+            entries: HashMap::default(),
         }
     }
 }

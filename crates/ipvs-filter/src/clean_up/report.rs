@@ -105,14 +105,13 @@ impl CleanUp {
                 self.left_of_table(*family, saved, table, &mut left);
             }
         }
-        for family in &self.remains.nftables {
-            let table = |operation: &CleanUpOperation| matches!(operation, CleanUpOperation::RemoveNftablesTable { family: of } if of == family);
+        for (table, family) in &self.remains.nftables {
             left.push(Left {
-                what: Leftover::NftablesTable(*family),
-                holder: refused(self.refusal(table)),
+                what: Leftover::NftablesTable(*table, *family),
+                holder: self.what_holds_table(*table, *family),
             });
         }
-        let mut sets: Vec<_> = self.ledger.sets.keys().copied().collect();
+        let mut sets: Vec<_> = self.sets.keys().copied().collect();
         sets.sort_unstable();
         for (set, family) in sets {
             left.push(Left {

@@ -17,7 +17,7 @@ const PIECES: usize = 8;
 
 impl CleanUp {
     /// An address of a family that is still bound: the filter stays as long as it is.
-    fn guarded(&self, family: Family) -> Option<IpAddr> {
+    pub(super) fn guarded(&self, family: Family) -> Option<IpAddr> {
         let mut addresses = self.vips().map(|vip| vip.address());
         addresses.find(|address| Family::of(*address) == family)
     }

@@ -17,7 +17,7 @@ use crate::iptables::{RulePlace, set_name, set_spec};
 impl CleanUp {
     /// Sets go by their names: what type they are does not matter.
     pub(super) fn destructions(&self) -> Vec<CleanUpOperation> {
-        let mut sets: Vec<(FilterSet, Family)> = self.ledger.sets.keys().copied().collect();
+        let mut sets: Vec<(FilterSet, Family)> = self.sets.keys().copied().collect();
         // Nothing is known to be ours by them.
         if self.has_failed(CleanUpPart::Sets) && self.config.foreign == Foreign::Remove {
             let families = Family::ALL.into_iter();
@@ -51,7 +51,7 @@ impl CleanUp {
         if let Some(list) = self.list_of(name) {
             return Some(Holder::SetList(list));
         }
-        if self.config.foreign == Foreign::Remove {
+        if self.config.foreign == Foreign::Remove || self.kept.is_some() {
             return None;
         }
         let entries = self.ledger.sets.get(&(set, family));
@@ -106,8 +106,7 @@ impl CleanUp {
     /// A set of others that lists this one. One that has a name of ours goes itself.
     fn list_of(&self, name: SetName) -> Option<SetName> {
         let is_ours = |list: SetName| {
-            self.ledger
-                .sets
+            self.sets
                 .keys()
                 .any(|(set, of)| set_name(*set, *of) == list)
         };

@@ -1,6 +1,7 @@
 //! Clean-up against a kernel that is a [`Remains`] and refuses what it is told to.
 
 mod link;
+mod nftables;
 mod rules;
 mod sets;
 
@@ -90,8 +91,8 @@ impl Kernel {
                     assert!(!removal.deleted.iter().any(dangles), "{rule} dangles");
                 }
             }
-            CleanUpOperation::RemoveNftablesTable { family } => {
-                assert!(remains.nftables.remove(family))
+            CleanUpOperation::RemoveNftablesTable { table, family } => {
+                assert!(remains.nftables.remove(&(*table, *family)))
             }
             CleanUpOperation::DestroySet { set, family, .. } => {
                 if remains.sets.remove(&(*set, *family)).is_none() {
@@ -158,7 +159,8 @@ fn node() -> Remains {
     }
     remains.sets = known.sets;
     remains.link = Some(link);
-    remains.nftables = Family::ALL.into_iter().collect();
+    let of_mode = |family| (NftablesTable::KubeProxy, family);
+    remains.nftables = Family::ALL.map(of_mode).into();
     remains
 }
 

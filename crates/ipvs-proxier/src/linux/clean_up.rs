@@ -13,7 +13,7 @@ use ipvs_netlink::{Binding, Cause, IpSets, Ipvs, Links};
 
 use super::busy::{BETWEEN_ATTEMPTS, until_free};
 use super::iptables::IptablesBackend;
-use super::nftables::NftablesMode;
+use super::nftables;
 use super::program::{failed, is_installed, run};
 use super::{LINK, binding_of, take};
 use crate::clean_up::CleanUpPlane;
@@ -129,8 +129,8 @@ impl LinuxCleanUp {
                     run(&restorer, &words, restore, &self.control)
                 })?;
             }
-            CleanUpOperation::RemoveNftablesTable { family } => {
-                NftablesMode::remove(*family, &self.control)?
+            CleanUpOperation::RemoveNftablesTable { table, family } => {
+                nftables::remove(*table, *family)?;
             }
             other => {
                 let reason = "clean-up never asks for it".to_owned();
@@ -157,17 +157,7 @@ impl CleanUpPlane for LinuxCleanUp {
             CleanUpPart::VirtualServers => virtual_servers(&mut found)?,
             CleanUpPart::Link => link(&mut found)?,
             CleanUpPart::Rules(family) => self.rules(family, &mut found)?,
-            CleanUpPart::Nftables => {
-                found.nftables = NftablesMode::find(&self.control).map_err(|error| {
-                    let reason = error.to_string();
-                    // Without the program or the kernel's part of it nobody had that mode.
-                    if reason.contains("not permitted") {
-                        Unreadable::Failed(reason)
-                    } else {
-                        Unreadable::Absent(reason)
-                    }
-                })?;
-            }
+            CleanUpPart::Nftables => nftables::find(&mut found)?,
         }
         Ok(found)
     }

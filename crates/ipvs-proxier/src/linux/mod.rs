@@ -22,6 +22,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use ipvs_codec::{Family, Request, ServiceKey};
+use ipvs_filter::KeptFilter;
 use ipvs_model::{Config, Known, Operation, Vip};
 use ipvs_netfilter::conntrack::Flow;
 use ipvs_netlink::{
@@ -34,7 +35,6 @@ pub use self::clean_up::LinuxCleanUp;
 use self::filter::Filter;
 pub use self::filter::FilterBackend;
 pub use self::iptables::IptablesBackend;
-pub use self::nftables::NftablesMode;
 use self::signs::SignReader;
 use self::watcher::{Wanted, Watcher};
 use crate::control::Control;
@@ -153,6 +153,15 @@ impl Linux {
     #[must_use]
     pub const fn random_fully(&self) -> bool {
         self.filter.random_fully()
+    }
+
+    /// What its filter is made with.
+    #[must_use]
+    pub const fn filter(&self) -> KeptFilter {
+        match self.filter {
+            Filter::Iptables(_) => KeptFilter::Iptables,
+            Filter::Nftables(_) => KeptFilter::Nftables,
+        }
     }
 
     /// IPVS itself, for what the data plane does not cover.

@@ -382,7 +382,7 @@ fn try_family(tables: &mut NfTables, family: Family) -> Result<(), PlaneError> {
 }
 
 /// The first change that was refused says what is wrong.
-fn plane_error(error: TransactionError) -> PlaneError {
+pub(super) fn plane_error(error: TransactionError) -> PlaneError {
     match error {
         TransactionError::Failed(error) => error.into(),
         TransactionError::Refused(refused) => {

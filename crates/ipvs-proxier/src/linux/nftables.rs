@@ -1,77 +1,76 @@
-//! What kube-proxy's nftables mode leaves: two tables, which would go on sending traffic their own way.
-
-use std::collections::BTreeSet;
+//! Tables of nftables that clean-up removes: our own, and those of kube-proxy's nftables mode, which would go on sending
+//! traffic their own way.
 
 use ipvs_codec::Family;
+use ipvs_filter::nftables::{filter_entry, is_ours, nft_family, set, table};
+use ipvs_filter::{NftablesTable, Remains, Unreadable};
+use ipvs_model::FilterSet;
+use ipvs_netfilter::nftables::{self, Change, FixedName, TableId};
+use ipvs_netlink::{NfTables, Transaction};
 
-use super::program::{failed, is_installed, run};
-use crate::control::Control;
+use super::nft_filter::plane_error;
 use crate::error::PlaneError;
 
-const NFT: &str = "nft";
-const TABLE: &str = "kube-proxy";
+const KUBE_PROXY: FixedName = FixedName::new(NftablesTable::KubeProxy.name());
 
-/// The tables of kube-proxy's nftables mode, looked for and removed by the program `nft`.
-///
-/// ```no_run
-/// use ipvs_proxier::{Control, NftablesMode};
-///
-/// let control = Control::new();
-/// for family in NftablesMode::find(&control)? {
-///     NftablesMode::remove(family, &control)?;
-/// }
-/// # Ok::<(), ipvs_proxier::PlaneError>(())
-/// ```
-#[derive(Debug, Clone, Copy)]
-pub struct NftablesMode;
+/// A kernel without nf_tables: `EINVAL`, `EPROTONOSUPPORT`, `EOPNOTSUPP`, `EAFNOSUPPORT`.
+const MISSING: [i32; 4] = [22, 93, 95, 97];
 
-impl NftablesMode {
-    /// Families that have such a table. One process.
-    ///
-    /// # Errors
-    /// [`PlaneError::Program`] when there is no `nft` or it fails, for example since the kernel has no nftables.
-    pub fn find(control: &Control) -> Result<BTreeSet<Family>, PlaneError> {
-        if !is_installed(NFT) {
-            return Err(failed(NFT, "it is not installed".to_owned()));
+/// Those that are there, and what stands in the sets of ours.
+pub(super) fn find(found: &mut Remains) -> Result<(), Unreadable> {
+    look(found).map_err(|error| match error.cause().errno() {
+        Some(errno) if MISSING.contains(&errno) => Unreadable::Absent(error.to_string()),
+        _ => Unreadable::Failed(error.to_string()),
+    })
+}
+
+fn look(found: &mut Remains) -> Result<(), ipvs_netlink::Error> {
+    let mut tables = NfTables::open()?;
+    let listed = tables.tables(nftables::Family::ANY)?;
+    for family in Family::ALL {
+        for listed in &listed {
+            let id = &listed.object.id;
+            if *id == table_id(NftablesTable::KubeProxy, family) {
+                found.nftables.insert((NftablesTable::KubeProxy, family));
+            } else if *id == table(family).id && is_ours(&listed.object) {
+                found.nftables.insert((NftablesTable::Ours, family));
+                read_entries(&mut tables, family, found)?;
+            }
         }
-        Ok(tables(&run(NFT, &["list", "tables"], "", control)?))
     }
-
-    /// Removes the table of a family. One process.
-    ///
-    /// # Errors
-    /// [`PlaneError::Program`] in the words of `nft`.
-    pub fn remove(family: Family, control: &Control) -> Result<(), PlaneError> {
-        let words = ["delete", "table", word(family), TABLE];
-        run(NFT, &words, "", control).map(|_| ())
-    }
+    Ok(())
 }
 
-/// How nftables calls a family.
-const fn word(family: Family) -> &'static str {
-    match family {
-        Family::Ipv4 => "ip",
-        Family::Ipv6 => "ip6",
+fn read_entries(
+    tables: &mut NfTables,
+    family: Family,
+    found: &mut Remains,
+) -> Result<(), ipvs_netlink::Error> {
+    for kind in FilterSet::ALL {
+        if let Some(entries) = tables.entries(&set(kind, family).id)? {
+            let entries = entries.iter();
+            let entries = entries.filter_map(|entry| filter_entry(kind, family, entry));
+            found.entries.insert((kind, family), entries.collect());
+        }
     }
+    Ok(())
 }
 
-fn tables(listed: &str) -> BTreeSet<Family> {
-    let is_there = |family: &Family| {
-        let wanted = ["table", word(*family), TABLE];
-        let mut lines = listed.lines();
-        lines.any(|line| line.split_whitespace().eq(wanted))
-    };
-    Family::ALL.into_iter().filter(is_there).collect()
+/// With all that is in it.
+pub(super) fn remove(table: NftablesTable, family: Family) -> Result<(), PlaneError> {
+    let id = table_id(table, family);
+    let transaction = Transaction::new(vec![Change::DeleteTable(&id)]);
+    NfTables::open()?
+        .transact(&transaction)
+        .map_err(plane_error)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_the_tables_of_kube_proxy_are_left_over() {
-        let text = "table inet filter\ntable ip6 kube-proxy\ntable ip kube-proxy-ours\n";
-        assert_eq!(tables(text), BTreeSet::from([Family::Ipv6]));
-        assert!(tables("").is_empty());
+fn table_id(which: NftablesTable, family: Family) -> TableId {
+    match which {
+        NftablesTable::Ours => table(family).id,
+        NftablesTable::KubeProxy => TableId {
+            family: nft_family(family),
+            name: KUBE_PROXY.into(),
+        },
     }
 }

@@ -2,7 +2,7 @@
 
 use ipvs_codec::Family;
 use ipvs_filter::iptables::recognise;
-use ipvs_filter::{CleanUpOperation, CleanUpPart, Remains, Unreadable};
+use ipvs_filter::{CleanUpOperation, CleanUpPart, NftablesTable, Remains, Unreadable};
 use ipvs_model::{KnownFilter, Operation};
 use ipvs_netfilter::iptables::{Removal, SavedRules};
 
@@ -14,9 +14,9 @@ const ENOTEMPTY: i32 = 39;
 const EMLINK: i32 = 31;
 
 impl Simulated {
-    /// Gives a family the table of kube-proxy's nftables mode.
-    pub fn add_nftables_table(&mut self, family: Family) {
-        self.nftables.insert(family);
+    /// Gives a family a table of nftables, without entries.
+    pub fn add_nftables_table(&mut self, table: NftablesTable, family: Family) {
+        self.nftables.insert((table, family));
     }
 
     /// Makes the link that has the name of the dummy interface one of another kind, a bridge for example.
@@ -94,8 +94,8 @@ impl Simulated {
                     self.remaining.remove(family);
                 }
             }
-            CleanUpOperation::RemoveNftablesTable { family } => {
-                if !self.nftables.remove(family) {
+            CleanUpOperation::RemoveNftablesTable { table, family } => {
+                if !self.nftables.remove(&(*table, *family)) {
                     return Err(ENOENT);
                 }
             }

@@ -204,25 +204,6 @@ fn iptables_that_cannot_read_keeps_nothing_but_the_rules_and_their_sets() {
     );
 }
 
-#[test]
-fn the_tables_of_the_nftables_mode_go_too() {
-    let namespace = NetNs::new("cu-nft").unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let nft = folder.path().join("nft");
-    // The second time they are gone.
-    let script = "#!/bin/sh\necho \"$*\" >> ${0%nft}said\n\
-                  [ \"$1\" != list ] || [ -e ${0%nft}gone ] || printf 'table inet other\\ntable ip kube-proxy\\ntable ip6 kube-proxy\\n'\n\
-                  [ \"$1\" != delete ] || : > ${0%nft}gone\n";
-    std::fs::write(&nft, script).unwrap();
-    let run_by_all = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    std::fs::set_permissions(&nft, run_by_all).unwrap();
-    let (ok, log) = clean_up_with(&namespace, folder.path());
-    assert!(ok, "{log}");
-    let said = std::fs::read_to_string(folder.path().join("said")).unwrap();
-    let tables = "delete table ip kube-proxy\ndelete table ip6 kube-proxy\n";
-    assert_eq!(said, format!("list tables\n{tables}list tables\n"));
-}
-
 /// A Service with a node port.
 const SERVICE: &str = "apiVersion: v1
 kind: Service

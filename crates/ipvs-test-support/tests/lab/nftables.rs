@@ -8,11 +8,13 @@ use std::process::{Command, Stdio};
 use ipvs_codec::Family;
 use ipvs_filter::nftables::{Skeleton, filter_entry, is_ours, recognise, set, set_entry, table};
 use ipvs_model::{FilterEntry, FilterSet, FilterSets, FilterShape, LocalPods, Masquerade};
-use ipvs_netfilter::nftables::{Change, Entries, Place, Set};
-use ipvs_netlink::Transaction;
+use ipvs_netfilter::nftables::{self, Change, Entries, Place, Set, Table, TableId};
+use ipvs_netlink::{NfTables, Transaction};
+use ipvs_test_support::{NetNs, run_kube_proxy};
 use serde_json::Value;
 
 use crate::nf_tables::with_tables;
+use crate::shop::shop;
 
 /// With every rule that there can be.
 fn shape(family: Family, masquerade: Masquerade) -> FilterShape {
@@ -37,17 +39,20 @@ fn pods(network: &str) -> Masquerade {
     Masquerade::NotFrom(LocalPods::Network(network.parse().unwrap()))
 }
 
-fn whole<'a>(
-    table: &'a ipvs_netfilter::nftables::Table,
-    sets: &'a [Set],
-    skeleton: &'a Skeleton,
-) -> Transaction<'a> {
+fn whole<'a>(table: &'a Table, sets: &'a [Set], skeleton: &'a Skeleton) -> Transaction<'a> {
     let mut changes = vec![Change::CreateTable(table)];
     changes.extend(sets.iter().map(Change::AddSet));
     changes.extend(skeleton.chains.iter().map(Change::AddChain));
     let rules = skeleton.rules.iter();
     changes.extend(rules.map(|rule| Change::AddRule(rule, Place::End)));
     Transaction::new(changes)
+}
+
+/// Whether the kernel has nf_tables for IPv4; a line says so if not.
+fn lab_has_nftables() -> bool {
+    let mut has = false;
+    with_tables("nft-has", |_| has = true);
+    has
 }
 
 /// What `nft` answers, as JSON without the numbers that the kernel gives.
@@ -203,4 +208,116 @@ fn nft_shows_the_filter_as_it_shows_the_text() {
             assert!(text.contains(object), "not in the text: {object}");
         }
     });
+}
+
+/// Tables of these names, of both families; `inet` too.
+fn make_tables(namespace: &NetNs, names: &[&str]) {
+    let make = || {
+        let mut tables = NfTables::open().unwrap();
+        for family in [
+            nftables::Family::IPV4,
+            nftables::Family::IPV6,
+            nftables::Family::INET,
+        ] {
+            for name in names {
+                let name = name.parse().unwrap();
+                let table = Table::new(TableId { family, name });
+                let transaction = Transaction::new(vec![Change::CreateTable(&table)]);
+                tables.transact(&transaction).unwrap();
+            }
+        }
+    };
+    namespace.run(make).unwrap();
+}
+
+fn tables(namespace: &NetNs) -> Vec<String> {
+    let text = namespace.output("nft", &["list", "tables"]).unwrap();
+    text.lines()
+        .map(|line| line.trim_start_matches("table ").to_owned())
+        .collect()
+}
+
+#[test]
+fn row_025_the_tables_of_nftables_mode_are_removed_and_chains_of_iptables_mode_stay() {
+    if !lab_has_nftables() {
+        return;
+    }
+    let namespace = NetNs::new("nft-left").unwrap();
+    make_tables(&namespace, &["kube-proxy", "others"]);
+    let chain = ["-t", "nat", "-N", "KUBE-SVC-ABC"];
+    namespace.output("iptables", &chain).unwrap();
+    let output = run_kube_proxy(&namespace, &["--filter=iptables", &shop(), "--once"]).unwrap();
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{log}");
+    let left = tables(&namespace);
+    assert!(!left.contains(&"ip kube-proxy".to_owned()), "{left:?}");
+    assert!(!left.contains(&"ip6 kube-proxy".to_owned()), "{left:?}");
+    // Neither of another family nor of another name.
+    for table in ["inet kube-proxy", "ip others", "ip6 others"] {
+        assert!(left.contains(&table.to_owned()), "{left:?}");
+    }
+    let rules = namespace.output("iptables-save", &[]).unwrap();
+    assert!(rules.contains(":KUBE-SVC-ABC"), "{rules}");
+}
+
+#[test]
+fn a_table_of_others_that_has_our_name_is_left_alone() {
+    if !lab_has_nftables() {
+        return;
+    }
+    let namespace = NetNs::new("nft-foreign").unwrap();
+    make_tables(&namespace, &["kube-proxy-ipvs"]);
+    let before = namespace.output("nft", &["list", "ruleset"]).unwrap();
+    let output = run_kube_proxy(&namespace, &["--filter=nftables", &shop(), "--once"]).unwrap();
+    let log = String::from_utf8_lossy(&output.stderr);
+    let names = "table ip kube-proxy-ipvs has no comment that says that a proxier made it: rename or delete it";
+    assert!(!output.status.success() && log.contains(names), "{log}");
+    let output = run_kube_proxy(&namespace, &["--cleanup"]).unwrap();
+    assert!(output.status.success());
+    assert_eq!(
+        namespace.output("nft", &["list", "ruleset"]).unwrap(),
+        before
+    );
+}
+
+#[test]
+fn a_proxier_moves_to_the_other_filter_and_back_and_clean_up_leaves_nothing() {
+    if !lab_has_nftables() {
+        return;
+    }
+    let namespace = NetNs::new("nft-move").unwrap();
+    let once = |filter: &str| {
+        let filter = format!("--filter={filter}");
+        let output = run_kube_proxy(&namespace, &[&filter, &shop(), "--once"]).unwrap();
+        let log = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{log}");
+        let rules = namespace.output("iptables-save", &[]).unwrap();
+        let sets = namespace.output("ipset", &["list", "-n"]).unwrap();
+        let has_iptables = rules.contains("KUBE-") || sets.contains("KUBE-");
+        let left = tables(&namespace);
+        let has_nftables = left.iter().any(|table| table.contains("kube-proxy-ipvs"));
+        (has_iptables, has_nftables, log)
+    };
+    for _ in 0..2 {
+        let (has_iptables, has_nftables, log) = once("iptables");
+        assert!(has_iptables && !has_nftables, "{log}");
+        let (has_iptables, has_nftables, log) = once("nftables");
+        assert!(!has_iptables && has_nftables, "{log}");
+        // What is there is what should be: nothing is written.
+        let (.., log) = once("nftables");
+        assert!(
+            !log.contains("write rules") && !log.contains("add "),
+            "{log}"
+        );
+    }
+    let output = run_kube_proxy(&namespace, &["--cleanup"]).unwrap();
+    assert!(output.status.success());
+    let left = tables(&namespace);
+    assert!(
+        !left.iter().any(|table| table.contains("kube-proxy")),
+        "{left:?}"
+    );
+    let links = namespace.output("ip", &["link"]).unwrap();
+    assert!(!links.contains("kube-ipvs0"), "{links}");
+    assert_eq!(namespace.output("ipvsadm", &["-S", "-n"]).unwrap(), "");
 }

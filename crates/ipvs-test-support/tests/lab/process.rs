@@ -316,36 +316,6 @@ fn a_dry_run_tells_what_a_service_does_not_get_and_no_conflict_with_itself() {
     assert!(warnings[0].contains(expected), "{log}");
 }
 
-/// With a program in the place of `nft`: user-mode Linux has no nftables for IP.
-#[test]
-fn row_025_the_tables_of_nftables_mode_are_removed_and_chains_of_iptables_mode_stay() {
-    let namespace = NetNs::new("pr-nft").unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let nft = folder.path().join("nft");
-    let script = "#!/bin/sh\necho \"$*\" >> ${0%nft}said\n\
-                  [ \"$1\" != list ] || printf 'table inet other\\ntable ip kube-proxy\\ntable ip6 kube-proxy\\n'\n";
-    std::fs::write(&nft, script).unwrap();
-    let run_by_all = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    std::fs::set_permissions(&nft, run_by_all).unwrap();
-    let chain = ["-t", "nat", "-N", "KUBE-SVC-ABC"];
-    namespace.output("iptables", &chain).unwrap();
-    let run = || {
-        let path = std::env::var("PATH").unwrap();
-        let mut command = std::process::Command::new(kube_proxy());
-        command.args([&shop(), "--once", "--hostname-override=node-0"]);
-        command.env("PATH", format!("{}:{path}", folder.path().display()));
-        command.output().unwrap()
-    };
-    let output = namespace.run(run).unwrap();
-    let log = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{log}");
-    let said = std::fs::read_to_string(folder.path().join("said")).unwrap();
-    let tables = "delete table ip kube-proxy\ndelete table ip6 kube-proxy\n";
-    assert_eq!(said, format!("list tables\n{tables}"));
-    let rules = namespace.output("iptables-save", &[]).unwrap();
-    assert!(rules.contains(":KUBE-SVC-ABC"), "{rules}");
-}
-
 #[test]
 fn row_017_init_only_sets_sysctls_and_makes_nothing() {
     let namespace = NetNs::new("pr-init").unwrap();
