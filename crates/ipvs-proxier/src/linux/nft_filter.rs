@@ -124,6 +124,9 @@ impl NftFilter {
             let is_other = |chain: &&Chain| !skeleton.chains.contains(chain);
             Changes {
                 table: heads.is_none().then(|| table(shape.family)),
+                woken: heads
+                    .filter(|heads| heads.table.object.flags != 0)
+                    .map(|_| table(shape.family)),
                 flushed: heads.map(|heads| heads.table.object.id.clone()),
                 others: found.filter(is_other).cloned().collect(),
                 sets: Vec::new(),
@@ -298,6 +301,8 @@ struct Run {
 struct Changes {
     /// Made anew.
     table: Option<Table>,
+    /// Gets its flags back: others can put it to sleep.
+    woken: Option<Table>,
     sets: Vec<Set>,
     /// All of its rules go.
     flushed: Option<TableId>,
@@ -309,6 +314,7 @@ struct Changes {
 impl Changes {
     fn list(&self) -> Vec<Change<'_>> {
         let mut changes: Vec<Change<'_>> = self.table.iter().map(Change::CreateTable).collect();
+        changes.extend(self.woken.iter().map(Change::AddTable));
         changes.extend(self.sets.iter().map(Change::AddSet));
         changes.extend(self.flushed.iter().map(Change::FlushTable));
         let others = self.others.iter();

@@ -7,7 +7,9 @@ use anyhow::{Context as _, Result, ensure};
 use ipvs_codec::Family;
 use ipvs_model::Known;
 use ipvs_proxier::Linux;
-use ipvs_test_support::{Cluster, Need, NetNs, RunningProxier, ask_tcp, eventually, lab_has, seed};
+use ipvs_test_support::{
+    Cluster, Need, NetNs, RunningProxier, ask_tcp, eventually, filter_is_nftables, lab_has, seed,
+};
 
 use crate::metrics::metrics;
 use crate::packets::{CIDR, addr};
@@ -15,7 +17,7 @@ use crate::shop::shop;
 use crate::state::filter;
 
 /// What an operator, another program or a mistake does.
-const HANDS: [&str; 20] = [
+const HANDS: [&str; 12] = [
     "ipvsadm -D -t 10.96.0.10:80",
     "ipvsadm -d -t 10.96.0.10:80 -r 10.244.1.11:8080",
     "ipvsadm -E -t 10.96.0.20:80 -s wrr",
@@ -28,6 +30,9 @@ const HANDS: [&str; 20] = [
     "ip link del kube-ipvs0",
     "ip link set kube-ipvs0 down; ip addr flush dev kube-ipvs0",
     "ip route flush table local dev kube-ipvs0",
+];
+/// The same with kube-proxy's filter.
+const ON_IPTABLES: [&str; 8] = [
     "ipset del KUBE-CLUSTER-IP 10.96.0.10,tcp:80",
     "ipset add KUBE-CLUSTER-IP 10.96.0.200,tcp:80",
     "ipset del KUBE-CLUSTER-IP 10.96.0.10,tcp:80; ipset add KUBE-CLUSTER-IP 10.96.0.200,tcp:80",
@@ -36,6 +41,19 @@ const HANDS: [&str; 20] = [
     "iptables -t nat -F KUBE-SERVICES",
     "iptables -t filter -F",
     "iptables -t nat -F; iptables -t nat -X; iptables -t filter -F; iptables -t filter -X; ipset destroy",
+];
+/// And with that of nftables.
+const ON_NFTABLES: [&str; 10] = [
+    "nft flush set ip kube-proxy-ipvs cluster-ips",
+    "nft delete element ip kube-proxy-ipvs cluster-ips '{ 10.96.0.10 . tcp . 80 }'",
+    "nft add element ip kube-proxy-ipvs cluster-ips '{ 10.96.0.200 . tcp . 80 }'",
+    "nft flush set ip kube-proxy-ipvs vips; nft add element ip kube-proxy-ipvs vips '{ 10.96.0.200 }'",
+    "nft flush chain ip kube-proxy-ipvs guard",
+    "nft insert rule ip6 kube-proxy-ipvs guard accept",
+    "nft flush table ip kube-proxy-ipvs",
+    "nft add table ip kube-proxy-ipvs '{ flags dormant; }'",
+    "nft delete table ip kube-proxy-ipvs",
+    "nft flush ruleset",
 ];
 const PAIRS: usize = 6;
 
@@ -82,8 +100,14 @@ fn put_right(prefix: &str, binding: &str, period: &str) {
     let seed = seed();
     let mut random = fastrand::Rng::with_seed(seed);
     let may_unload = lab_has(Need::UnusedModules);
+    let of_filter = if filter_is_nftables() {
+        &ON_NFTABLES[..]
+    } else {
+        &ON_IPTABLES
+    };
     let hands = HANDS
         .iter()
+        .chain(of_filter)
         .copied()
         .filter(|hands| may_unload || !hands.contains("rmmod"));
     let hands: Vec<&str> = hands.collect();
