@@ -6,6 +6,7 @@
 mod api_server;
 mod chance;
 mod cluster;
+mod golden_order;
 mod lab;
 mod netns;
 mod pod;
@@ -18,6 +19,7 @@ mod tls_server;
 pub use api_server::{ApiServer, Fault};
 pub use chance::seed;
 pub use cluster::{Cluster, Pod, TCP_PORTS, UDP_PORT};
+pub use golden_order::in_our_order;
 pub use lab::{Need, find_program, iptables_is_legacy, is_skipped_without, lab_has};
 pub use netns::NetNs;
 pub use pod::{Answer, Protocol, ask, ask_tcp, ask_udp, serve, serve_tcp, serve_udp};

@@ -1,4 +1,5 @@
-//! The states that the real kube-proxy made, compared with what the model alone would make: quick, and without a kernel.
+//! The states that the real kube-proxy made, in our order of rules, compared with what the model alone would make: quick, and
+//! without a kernel.
 //! In the lab the kernel itself is asked (`cargo xtask golden`).
 
 use std::collections::BTreeSet;
@@ -11,6 +12,7 @@ use ipvs_model::input::Change;
 use ipvs_model::{Config, Known, LocalTraffic, Model};
 use ipvs_netfilter::iptables::{SavedRules, Table};
 use ipvs_proxier::{Control, Manifests, load};
+use ipvs_test_support::in_our_order;
 
 fn recorded() -> Vec<(PathBuf, PathBuf)> {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden");
@@ -152,7 +154,7 @@ fn the_model_makes_what_kube_proxy_made() {
         assert_eq!(addresses(&known), lines("addresses"), "{at}");
         assert_eq!(members(&known), lines("ipsets"), "{at}");
         for (family, file) in [(Family::Ipv4, "iptables"), (Family::Ipv6, "ip6tables")] {
-            let text = read(file);
+            let text = in_our_order(&read(file));
             let chains = chains_of(&text);
             assert_eq!(
                 rules(&saved(&known, family), &chains),

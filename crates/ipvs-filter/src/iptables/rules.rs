@@ -1,4 +1,5 @@
-//! The rule skeleton: static but for which sets have members, as in kube-proxy. What changes lives in the sets.
+//! The rule skeleton: static but for which sets have members, as in kube-proxy, and in its order but for one jump. What
+//! changes lives in the sets.
 
 use ipvs_codec::Family;
 use ipvs_model::{AddressAndPort, FilterSet, FilterShape, LocalPods, Masquerade};
@@ -159,13 +160,15 @@ impl Words<'_> {
                     .jump(ACCEPT),
             );
         }
-        rules.push(Rule::new().destination_is_local().jump(NODE_PORT));
+        // VIPs are local too. kube-proxy has these two behind the jump, and so masquerades what goes to a VIP's port that is
+        // the number of somebody's node port (kubernetes#132068).
         for set in [ClusterIp, LoadBalancer]
             .into_iter()
             .filter(|set| self.filled(*set))
         {
             rules.push(self.bare_set(set, "dst,dst").jump(ACCEPT));
         }
+        rules.push(Rule::new().destination_is_local().jump(NODE_PORT));
         rules
     }
 

@@ -147,13 +147,13 @@ fn row_114_ipv6_rules() {
     let rules = rules(&shape, Table::Nat, "KUBE-SERVICES");
     assert_eq!(rules[0], "-s ::1/128 -j RETURN");
     assert_eq!(
-        rules.last().unwrap(),
+        rules[2],
         "-m set --match-set KUBE-6-CLUSTER-IP dst,dst -j ACCEPT"
     );
 }
 
 #[test]
-fn rules_of_all_kinds_stand_in_kube_proxys_order() {
+fn row_102_and_q16_fixed_vips_are_accepted_before_the_jump_for_node_ports() {
     let filled = [
         FilterSet::ClusterIp,
         FilterSet::ExternalIp,
@@ -171,9 +171,9 @@ fn rules_of_all_kinds_stand_in_kube_proxys_order() {
         "KUBE-MARK-MASQ",
         "ACCEPT",
         "ACCEPT",
+        "ACCEPT",
+        "ACCEPT",
         "KUBE-NODE-PORT",
-        "ACCEPT",
-        "ACCEPT",
     ];
     assert_eq!(targets, wanted);
 }
@@ -271,6 +271,33 @@ fn shapes() -> impl Strategy<Value = FilterShape> {
             shape.without_sets(without.into_iter().collect())
         },
     )
+}
+
+/// As kube-proxy has them, and releases of ours before the fix of its quirk 16.
+#[test]
+fn rules_in_kube_proxys_order_are_none_of_a_shape() {
+    for family in Family::ALL {
+        for filled in [
+            vec![FilterSet::ClusterIp],
+            vec![FilterSet::LoadBalancer],
+            vec![FilterSet::ClusterIp, FilterSet::LoadBalancer],
+        ] {
+            let shape = shape(family, &filled);
+            let mut ruleset = ruleset(&shape);
+            let chains = &mut ruleset.nat.chains;
+            let (_, services) = chains
+                .iter_mut()
+                .find(|(name, _)| name == "KUBE-SERVICES")
+                .unwrap();
+            let at = services.len() - filled.len() - 1;
+            services[at..].rotate_right(1);
+            let mut saved = SavedRules::default();
+            saved.restored(&ruleset);
+            let found = recognise(family, &saved);
+            assert_eq!(found.shape, None, "{filled:?}");
+            assert!(found.is_guarded);
+        }
+    }
 }
 
 #[test]

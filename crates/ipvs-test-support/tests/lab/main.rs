@@ -26,6 +26,7 @@ mod metrics;
 mod netlink;
 mod nf_tables;
 mod nftables;
+mod node_port_number;
 mod output;
 mod packets;
 mod preflight;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use ipvs_test_support::NetNs;
+use ipvs_test_support::{NetNs, in_our_order};
 
 pub(crate) const FILES: [&str; 5] = [
     "virtual-servers",
@@ -40,6 +40,11 @@ impl State {
         Self(FILES.map(|file| fs::read_to_string(folder.join(file)).unwrap()))
     }
 
+    /// What ours makes where this was recorded.
+    pub(crate) fn in_our_order(self) -> Self {
+        Self(self.0.map(|text| in_our_order(&text)))
+    }
+
     /// That of a namespace.
     pub(crate) fn of(namespace: &NetNs) -> Self {
         let out = tempfile::tempdir().unwrap();
@@ -47,6 +52,13 @@ impl State {
         let words = [&script, out.path()].map(|path: &Path| path.to_str().unwrap());
         namespace.output("bash", &words).unwrap();
         Self::read(out.path())
+    }
+
+    /// The names of the files in which they differ.
+    pub(crate) fn differing_files(&self, other: &Self) -> Vec<&'static str> {
+        let both = FILES.iter().zip(self.0.iter().zip(&other.0));
+        let differing = both.filter(|(_, (one, other))| one != other);
+        differing.map(|(file, _)| *file).collect()
     }
 
     /// Equal line for line, but for what the back ends of iptables show differently.
