@@ -25,6 +25,7 @@ fn model(options: &Options, counts: &[u32], linux: &mut Linux) -> Result<Model> 
         ..Config::default()
     });
     model.change(Change::NodeAddresses(linux.node_addresses()?));
+    model.change(Change::SmallestMtu(linux.smallest_mtu()?));
     for object in cluster::objects(counts, options.size.endpoints) {
         let manifest: Manifest = serde_json::from_str(&object)?;
         manifest

@@ -359,7 +359,11 @@ impl Compiler<'_> {
             VipBinding::Address => Vip::Address { address },
             VipBinding::Route => {
                 let source = of_family(self.facts.node_ips, self.family).next();
-                Vip::Route { address, source }
+                Vip::Route {
+                    address,
+                    source,
+                    mtu: self.facts.mtu,
+                }
             }
         });
         self.trace(Key::Vip(address));

@@ -12,7 +12,10 @@ pub enum VipBinding {
     /// As /32 and /128 addresses on the dummy interface: what kube-proxy does.
     #[default]
     Address,
-    /// As `local` routes by the dummy interface: no address on any link, and linear cost for many.
+    /// As `local` routes by the dummy interface: no address on any link, and linear cost for many. They have the
+    /// [smallest MTU](crate::input::Change::SmallestMtu) of the node's links, so that the node itself cuts IPv4 datagrams that
+    /// are too large for them. Otherwise it would take a VIP for local, where 65,536 bytes go in one piece, and IPVS would refuse
+    /// them.
     Route,
 }
 

@@ -15,7 +15,7 @@ use crate::key::Key;
 use crate::known::Known;
 use crate::ownership::{Ownership, entries_that_list, entry_that_names};
 use crate::plan::{Operation, Plan, PlanBuilder, Unusable};
-use crate::state::{VirtualServer, drains};
+use crate::state::{Vip, VirtualServer, drains};
 
 /// Compares `desired` with `known`.
 pub(crate) struct Diff<'a> {
@@ -303,11 +303,15 @@ impl Diff<'_> {
             .get(&address)
             .map(Vec::as_slice)
             .unwrap_or_default();
-        if let Some(vip) = wanted.filter(|vip| !bound.contains(vip)) {
+        let binds = wanted.filter(|vip| !bound.contains(vip));
+        if let Some(vip) = binds {
             plan.push(Operation::BindVip { vip });
         }
         let leaves = wanted.is_some() || self.ownership().may_unbind(address);
-        let leaving = bound.iter().filter(|vip| leaves && Some(**vip) != wanted);
+        // A route takes the place of the one that is there, without a gap. To unbind that would take away the new one.
+        let is_replaced = |vip: &Vip| binds.is_some_and(|new| new.is_route() && vip.is_route());
+        let stays = |vip: &Vip| Some(*vip) == wanted || is_replaced(vip);
+        let leaving = bound.iter().filter(|vip| leaves && !stays(vip));
         plan.extend(leaving.map(|vip| Operation::UnbindVip { vip: *vip }));
     }
 

@@ -16,6 +16,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) node_ips: &'a [IpAddr],
     /// The addresses of this node's links, but for the dummy interface.
     pub(crate) node_addresses: &'a [IpAddr],
+    /// The MTU of routes to VIPs.
+    pub(crate) mtu: Option<u32>,
     /// This node's zone.
     pub(crate) zone: Option<&'a str>,
     pub(crate) neighbours: &'a Neighbours,
@@ -28,6 +30,8 @@ pub(crate) struct Surroundings {
     pub(crate) node_ips: Vec<IpAddr>,
     /// The addresses of this node's links, but for the dummy interface.
     pub(crate) node_addresses: Vec<IpAddr>,
+    /// The MTU of routes to VIPs.
+    pub(crate) mtu: Option<u32>,
     /// This node's zone.
     pub(crate) zone: Option<String>,
     pub(crate) neighbours: Neighbours,
@@ -39,6 +43,7 @@ impl Surroundings {
             config,
             node_ips: &self.node_ips,
             node_addresses: &self.node_addresses,
+            mtu: self.mtu,
             zone: self.zone.as_deref(),
             neighbours: &self.neighbours,
         }

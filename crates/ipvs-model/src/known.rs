@@ -152,7 +152,7 @@ impl Known {
     /// With the last IPv4 address of a link the kernel takes away its IPv4 routes too (`fib_disable_ip`).
     fn unbind(&mut self, vip: Vip) {
         let bound = self.vips.entry(vip.address()).or_default();
-        bound.retain(|known| *known != vip);
+        bound.retain(|known| !vip.takes_away(known));
         if bound.is_empty() {
             self.vips.remove(&vip.address());
         }

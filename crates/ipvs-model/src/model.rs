@@ -12,7 +12,7 @@ use ipvs_codec::{Family, ServiceKey};
 
 use crate::claims::Claimant;
 use crate::compile::compile;
-use crate::config::Config;
+use crate::config::{Config, VipBinding};
 use crate::contribution::Contribution;
 use crate::desired::Desired;
 use crate::facts::{Facts, Surroundings};
@@ -20,6 +20,9 @@ use crate::filter::FilterShape;
 use crate::input::{Change, EndpointSlice, Node, ObjectName, Service};
 use crate::key::Key;
 use crate::problem::Problem;
+
+/// `RTAX_MTU` is cut to it: 65,535 bytes without room for a header.
+const LARGEST_MTU: u32 = 65_520;
 
 /// The cluster as one node sees it, and what it should make of it.
 ///
@@ -231,7 +234,7 @@ impl Model {
 
     /// Takes in a change. Nothing is compiled before the next plan, so that several changes of a service cost one
     /// compilation. O(log n) of the service's slices; a change of the addresses of
-    /// this node's links makes those stale that have node ports, or addresses from elsewhere, and one of its Node object all.
+    /// this node's links makes those stale that have node ports, or addresses from elsewhere, and one of its Node object or of the MTU of routes all.
     pub fn change(&mut self, change: Change) {
         match change {
             Change::Service(service) => {
@@ -280,6 +283,16 @@ impl Model {
                 if addresses != self.surroundings.node_addresses {
                     self.surroundings.node_addresses = addresses;
                     outdate(&self.on_node, &mut self.services, &mut self.stale);
+                }
+            }
+            Change::SmallestMtu(mtu) => {
+                // A larger one would be read back as this.
+                let mtu = mtu.map(|mtu| mtu.min(LARGEST_MTU));
+                if mtu != self.surroundings.mtu {
+                    self.surroundings.mtu = mtu;
+                    if self.config.vip_binding == VipBinding::Route {
+                        self.all_are_stale();
+                    }
                 }
             }
         }

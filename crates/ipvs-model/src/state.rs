@@ -46,6 +46,9 @@ pub enum Vip {
         address: IpAddr,
         /// The address that the node's own connections to it come from.
         source: Option<IpAddr>,
+        /// The size of the largest packet that the node itself sends to it in one piece. Without it that is 65,536 bytes, as to
+        /// all that is local, which no link to a real server takes.
+        mtu: Option<u32>,
     },
 }
 
@@ -54,6 +57,45 @@ impl Vip {
     #[must_use]
     pub const fn is_route(&self) -> bool {
         matches!(self, Self::Route { .. })
+    }
+
+    /// Whether unbinding this takes away `bound`, as the kernel does it: an IPv6 route goes whatever its source and MTU, and one of
+    /// IPv4 has those that are asked for.
+    ///
+    /// ```
+    /// use ipvs_model::Vip;
+    ///
+    /// let route = |address: &str, mtu| Vip::Route {
+    ///     address: address.parse().unwrap(),
+    ///     source: None,
+    ///     mtu,
+    /// };
+    /// assert!(route("10.96.0.10", None).takes_away(&route("10.96.0.10", Some(1500))));
+    /// assert!(!route("10.96.0.10", Some(1400)).takes_away(&route("10.96.0.10", Some(1500))));
+    /// assert!(route("fd00::1", Some(1400)).takes_away(&route("fd00::1", Some(1500))));
+    /// ```
+    #[must_use]
+    pub fn takes_away(&self, bound: &Self) -> bool {
+        match (self, bound) {
+            (
+                Self::Route {
+                    address,
+                    source,
+                    mtu,
+                },
+                Self::Route {
+                    address: of_bound,
+                    source: from,
+                    mtu: size,
+                },
+            ) => {
+                let is_asked_for = address.is_ipv6()
+                    || (source.is_none_or(|source| Some(source) == *from)
+                        && mtu.is_none_or(|mtu| Some(mtu) == *size));
+                address == of_bound && is_asked_for
+            }
+            (one, other) => one == other,
+        }
     }
 
     /// The virtual address.
@@ -71,12 +113,18 @@ impl fmt::Display for Vip {
             Self::Address { address } => write!(f, "{address} (address)"),
             Self::Route {
                 address,
-                source: None,
-            } => write!(f, "{address} (route)"),
-            Self::Route {
-                address,
-                source: Some(source),
-            } => write!(f, "{address} (route, source {source})"),
+                source,
+                mtu,
+            } => {
+                write!(f, "{address} (route")?;
+                if let Some(source) = source {
+                    write!(f, ", source {source}")?;
+                }
+                if let Some(mtu) = mtu {
+                    write!(f, ", MTU {mtu}")?;
+                }
+                f.write_str(")")
+            }
         }
     }
 }

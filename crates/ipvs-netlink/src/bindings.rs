@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use netlink_packet_core::{NlasIterator, Parseable as _};
 use netlink_packet_route::address::{AddressHeader, AddressMessage};
 use netlink_packet_route::route::{
-    RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteType,
+    RouteAttribute, RouteHeader, RouteMessage, RouteMetric, RouteProtocol, RouteType,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
@@ -19,16 +19,27 @@ use crate::rtnetlink::{LinkIndex, TABLE_LOCAL, family_of, ip, open, write};
 const ADDRESS_HEADER: usize = 8;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
+/// Of `RTAX_LOCK`, the bit of `RTAX_MTU`.
+const LOCKS_MTU: u32 = 1 << 2;
 
 /// A change of what a link answers for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Binding {
     /// The address on the link, as /32 or /128. `EEXIST` if it is there, `EADDRNOTAVAIL` if it is not.
     Address(IpAddr),
-    /// A `local` route to the address by the link, with the source that this machine's own connections take. For
+    /// A `local` route to the address by the link. For
     /// IPv6 the link must be up (`ENETDOWN`); IPv4 routes go when it goes down, and with the last IPv4
-    /// address of the link. Replaces the one that is there; `ESRCH` if it is to go and is not there.
-    Route(IpAddr, Option<IpAddr>),
+    /// address of the link. Replaces the one that is there. `ESRCH` if it is to go and is
+    /// not there: for IPv4 with this source and MTU, where they are given, for IPv6 with any.
+    Route {
+        /// The address.
+        address: IpAddr,
+        /// The source that this machine's own connections take.
+        source: Option<IpAddr>,
+        /// The MTU (`RTAX_MTU`), which the kernel cuts to 65,520, of what this machine itself sends. Without it a local route has
+        /// that of the loopback interface. Where the kernel has locked it (`RTAX_LOCK`), it is read as none.
+        mtu: Option<u32>,
+    },
     /// An address with the network behind it, as a prefix length. No VIP is bound so: what is read as one is somebody else's.
     Network(IpAddr, u8),
 }
@@ -38,8 +49,17 @@ impl fmt::Display for Binding {
         match self {
             Self::Address(address) => write!(f, "address {address}"),
             Self::Network(address, length) => write!(f, "address {address}/{length}"),
-            Self::Route(address, None) => write!(f, "route to {address}"),
-            Self::Route(address, Some(source)) => write!(f, "route to {address}, source {source}"),
+            Self::Route {
+                address,
+                source,
+                mtu,
+            } => {
+                write!(f, "route to {address}")?;
+                if let Some(source) = source {
+                    write!(f, ", source {source}")?;
+                }
+                mtu.map_or(Ok(()), |mtu| write!(f, ", MTU {mtu}"))
+            }
         }
     }
 }
@@ -214,16 +234,33 @@ pub(crate) fn address_of(bytes: &[u8]) -> Option<IpAddr> {
 
 fn local_route(message: &RouteMessage, link: LinkIndex) -> Option<Binding> {
     let header = &message.header;
-    let (mut destination, mut source, mut by_link) = (None, None, false);
+    let (mut destination, mut source, mut mtu, mut by_link) = (None, None, None, false);
     for attr in &message.attributes {
         match attr {
             RouteAttribute::Destination(address) => destination = ip(address),
             RouteAttribute::PrefSource(address) => source = ip(address),
             RouteAttribute::Oif(index) => by_link = *index == link.0,
+            RouteAttribute::Metrics(metrics) => mtu = unlocked_mtu(metrics),
             _ => {}
         }
     }
-    let destination = destination
+    let address = destination
         .filter(|address| by_link && header.destination_prefix_length == family_of(*address).1)?;
-    Some(Binding::Route(destination, source))
+    Some(Binding::Route {
+        address,
+        source,
+        mtu,
+    })
+}
+
+fn unlocked_mtu(metrics: &[RouteMetric]) -> Option<u32> {
+    let is_locked = |metric: &RouteMetric| match metric {
+        RouteMetric::Lock(metrics) => metrics & LOCKS_MTU != 0,
+        _ => false,
+    };
+    let mtu = metrics.iter().find_map(|metric| match metric {
+        RouteMetric::Mtu(mtu) => Some(*mtu),
+        _ => None,
+    });
+    mtu.filter(|_| !metrics.iter().any(is_locked))
 }

@@ -19,6 +19,7 @@ mod ipsets;
 mod ipvs;
 mod links;
 mod listing;
+mod mtu;
 mod namespace;
 mod nf_tables;
 mod notifications;

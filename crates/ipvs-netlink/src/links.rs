@@ -6,7 +6,7 @@ use netlink_packet_route::address::{
 };
 use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
 use netlink_packet_route::route::{
-    RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType,
+    RouteAttribute, RouteMessage, RouteMetric, RouteProtocol, RouteScope, RouteType,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
@@ -19,7 +19,7 @@ use crate::namespace::NetworkNamespace;
 use crate::rtnetlink::{LinkIndex, TABLE_LOCAL, family_of, open, write};
 
 /// `struct ifinfomsg`.
-const LINK_HEADER: usize = 16;
+pub(crate) const LINK_HEADER: usize = 16;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_INFO_KIND: u16 = 1;
 
@@ -225,8 +225,12 @@ impl Links {
                     RouteNetlinkMessage::NewAddress(network_message(link, *address, *length)),
                     NLM_F_EXCL,
                 ),
-                Binding::Route(address, source) => (
-                    RouteNetlinkMessage::NewRoute(route_message(link, *address, *source)),
+                Binding::Route {
+                    address,
+                    source,
+                    mtu,
+                } => (
+                    RouteNetlinkMessage::NewRoute(route_message(link, *address, *source, *mtu)),
                     NLM_F_REPLACE,
                 ),
             };
@@ -245,9 +249,11 @@ impl Links {
                 Binding::Network(address, length) => {
                     RouteNetlinkMessage::DelAddress(network_message(link, *address, *length))
                 }
-                Binding::Route(address, _) => {
-                    RouteNetlinkMessage::DelRoute(route_message(link, *address, None))
-                }
+                Binding::Route {
+                    address,
+                    source,
+                    mtu,
+                } => RouteNetlinkMessage::DelRoute(route_message(link, *address, *source, *mtu)),
             };
             write(&message, 0, out)
         });
@@ -285,7 +291,12 @@ fn network_message(link: LinkIndex, address: IpAddr, length: u8) -> AddressMessa
     message
 }
 
-fn route_message(link: LinkIndex, address: IpAddr, source: Option<IpAddr>) -> RouteMessage {
+fn route_message(
+    link: LinkIndex,
+    address: IpAddr,
+    source: Option<IpAddr>,
+    mtu: Option<u32>,
+) -> RouteMessage {
     let mut message = RouteMessage::default();
     (
         message.header.address_family,
@@ -299,21 +310,16 @@ fn route_message(link: LinkIndex, address: IpAddr, source: Option<IpAddr>) -> Ro
         .attributes
         .push(RouteAttribute::Destination(address.into()));
     message.attributes.push(RouteAttribute::Oif(link.0));
-    if let Some(source) = source {
-        message
-            .attributes
-            .push(RouteAttribute::PrefSource(source.into()));
-    }
+    let source = source.map(|source| RouteAttribute::PrefSource(source.into()));
+    let mtu = mtu.map(|mtu| RouteAttribute::Metrics(vec![RouteMetric::Mtu(mtu)]));
+    message.attributes.extend(source.into_iter().chain(mtu));
     message
 }
 
 /// `struct ifinfomsg`: index and flags are its second and third word. Of the attributes, which grow, only the kind is read.
-fn parse(message: &[u8]) -> Option<Link> {
-    let word = |at: usize| {
-        let bytes = message.get(at..)?.first_chunk().copied();
-        bytes.map(u32::from_ne_bytes)
-    };
-    let (index, flags) = word(4).zip(word(8))?;
+pub(crate) fn parse(message: &[u8]) -> Option<Link> {
+    let index = word(message, 4)?;
+    let flags = flags(message)?;
     let attributes = NlasIterator::new(message.get(LINK_HEADER..).unwrap_or_default());
     let is_dummy = attributes.flatten().any(|attribute| {
         let is_kind = |inner: &NlaBuffer<&[u8]>| inner.kind() == IFLA_INFO_KIND;
@@ -325,7 +331,16 @@ fn parse(message: &[u8]) -> Option<Link> {
     });
     Some(Link {
         index: LinkIndex(index),
-        up: flags & LinkFlags::Up.bits() != 0,
+        up: flags.contains(LinkFlags::Up),
         is_dummy,
     })
+}
+
+pub(crate) fn flags(message: &[u8]) -> Option<LinkFlags> {
+    word(message, 8).map(LinkFlags::from_bits_retain)
+}
+
+fn word(message: &[u8], at: usize) -> Option<u32> {
+    let bytes = message.get(at..)?.first_chunk().copied();
+    bytes.map(u32::from_ne_bytes)
 }

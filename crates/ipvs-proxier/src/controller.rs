@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use ipvs_model::input::Change;
-use ipvs_model::{Desired, Known, Model};
+use ipvs_model::{Desired, Known, Model, VipBinding};
 
 use crate::activity::Activity;
 use crate::clock::{Clock, Moment};
@@ -251,6 +251,10 @@ impl Controller {
     fn look_around<P: DataPlane + ?Sized>(&mut self, plane: &mut P) -> Result<(), StepError> {
         let addresses = plane.node_addresses().map_err(StepError::Node)?;
         self.model.change(Change::NodeAddresses(addresses));
+        if self.model.config().vip_binding == VipBinding::Route {
+            let mtu = plane.smallest_mtu().map_err(StepError::Node)?;
+            self.model.change(Change::SmallestMtu(mtu));
+        }
         if self.model.config().never_bind.gateways {
             let gateways = plane.gateways().map_err(StepError::Node)?;
             self.model.change(Change::Gateways(gateways));

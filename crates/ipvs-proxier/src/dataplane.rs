@@ -87,6 +87,13 @@ pub trait DataPlane {
     /// [`PlaneError`] when they cannot be read; those known before are then kept.
     fn node_addresses(&mut self) -> Result<Vec<IpAddr>, PlaneError>;
 
+    /// The smallest MTU of the node's links that are up, without loopback, dummy interfaces and those of less than 1,280 bytes;
+    /// none if there is no such link. Asked for only where VIPs are routes.
+    ///
+    /// # Errors
+    /// [`PlaneError`] when it cannot be read; the one known before is then kept.
+    fn smallest_mtu(&mut self) -> Result<Option<u32>, PlaneError>;
+
     /// The node's gateways. Asked for only where they must never be bound.
     ///
     /// # Errors

@@ -57,6 +57,7 @@ pub struct Simulated {
     state: Known,
     connections: Vec<Connections>,
     node_addresses: Vec<IpAddr>,
+    smallest_mtu: Option<u32>,
     gateways: Vec<IpAddr>,
     flows: Vec<Flow>,
     /// Families that have a table of kube-proxy's nftables mode.
@@ -108,6 +109,12 @@ impl Simulated {
     /// Gives the simulated node addresses.
     pub fn set_node_addresses(&mut self, addresses: Vec<IpAddr>) {
         self.node_addresses = addresses;
+        self.events.node_changed();
+    }
+
+    /// Gives the links of the simulated node an MTU.
+    pub fn set_smallest_mtu(&mut self, mtu: Option<u32>) {
+        self.smallest_mtu = mtu;
         self.events.node_changed();
     }
 
@@ -166,18 +173,10 @@ impl Simulated {
             }
             Operation::UnbindVip { vip } => {
                 state.link.ok_or(ENODEV)?;
-                let bound = state
-                    .vips
-                    .get(&vip.address())
-                    .is_some_and(|bound| bound.contains(vip));
-                allow(
-                    bound,
-                    if matches!(vip, Vip::Route { .. }) {
-                        ESRCH
-                    } else {
-                        EADDRNOTAVAIL
-                    },
-                )?;
+                let bound = state.vips.get(&vip.address());
+                let mut bound = bound.into_iter().flatten();
+                let errno = if vip.is_route() { ESRCH } else { EADDRNOTAVAIL };
+                allow(bound.any(|bound| vip.takes_away(bound)), errno)?;
             }
             Operation::CreateSet { set, family, .. } => {
                 allow(!state.unusable.contains_key(&(*set, *family)), EEXIST)?;
@@ -284,6 +283,10 @@ impl DataPlane for Simulated {
 
     fn node_addresses(&mut self) -> Result<Vec<IpAddr>, PlaneError> {
         Ok(self.node_addresses.clone())
+    }
+
+    fn smallest_mtu(&mut self) -> Result<Option<u32>, PlaneError> {
+        Ok(self.smallest_mtu)
     }
 
     fn gateways(&mut self) -> Result<Vec<IpAddr>, PlaneError> {

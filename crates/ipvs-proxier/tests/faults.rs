@@ -124,6 +124,10 @@ impl DataPlane for Faulty {
         self.or_fail(Simulated::node_addresses)
     }
 
+    fn smallest_mtu(&mut self) -> Result<Option<u32>, PlaneError> {
+        self.or_fail(Simulated::smallest_mtu)
+    }
+
     fn gateways(&mut self) -> Result<Vec<IpAddr>, PlaneError> {
         self.or_fail(Simulated::gateways)
     }

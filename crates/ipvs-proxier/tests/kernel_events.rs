@@ -6,9 +6,12 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use ipvs_codec::{Family, Protocol, ServiceKey};
-use ipvs_model::{Config, NeverBind};
-use ipvs_proxier::{Activity, ChangedBy, DataPlane as _, DriftCause, KernelEvent, Pace, Step};
+use ipvs_model::{Config, NeverBind, Vip, VipBinding};
+use ipvs_proxier::{
+    Activity, ChangedBy, DataPlane as _, DriftCause, KernelEvent, Pace, Simulated, Step,
+};
 
+use at_rest::web::node::Node;
 use at_rest::web::{changes, web};
 use at_rest::{
     Hand, PACE, RULES, SECOND, SEEN, TOLD, TOLD_OF, activities, at_rest, causes, during,
@@ -208,6 +211,52 @@ fn node_ports_follow_the_addresses_of_the_node() {
     // The same again is no change.
     node.plane().set_node_addresses(Vec::new());
     assert_eq!(activities(&during(&mut node, TOLD).ended), []);
+}
+
+#[test]
+fn routes_have_the_smallest_mtu_of_the_nodes_links_and_are_replaced_without_a_gap() {
+    let config = Config {
+        vip_binding: VipBinding::Route,
+        ..Config::default()
+    };
+    let mut node = listening(config, PACE);
+    node.plane().set_smallest_mtu(Some(1500));
+    node.changes(many(20));
+    during(&mut node, SECOND);
+    let mtus = |node: &mut Node<Simulated>| -> Vec<Option<u32>> {
+        let vips = node.plane().state().vips.values().flatten();
+        let mtu = |vip: &Vip| match vip {
+            Vip::Route { mtu, .. } => *mtu,
+            Vip::Address { address } => panic!("{address}"),
+        };
+        vips.map(mtu).collect()
+    };
+    assert_eq!(mtus(&mut node), [Some(1500); 20]);
+    // An overlay comes later than the proxier, and may go.
+    for (mtu, activities_of_it) in [
+        (Some(1450), vec![Activity::Sync]),
+        (Some(1450), vec![]),
+        (None, vec![Activity::Sync]),
+        (Some(9000), vec![Activity::Sync]),
+    ] {
+        node.plane().set_smallest_mtu(mtu);
+        let seen = during(&mut node, TOLD);
+        assert_eq!(activities(&seen.ended), activities_of_it);
+        assert!(seen.ended.iter().all(|ended| ended.operations() == 20));
+        assert_eq!(mtus(&mut node), [mtu; 20]);
+    }
+    // As an older release left them, and as others make them.
+    for there in [None, Some(1400)] {
+        for vip in node.plane().state_mut().vips.values_mut().flatten() {
+            if let Vip::Route { mtu, .. } = vip {
+                *mtu = there;
+            }
+        }
+        let seen = during(&mut node, TOLD);
+        assert_eq!(causes(&seen.ended), [DriftCause::Notification]);
+        assert!(seen.ended.iter().all(|ended| ended.operations() == 20));
+        assert_eq!(mtus(&mut node), [Some(9000); 20]);
+    }
 }
 
 #[test]

@@ -245,7 +245,8 @@ pub(crate) struct Flags {
     #[arg(long, value_enum, default_value_t = Output::Text, help_heading = OURS)]
     pub(crate) output: Output,
 
-    /// How VIPs are bound: as addresses of kube-ipvs0 as kube-proxy does, or as local routes.
+    /// How VIPs are bound: as addresses of kube-ipvs0 as kube-proxy does, or as local routes, which have the smallest MTU of the
+    /// node's links (read again when addresses change, and with each resync).
     #[arg(long, value_enum, default_value_t = Binding::Address, help_heading = OURS)]
     vip_binding: Binding,
 

@@ -29,4 +29,7 @@ pub enum Change {
     NoScheduler(Scheduler),
     /// The addresses of this node's links, but for the dummy interface, loopback and IPv6 link-local ones.
     NodeAddresses(Vec<IpAddr>),
+    /// The smallest MTU of this node's links that lead to others; none if it is not known. Routes to VIPs have it, but no more than
+    /// the kernel takes: 65,520.
+    SmallestMtu(Option<u32>),
 }

@@ -32,9 +32,12 @@ fn member() -> impl Strategy<Value = FilterEntry> {
 
 fn vip() -> impl Strategy<Value = Vip> {
     (address(), any::<bool>()).prop_map(|(address, by_route)| {
-        let source = None;
         if by_route {
-            Vip::Route { address, source }
+            Vip::Route {
+                address,
+                source: None,
+                mtu: None,
+            }
         } else {
             Vip::Address { address }
         }

@@ -2,6 +2,7 @@
 
 use crate::fixture::*;
 use ipvs_codec::Family;
+use ipvs_model::input::Change;
 use ipvs_model::{
     Config, FilterSet, FilterShape, Known, LocalPods, LocalTraffic, Masquerade, Model, Vip,
 };
@@ -186,7 +187,7 @@ fn row_108_the_mark_bit() {
 }
 
 #[test]
-fn routes_carry_the_nodes_address() {
+fn routes_carry_the_nodes_address_and_the_smallest_mtu_of_its_links() {
     let node_object = changes(
         r#"{"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1"}, "status": {"addresses": [
             {"type": "Hostname", "address": "n1"}, {"type": "ExternalIP", "address": "203.0.113.1"},
@@ -196,10 +197,40 @@ fn routes_carry_the_nodes_address() {
         vip_binding: ipvs_model::VipBinding::Route,
         ..config()
     };
-    let node = Node::new(config, [s(PLAIN), node_object]);
-    let source = Some("192.168.1.10".parse().unwrap());
+    let mut node = Node::new(config, [s(PLAIN), node_object]);
     let address = "10.96.0.10".parse().unwrap();
-    assert_eq!(node.known.vips[&address], [Vip::Route { address, source }]);
+    let from = |source: &str, mtu| Vip::Route {
+        address,
+        source: Some(source.parse().unwrap()),
+        mtu,
+    };
+    assert_eq!(node.known.vips[&address], [from("192.168.1.10", None)]);
+    // Each takes the place of the one before: to unbind that would take away what is there now.
+    let mut replaces = |change, wanted, words: &str| {
+        assert_eq!(node.change(vec![change]), [words]);
+        assert_eq!(node.known.vips[&address], [wanted]);
+        assert!(node.model.plan_everything(&node.known).is_empty());
+    };
+    replaces(
+        Change::SmallestMtu(Some(1450)),
+        from("192.168.1.10", Some(1450)),
+        "bind VIP 10.96.0.10 (route, source 192.168.1.10, MTU 1450)",
+    );
+    let moved = changes(
+        r#"{"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1"},
+            "status": {"addresses": [{"type": "InternalIP", "address": "192.168.1.11"}]}}"#,
+    );
+    replaces(
+        moved.into_iter().next().unwrap(),
+        from("192.168.1.11", Some(1450)),
+        "bind VIP 10.96.0.10 (route, source 192.168.1.11, MTU 1450)",
+    );
+    // The kernel would cut a larger one, so that it differed for ever.
+    replaces(
+        Change::SmallestMtu(Some(65_535)),
+        from("192.168.1.11", Some(65_520)),
+        "bind VIP 10.96.0.10 (route, source 192.168.1.11, MTU 65520)",
+    );
 }
 
 #[test]

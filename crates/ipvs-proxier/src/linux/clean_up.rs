@@ -304,8 +304,16 @@ fn link(found: &mut Remains) -> Result<(), Unreadable> {
         for binding in links.bindings(link.index)? {
             match binding {
                 Binding::Address(address) => drop(found.vips.insert(Vip::Address { address })),
-                Binding::Route(address, source) => {
-                    found.vips.insert(Vip::Route { address, source });
+                Binding::Route {
+                    address,
+                    source,
+                    mtu,
+                } => {
+                    found.vips.insert(Vip::Route {
+                        address,
+                        source,
+                        mtu,
+                    });
                 }
                 Binding::Network(address, _) => drop(found.networks.insert(address)),
             }

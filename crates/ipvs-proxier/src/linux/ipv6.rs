@@ -63,9 +63,9 @@ pub(super) fn bind(
 
 const fn is_ipv6(binding: &Binding) -> bool {
     match binding {
-        Binding::Address(address) | Binding::Network(address, _) | Binding::Route(address, _) => {
-            address.is_ipv6()
-        }
+        Binding::Address(address)
+        | Binding::Network(address, _)
+        | Binding::Route { address, .. } => address.is_ipv6(),
     }
 }
 

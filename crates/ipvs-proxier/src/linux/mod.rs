@@ -45,6 +45,8 @@ use crate::kernel_event::{KernelEvent, Signs};
 /// The name of the dummy interface that VIPs are bound to.
 const LINK: &str = "kube-ipvs0";
 const ENODEV: i32 = 19;
+/// What IPv6 asks of a link. One that takes less, as those of field buses, leads to no real server.
+const SMALLEST_MTU: u32 = 1280;
 /// Requests that are put together at once: few enough to stay in the same memory.
 const CHUNK: usize = 1000;
 
@@ -344,7 +346,15 @@ const fn binding(operation: &Operation) -> Option<Binding> {
 const fn binding_of(vip: Vip) -> Binding {
     match vip {
         Vip::Address { address } => Binding::Address(address),
-        Vip::Route { address, source } => Binding::Route(address, source),
+        Vip::Route {
+            address,
+            source,
+            mtu,
+        } => Binding::Route {
+            address,
+            source,
+            mtu,
+        },
     }
 }
 
@@ -378,6 +388,10 @@ impl DataPlane for Linux {
         let link = self.dummy()?.map(|link| link.index);
         let addresses = self.links.addresses_except(link)?.into_iter();
         Ok(addresses.map(|(_, address)| address).collect())
+    }
+
+    fn smallest_mtu(&mut self) -> Result<Option<u32>, PlaneError> {
+        Ok(self.links.smallest_mtu(SMALLEST_MTU)?)
     }
 
     fn gateways(&mut self) -> Result<Vec<IpAddr>, PlaneError> {

@@ -74,7 +74,15 @@ impl Linux {
                 // Nobody is answered there: it is as good as not bound.
                 Binding::Address(address) if is_dead(&address) => continue,
                 Binding::Address(address) => Vip::Address { address },
-                Binding::Route(address, source) => Vip::Route { address, source },
+                Binding::Route {
+                    address,
+                    source,
+                    mtu,
+                } => Vip::Route {
+                    address,
+                    source,
+                    mtu,
+                },
                 Binding::Network(..) => continue,
             };
             if families.contains(&Family::of(vip.address())) {

@@ -113,6 +113,10 @@ impl<P: DataPlane> DataPlane for Measured<P> {
         self.plane.node_addresses()
     }
 
+    fn smallest_mtu(&mut self) -> Result<Option<u32>, PlaneError> {
+        self.plane.smallest_mtu()
+    }
+
     fn gateways(&mut self) -> Result<Vec<IpAddr>, PlaneError> {
         self.plane.gateways()
     }

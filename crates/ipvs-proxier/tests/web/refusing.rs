@@ -75,6 +75,10 @@ impl DataPlane for Refusing {
         self.kernel.node_addresses()
     }
 
+    fn smallest_mtu(&mut self) -> Result<Option<u32>, PlaneError> {
+        self.kernel.smallest_mtu()
+    }
+
     fn gateways(&mut self) -> Result<Vec<IpAddr>, PlaneError> {
         self.kernel.gateways()
     }

@@ -173,12 +173,14 @@ fn server_operation() -> impl Strategy<Value = Operation> {
 
 fn vip() -> impl Strategy<Value = Vip> {
     let addr = prop_oneof![Just("10.96.0.1"), Just("10.96.0.2"), Just("fd00:10:96::1")];
-    (addr, any::<bool>()).prop_map(|(addr, route)| {
+    let mtu = prop_oneof![Just(None), Just(Some(1500)), Just(Some(1400))];
+    (addr, any::<bool>(), mtu).prop_map(|(addr, route, mtu)| {
         let address: IpAddr = addr.parse().unwrap();
         if route {
             Vip::Route {
                 address,
                 source: None,
+                mtu,
             }
         } else {
             Vip::Address { address }

@@ -18,6 +18,7 @@ mod ipvsadm;
 mod kernel_events;
 mod killed;
 mod kubernetes;
+mod large_datagrams;
 mod leaving;
 mod lock;
 mod machine;

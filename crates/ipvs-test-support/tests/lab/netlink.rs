@@ -299,11 +299,16 @@ fn addresses_and_routes_are_bound_read_and_unbound() {
             assert!(!links.find("lo").unwrap().unwrap().is_dummy);
             let ip = |text: &str| text.parse::<IpAddr>().unwrap();
             let source = Some(ip("192.168.50.10"));
+            let route = |address: &str, source, mtu| Binding::Route {
+                address: ip(address),
+                source,
+                mtu,
+            };
             let bindings = [
                 Binding::Address(ip("10.96.0.10")),
                 Binding::Address(ip("fd00:10:96::1")),
-                Binding::Route(ip("10.96.0.11"), source),
-                Binding::Route(ip("fd00:10:96::2"), None),
+                route("10.96.0.11", source, None),
+                route("fd00:10:96::2", None, Some(1400)),
             ];
             let errnos = |outcomes: Vec<ipvs_netlink::Outcome>| -> Vec<Option<i32>> {
                 outcomes
@@ -328,6 +333,50 @@ fn addresses_and_routes_are_bound_read_and_unbound() {
             let mut wanted = bindings.to_vec();
             wanted.sort_by_key(|binding| format!("{binding:?}"));
             assert_eq!(found, wanted);
+            let routes = |links: &mut Links| {
+                let bindings = links.bindings(link.index).unwrap().into_iter();
+                let mut routes: Vec<Binding> = bindings
+                    .filter(|binding| matches!(binding, Binding::Route { .. }))
+                    .collect();
+                routes.sort_by_key(|route| format!("{route:?}"));
+                routes
+            };
+            // Each takes the place of the one that is there. What is too large is cut.
+            for (source, mtu, found) in [
+                (source, Some(1500), Some(1500)),
+                (None, Some(1400), Some(1400)),
+                (source, None, None),
+                (None, Some(65_535), Some(65_520)),
+            ] {
+                let both = |mtu| ["10.96.0.11", "fd00:10:96::2"].map(|to| (to, mtu));
+                let new = both(mtu).map(|(to, mtu)| {
+                    let source = source.filter(|_| !to.contains(':'));
+                    route(to, source, mtu)
+                });
+                assert_eq!(errnos(links.bind(link.index, &new)), [None, None]);
+                let wanted = new.map(|route| match route {
+                    Binding::Route {
+                        address, source, ..
+                    } => Binding::Route {
+                        address,
+                        source,
+                        mtu: found,
+                    },
+                    other => other,
+                });
+                assert_eq!(routes(&mut links), wanted);
+            }
+            // With another MTU there is none of IPv4, and of IPv6 any is meant.
+            let other = [
+                route("10.96.0.11", None, Some(1400)),
+                route("fd00:10:96::2", None, Some(1400)),
+            ];
+            assert_eq!(errnos(links.unbind(link.index, &other)), [no_such, None]);
+            assert_eq!(errnos(links.bind(link.index, &bindings[2..])), [None, None]);
+            // A locked one is not as it should be.
+            let locked = "route replace local 10.96.0.11 dev kube-ipvs0 table local proto static mtu lock 1400";
+            namespace.ip(locked).unwrap();
+            assert_eq!(routes(&mut links)[0], route("10.96.0.11", None, None));
             // The last IPv4 address takes the IPv4 routes with it.
             assert_eq!(
                 errnos(links.unbind(link.index, &bindings)),
@@ -339,6 +388,15 @@ fn addresses_and_routes_are_bound_read_and_unbound() {
             );
             assert!(links.bindings(link.index).unwrap().is_empty());
             links.delete(link.index).unwrap();
+            // Dummy interfaces and loopback do not count.
+            assert_eq!(links.smallest_mtu(1280).unwrap(), None);
+            namespace
+                .ip("link add v0 type veth peer name v1\nlink set v0 mtu 1300\nlink set v1 mtu 1200\nlink set v1 up")
+                .unwrap();
+            assert_eq!(links.smallest_mtu(1280).unwrap(), None);
+            namespace.ip("link set v0 up").unwrap();
+            assert_eq!(links.smallest_mtu(1280).unwrap(), Some(1300));
+            assert_eq!(links.smallest_mtu(0).unwrap(), Some(1200));
         })
         .unwrap();
 }
@@ -407,7 +465,11 @@ fn what_is_bound_is_read_in_chunks() {
                 if n.is_multiple_of(2) {
                     Binding::Address(address)
                 } else {
-                    Binding::Route(address, None)
+                    Binding::Route {
+                        address,
+                        source: None,
+                        mtu: n.is_multiple_of(3).then_some(1500),
+                    }
                 }
             };
             let bindings: Vec<Binding> = (1..=4000).map(binding).collect();

@@ -24,6 +24,7 @@ pub(crate) fn open_plan(namespace: &NetNs, manifests: &std::path::Path, config: 
             let known = observe(&mut plane, &Family::ALL).unwrap();
             let mut model = Model::new(config.clone());
             model.change(Change::NodeAddresses(plane.node_addresses().unwrap()));
+            model.change(Change::SmallestMtu(plane.smallest_mtu().unwrap()));
             let control = Control::new();
             let paths = vec![manifests.to_owned()];
             let mut manifests = Manifests::follow(paths, control.waker()).unwrap();
