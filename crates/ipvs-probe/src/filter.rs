@@ -1,3 +1,5 @@
+use std::fmt;
+
 use crate::Family;
 
 /// What writes the rules beside IPVS, which masquerade, refuse and let through.
@@ -9,17 +11,34 @@ use crate::Family;
 )]
 #[non_exhaustive]
 pub enum Filter {
-    /// iptables, of the back end that works.
+    /// iptables where it works and the kernel has ipset, as kube-proxy needs both; else nftables. [`check`](crate::check) finds
+    /// out which: [`Report::filter`](crate::Report::filter).
+    Auto,
+    /// iptables, of the back end that works, with ipset.
     #[default]
     Iptables,
-    /// `iptables-legacy`.
+    /// `iptables-legacy`, with ipset.
     IptablesLegacy,
-    /// `iptables-nft`.
+    /// `iptables-nft`, with ipset.
     IptablesNft,
+    /// nftables by netlink: without any program, ipset, or module of iptables.
+    Nftables,
+}
+
+impl fmt::Display for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "iptables or nftables",
+            Self::Iptables => "iptables",
+            Self::IptablesLegacy => "iptables-legacy",
+            Self::IptablesNft => "iptables-nft",
+            Self::Nftables => "nftables",
+        })
+    }
 }
 
 impl Filter {
-    /// Whether iptables writes the rules.
+    /// Whether iptables writes the rules, for certain.
     pub(crate) const fn is_iptables(self) -> bool {
         matches!(
             self,
@@ -28,26 +47,28 @@ impl Filter {
     }
 
     /// What follows `iptables` and `ip6tables` in the names of the programs, in the order in which they are tried. `iptables` is
-    /// one of the other two where its version says which.
+    /// one of the other two where its version says which. For nftables there is no program.
     ///
     /// ```
     /// use ipvs_probe::Filter;
     /// assert_eq!(Filter::Iptables.suffixes("iptables v1.8.9 (nf_tables)"), ["", "-legacy"]);
     /// assert_eq!(Filter::IptablesNft.suffixes("iptables v1.8.9 (nf_tables)"), ["-nft"]);
+    /// assert!(Filter::Nftables.suffixes("").is_empty());
     /// ```
     #[must_use]
     pub fn suffixes(self, version: &str) -> &'static [&'static str] {
         match self {
-            Self::Iptables if version.contains("(legacy)") => &["", "-nft"],
-            Self::Iptables if version.contains("(nf_tables)") => &["", "-legacy"],
+            Self::Auto | Self::Iptables if version.contains("(legacy)") => &["", "-nft"],
+            Self::Auto | Self::Iptables if version.contains("(nf_tables)") => &["", "-legacy"],
             // Before 1.8 there was one; without any, those of a back end may be there.
-            Self::Iptables => &["", "-legacy", "-nft"],
+            Self::Auto | Self::Iptables => &["", "-legacy", "-nft"],
             Self::IptablesLegacy => &["-legacy"],
             Self::IptablesNft => &["-nft"],
+            Self::Nftables => &[],
         }
     }
 
-    /// The back ends that are tried.
+    /// The back ends of iptables that are tried.
     pub(crate) fn backends(self) -> impl Iterator<Item = &'static Backend> {
         BACKENDS
             .iter()

@@ -46,7 +46,7 @@ pub use programs::{HostPrograms, NoPrograms, Program, Programs};
 pub use report::{Finding, Page, Remedy, Report, Verdict};
 pub use root::{Evidence, Reading, Root};
 pub use rule::{Need, Rule, Severity, When};
-pub use rule_trial::{RuleTrial, TrialOutcome, sample_rules};
+pub use rule_trial::{RuleTrial, TrialBy, TrialOutcome, sample_rules};
 pub use rules::{RULES, find_rule};
 pub use sysctl::{SysctlError, Sysctls};
 pub use try_rules::try_rules;

@@ -107,6 +107,10 @@ pub fn steps(root: &Root, facts: &Facts, needs: &Needs, report: &Report) -> Vec<
             }
         }
     }
+    let needs = &Needs {
+        filter: report.filter,
+        ..needs.clone()
+    };
     let sysctls = wanted_sysctls(facts, needs);
     for (name, to) in &sysctls {
         let found = facts.sysctl(name);

@@ -10,7 +10,8 @@ pub struct Needs {
     pub profile: Profile,
     /// No node answers ARP for addresses that are bound here.
     pub strict_arp: bool,
-    /// What writes the rules beside IPVS.
+    /// What writes the rules beside IPVS. kube-proxy of 1.8 to 1.26 knows nothing but iptables: with its profile
+    /// [`Filter::Auto`] is [`Filter::Iptables`].
     pub filter: Filter,
     /// Services with IPv6 addresses.
     pub ipv6: bool,

@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use crate::{Evidence, Rule, Severity};
+use crate::{Evidence, Filter, Rule, Severity};
 
 /// What is not as it should be.
 #[derive(Debug, Clone)]
@@ -82,6 +82,10 @@ pub struct Report {
     pub kernel: String,
     /// Name of the distribution.
     pub distribution: Option<String>,
+    /// The filter that was judged: that of [`Needs`](crate::Needs), or what [`Filter::Auto`] takes on this node.
+    pub filter: Filter,
+    /// Why [`Filter::Auto`] does not take iptables: the rules about it that are not kept and block. Empty where it does.
+    pub not_iptables: Vec<&'static Rule>,
     /// What is not as it should be.
     pub findings: Vec<Finding>,
 }
@@ -188,10 +192,20 @@ impl fmt::Display for Page<'_> {
                 }
             }
         }
+        if !report.not_iptables.is_empty() {
+            writeln!(f)?;
+            self.painted(f, "1", "Not with iptables")?;
+            let ids: Vec<&str> = report.not_iptables.iter().map(|rule| rule.id).collect();
+            writeln!(f, "\n  {} (--filter=iptables says more)", ids.join(" "))?;
+        }
         writeln!(f)?;
+        let filter = report.filter;
         match report.verdict() {
-            Verdict::Usable => self.painted(f, "1;32", "usable")?,
-            Verdict::Degraded => self.painted(f, "1;33", "usable, with the faults above")?,
+            Verdict::Usable => self.painted(f, "1;32", &format!("usable with {filter}"))?,
+            Verdict::Degraded => {
+                let text = format!("usable with {filter}, with the faults above");
+                self.painted(f, "1;33", &text)?;
+            }
             Verdict::Unusable => self.painted(f, "1;31", "not usable")?,
         }
         writeln!(f)

@@ -66,6 +66,8 @@ pub enum When {
     Kube18,
     /// Where iptables writes the rules: [`Needs::filter`](crate::Needs::filter).
     Iptables,
+    /// Where nftables writes the rules, likewise.
+    Nftables,
     /// Where pods are on a bridge: [`Facts::bridges`](crate::Facts::bridges).
     PodsOnBridge,
     /// Where no pod is on a bridge yet, and [`Needs::profile`](crate::Needs::profile) expects none.
@@ -96,6 +98,9 @@ pub enum Need {
         /// Names, the newest first.
         names: &'static [&'static str],
     },
+    /// A kernel since this release, for rules of nftables. Distributions take what it brought into older kernels: that rules were
+    /// [written](crate::Facts::rules) says more.
+    Since(KernelRelease),
     /// The modules of one of the back ends of [`Needs::filter`](crate::Needs::filter), for a family.
     Backend(Family),
     /// Rules of a family can be written, where that was [tried](crate::Facts::rules).
@@ -169,6 +174,7 @@ impl fmt::Display for When {
             Self::Alone => f.write_str("where the proxy is the only one of the node"),
             Self::Kube18 => f.write_str("with the profile of kube-proxy 1.8"),
             Self::Iptables => f.write_str("where iptables writes the rules"),
+            Self::Nftables => f.write_str("where nftables writes the rules"),
             Self::PodsOnBridge => f.write_str("where pods are on a bridge"),
             Self::PodsOnBridgeLater => f.write_str("where no pod is on a bridge yet"),
             Self::Any(these) => joined(f, these, ", or "),
@@ -194,6 +200,9 @@ impl fmt::Display for Need {
             }
             Self::RuleModule { family, names } => {
                 write!(f, "module {} for {family} rules", names.join(" or "))
+            }
+            Self::Since(release) => {
+                write!(f, "Linux {release} or later, or what it brought in an older one")
             }
             Self::Backend(family) => {
                 write!(f, "the modules of a back end of iptables, for {family}")

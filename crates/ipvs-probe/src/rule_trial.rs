@@ -1,8 +1,8 @@
 //! Whether rules can be written: a module list says what could be there, the kernel says what works.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
-use crate::Family;
+use crate::{Family, Filter};
 
 /// The chain and the set of a trial. Nothing refers to them.
 pub(crate) const NAME: &str = "KUBE-IPVS-PROBE";
@@ -12,12 +12,35 @@ pub(crate) const NAME: &str = "KUBE-IPVS-PROBE";
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct RuleTrial {
-    /// The program that was asked, as `iptables-restore`.
-    pub program: String,
+    /// Who was asked.
+    pub by: TrialBy,
     /// The family of the rules.
     pub family: Family,
     /// What it said.
     pub outcome: TrialOutcome,
+}
+
+/// Who was asked to write rules, which is who would write them in earnest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize),
+    serde(rename_all = "kebab-case")
+)]
+pub enum TrialBy {
+    /// A program of iptables, as `iptables-restore`.
+    Program(String),
+    /// The kernel's nf_tables, for nftables.
+    Netlink,
+}
+
+impl fmt::Display for TrialBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Program(name) => name,
+            Self::Netlink => "nf_tables",
+        })
+    }
 }
 
 /// How a [`RuleTrial`] ended.
@@ -38,13 +61,43 @@ pub enum TrialOutcome {
 }
 
 impl RuleTrial {
-    /// A trial that somebody else made.
+    /// A trial with a program of iptables that somebody else made.
     #[must_use]
     pub fn new(program: impl Into<String>, family: Family, outcome: TrialOutcome) -> Self {
         Self {
-            program: program.into(),
+            by: TrialBy::Program(program.into()),
             family,
             outcome,
+        }
+    }
+
+    /// A trial of nftables: this crate has no netlink, so that whoever has a connection tries. One that works says more than the
+    /// lists of modules and the release of the kernel: every kind of set and rule was taken, and a table's comment is there when
+    /// it is read back, which kernels before 5.10 drop without a word.
+    ///
+    /// ```
+    /// use ipvs_probe::{Facts, Family, Filter, Needs, NoPrograms, Root, RuleTrial, TrialOutcome, check};
+    /// let mut facts = Facts::gather(&Root::host(), &mut NoPrograms);
+    /// let refused = TrialOutcome::Refused("add rule: No such file or directory (os error 2)".to_owned());
+    /// facts.rules = vec![RuleTrial::by_netlink(Family::Ipv4, refused)];
+    /// let needs = Needs { filter: Filter::Nftables, ..Needs::default() };
+    /// let report = check(&facts, &needs);
+    /// assert!(report.findings.iter().any(|finding| finding.rule.id == "nft-rules"));
+    /// ```
+    #[must_use]
+    pub const fn by_netlink(family: Family, outcome: TrialOutcome) -> Self {
+        Self {
+            by: TrialBy::Netlink,
+            family,
+            outcome,
+        }
+    }
+
+    /// Whether it says something of the rules of a filter.
+    pub(crate) fn is_of(&self, filter: Filter) -> bool {
+        match self.by {
+            TrialBy::Program(_) => filter != Filter::Nftables,
+            TrialBy::Netlink => !filter.is_iptables(),
         }
     }
 }

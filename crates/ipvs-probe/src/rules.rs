@@ -3,13 +3,13 @@
 use crate::Need::{
     Backend, BridgeFrames, Capability, FewEstimators, Hairpin, InitialUserNamespace, Ipvs,
     Kube18Modules, LongTimeouts, Module, NoProcess, NoSelinux, NoUfw, OpenChain, Program, Reminder,
-    RoomInSets, RuleModule, Rules, Scheduler, ShortConnectionChains, ShortServiceChains, Sysctl,
-    SysctlNot,
+    RoomInSets, RuleModule, Rules, Scheduler, ShortConnectionChains, ShortServiceChains, Since,
+    Sysctl, SysctlNot,
 };
 use crate::Severity::{Advice, Blocks, Degrades};
 use crate::When::{
-    Alone, Always, Any, DummyLink, HasSysctl, Iptables, Ipv6, Kube18, MasqueradeAll, PodsOnBridge,
-    PodsOnBridgeLater, StrictArp,
+    Alone, Always, Any, DummyLink, HasSysctl, Iptables, Ipv6, Kube18, MasqueradeAll, Nftables,
+    PodsOnBridge, PodsOnBridgeLater, StrictArp,
 };
 use crate::bridges::BR_NETFILTER;
 use crate::filter::backend_modules;
@@ -17,6 +17,9 @@ use crate::{Family, KernelRelease, Need, Rule, When};
 
 /// Where IPv6 rules are written by iptables.
 const IP6TABLES: When = When::All(&[Iptables, Ipv6]);
+
+/// Where IPv6 rules are written by nftables.
+const NFTABLES_IPV6: When = When::All(&[Nftables, Ipv6]);
 
 const fn one_of(names: &'static [&'static str]) -> Need {
     Module { names, now: false }
@@ -30,6 +33,13 @@ const fn for_rules(names: &'static [&'static str]) -> Need {
     }
 }
 
+const fn for_ipv6_rules(names: &'static [&'static str]) -> Need {
+    RuleModule {
+        family: Family::Ipv6,
+        names,
+    }
+}
+
 const fn sysctl(name: &'static str, value: &'static str) -> Need {
     Sysctl { name, value }
 }
@@ -39,7 +49,8 @@ const RULES_USE: &str = "the iptables rules of kube-proxy's ipvs mode use it";
 const SETS_USE: &str = "the sets of kube-proxy's ipvs mode are of this type";
 const EXTRA: &str =
     "RHEL 10 has nft_compat in kernel-modules-extra and no legacy tables: kops #18724";
-const TRIED: &str = "rules of these kinds were written in a network namespace of their own, or by the proxier at its start";
+const NFTABLES_USE: &str = "the nftables rules beside IPVS use it";
+const TRIED: &str = "rules of these kinds were tried in a network namespace of their own, or by the proxier at its start";
 const BRIDGES: &str = "seen on Linux 6.12: pod to VIP to pod on one bridge";
 const TABLES: &str = "Linux, Documentation/networking/ipvs-sysctl.rst: conn_lfactor and svc_lfactor (7.1); ip_vs, conn_tab_bits";
 const SEED: &str = "how-to of kube-proxy 1.8 with ipvs, which this project began with";
@@ -77,7 +88,7 @@ rules! {
         => "virtual servers cannot be made", "kube-proxy tries the same at its start";
     // Merged into one module by Linux 4.19, and by RHEL 8.3 in its 4.18: the release tells nothing.
     "nf_conntrack": Always, Blocks, one_of(&["nf_conntrack", "nf_conntrack_ipv4"])
-        => "without it connections are not masqueraded, and answers go past the node", RULES_USE;
+        => "without it connections are not masqueraded, and answers go past the node", "Linux, net/netfilter/Kconfig: NF_NAT";
     // Sets.
     "ip_set": Iptables, Blocks, one_of(&["ip_set"])
         => "without it no rule can name the virtual addresses", SETS_USE;
@@ -114,7 +125,7 @@ rules! {
         => "without it answers go past the node, and clients get none", RULES_USE;
     "REJECT": Iptables, Blocks, for_rules(&["ipt_REJECT"])
         => "without it ports of a virtual address that are no service reach the node itself", RULES_USE;
-    "REJECT-ipv6": IP6TABLES, Blocks, RuleModule { family: Family::Ipv6, names: &["ip6t_REJECT"] }
+    "REJECT-ipv6": IP6TABLES, Blocks, for_ipv6_rules(&["ip6t_REJECT"])
         => "without it the IPv6 rules cannot be written, and IPv6 VIPs are not bound before them", RULES_USE;
     "xt_physdev": Iptables, Degrades, one_of(&["xt_physdev"])
         => "without it external addresses from pods on a bridge are not let out", RULES_USE;
@@ -124,8 +135,31 @@ rules! {
         => "without it no packet is masqueraded, and virtual addresses would expose the node's own ports", RULES_USE;
     "ip6tables-restore": IP6TABLES, Blocks, Program("ip6tables-restore")
         => "without it no IPv6 packet is masqueraded", RULES_USE;
-    "ipset-program": Kube18, Blocks, Program("ipset")
+    "ipset-program": When::All(&[Iptables, Kube18]), Blocks, Program("ipset")
         => "kube-proxy itself makes its sets with it and does not start without", SEED;
+    // Rules of nftables. What sets are made of is in nf_tables itself since Linux 5.6; nft_fib comes with its parts.
+    "nft-release": Nftables, Blocks, Since(KernelRelease::new(5, 10, 0))
+        => "without sets of ports with ranges of clients (5.6) loadBalancerSourceRanges cannot be kept, and without comments of tables (5.10) no proxier knows its own again", "Linux, commits f3a2181e16f1 and 3c4287f62044, and NFTA_TABLE_USERDATA";
+    "nf_tables": Nftables, Blocks, for_rules(&["nf_tables"])
+        => "without it there is no nftables: nothing is masqueraded, and no VIP is bound", NFTABLES_USE;
+    "nft_chain_nat": Nftables, Blocks, for_rules(&["nft_chain_nat", "nft_chain_nat_ipv4"])
+        => "without it there is no place for masquerading", NFTABLES_USE;
+    "nft_masq": Nftables, Blocks, for_rules(&["nft_masq"])
+        => "without it answers go past the node, and clients get none", NFTABLES_USE;
+    "nft_ct": Nftables, Blocks, for_rules(&["nft_ct"])
+        => "without it new connections cannot be told from others", NFTABLES_USE;
+    "nft_fib": Nftables, Blocks, for_rules(&["nft_fib_ipv4"])
+        => "without it node ports cannot be told from other traffic", NFTABLES_USE;
+    "nft_fib-ipv6": NFTABLES_IPV6, Blocks, for_ipv6_rules(&["nft_fib_ipv6"])
+        => "without it IPv6 node ports cannot be told from other traffic", NFTABLES_USE;
+    "nft_reject": Nftables, Blocks, for_rules(&["nft_reject_ipv4"])
+        => "without it ports of a virtual address that are no service reach the node itself", NFTABLES_USE;
+    "nft_reject-ipv6": NFTABLES_IPV6, Blocks, for_ipv6_rules(&["nft_reject_ipv6"])
+        => "without it the IPv6 rules cannot be written, and IPv6 VIPs are not bound before them", NFTABLES_USE;
+    "nft-rules": Nftables, Blocks, Rules(Family::Ipv4)
+        => "no rule can be written: nothing is masqueraded, and no VIP is bound", TRIED;
+    "nft-rules-ipv6": NFTABLES_IPV6, Blocks, Rules(Family::Ipv6)
+        => "no IPv6 rule can be written, and no IPv6 VIP is bound", TRIED;
     "dummy": DummyLink, Blocks, one_of(&["dummy"])
         => "without it there is no link for virtual addresses", "kube-proxy binds them to kube-ipvs0";
     // Sysctls of kube-proxy, in its order.
@@ -172,7 +206,7 @@ rules! {
         => "every new connection, and every request of a proxier, looks through a long chain for its virtual server", TABLES;
     "timeouts": Always, Advice, LongTimeouts
         => "an idle connection ends without a word when the first of its timers is over", "kubernetes #80298, kops #6889";
-    "set-size": Always, Degrades, RoomInSets
+    "set-size": Iptables, Degrades, RoomInSets
         => "a set of kube-proxy holds 65536 members; services beyond have no rules", "kubernetes #93445";
     // Who else decides about packets.
     "selinux": Always, Advice, NoSelinux

@@ -5,12 +5,12 @@ use crate::{Facts, Family, Needs, Programs, RuleTrial, TrialOutcome, parse, samp
 
 /// Writes and removes rules in a network namespace of its own, which goes with the trial: those of the node are not touched. Ends
 /// with the first back end that works. It takes `unshare` and `CAP_SYS_ADMIN`; the kernel loads the modules that rules use.
+///
+/// Only iptables is tried: for nftables there is no program, and who has a connection to the kernel adds a
+/// [`RuleTrial::by_netlink`].
 #[must_use]
 pub fn try_rules(facts: &Facts, needs: &Needs, programs: &mut dyn Programs) -> Vec<RuleTrial> {
     let mut trials = Vec::new();
-    if !needs.filter.is_iptables() {
-        return trials;
-    }
     let families: &[Family] = if needs.ipv6 {
         &[Family::Ipv4, Family::Ipv6]
     } else {
@@ -107,7 +107,7 @@ mod tests {
         let trials = try_rules(&facts, needs, &mut programs);
         let outcomes = trials
             .into_iter()
-            .map(|trial| (trial.program, trial.outcome));
+            .map(|trial| (trial.by.to_string(), trial.outcome));
         outcomes.collect()
     }
 
@@ -139,6 +139,19 @@ mod tests {
         let found = trials(&needs, vec![("iptables", REFUSED)]);
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].0, "iptables-nft-restore");
+    }
+
+    #[test]
+    fn iptables_is_tried_unless_nftables_was_chosen() {
+        let with = |filter| {
+            let needs = Needs {
+                filter,
+                ..Needs::default()
+            };
+            trials(&needs, Vec::new()).len()
+        };
+        assert_eq!(with(Filter::Auto), 1);
+        assert_eq!(with(Filter::Nftables), 0);
     }
 
     #[test]

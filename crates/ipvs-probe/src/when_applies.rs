@@ -1,4 +1,4 @@
-use crate::{Facts, Needs, Profile, When};
+use crate::{Facts, Filter, Needs, Profile, When};
 
 impl When {
     /// Whether a rule applies to a node of these facts that is used like this.
@@ -21,6 +21,7 @@ impl When {
             Self::Alone => needs.alone,
             Self::Kube18 => needs.profile == Profile::Kube18,
             Self::Iptables => needs.filter.is_iptables(),
+            Self::Nftables => needs.filter == Filter::Nftables,
             Self::PodsOnBridge => !facts.bridges.is_empty(),
             Self::PodsOnBridgeLater => facts.bridges.is_empty() && needs.profile != Profile::Kube18,
             Self::Any(these) => these.iter().any(|when| when.applies(facts, needs)),

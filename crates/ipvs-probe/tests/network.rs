@@ -1,34 +1,15 @@
-//! What stands in the way of packets: back ends of iptables, bridges, IPv6, and the tables of IPVS.
+//! What stands in the way of packets: modules that are missing, bridges, IPv6, and the tables of IPVS.
 
 mod tree;
 
 use ipvs_probe::{
-    Attempt, Facts, Family, Filter, Needs, NoPrograms, Profile, Report, RuleTrial, Severity, Step,
-    TrialOutcome, Verdict, check, mend, steps,
+    Attempt, Facts, Needs, NoPrograms, Profile, Report, Severity, Step, Verdict, check, mend, steps,
 };
 
-use crate::tree::{text, unpack};
+use crate::tree::{facts, text, unpack, without};
 
 /// A whole system on which only advice is to be given.
 const SOUND: &str = "ubuntu-22.04";
-
-fn facts(text: &str) -> Facts {
-    let (_tree, root) = unpack(text);
-    Facts::gather(&root, &mut NoPrograms)
-}
-
-/// Without some modules.
-fn without(text: &str, modules: &[&str]) -> String {
-    let names = |line: &str| {
-        modules.iter().any(|name| {
-            line.split(':')
-                .next()
-                .is_some_and(|path| path.contains(&format!("/{name}.ko")))
-        })
-    };
-    let lines = text.lines().filter(|line| !names(line));
-    lines.map(|line| format!("{line}\n")).collect()
-}
 
 /// Ids of what blocks or degrades.
 fn faults(report: &Report) -> Vec<&'static str> {
@@ -44,103 +25,6 @@ fn ipv6() -> Needs {
         ipv6: true,
         ..Needs::default()
     }
-}
-
-#[test]
-fn one_whole_back_end_suffices() {
-    let sound = text(SOUND);
-    let blocks = |modules: &[&str], needs: &Needs| {
-        let report = check(&facts(&without(&sound, modules)), needs);
-        let lines = report
-            .of(Severity::Blocks)
-            .map(|finding| format!("{}: {}", finding.rule.id, finding.evidence.content));
-        lines.collect::<Vec<_>>()
-    };
-    let needs = Needs::default();
-    assert!(blocks(&[], &needs).is_empty());
-    assert!(blocks(&["nft_compat"], &needs).is_empty(), "legacy is left");
-    assert!(blocks(&["iptable_nat"], &needs).is_empty(), "nft is left");
-    assert_eq!(
-        blocks(&["nft_compat", "iptable_nat"], &needs),
-        ["backend: iptables-nft lacks nft_compat; iptables-legacy lacks iptable_nat"]
-    );
-    let nft = Needs {
-        filter: Filter::IptablesNft,
-        ..Needs::default()
-    };
-    assert_eq!(
-        blocks(&["nft_compat", "nft_chain_nat"], &nft),
-        ["backend: iptables-nft lacks nft_compat nft_chain_nat"]
-    );
-    let legacy = Needs {
-        filter: Filter::IptablesLegacy,
-        ..Needs::default()
-    };
-    assert!(blocks(&["nft_compat"], &legacy).is_empty());
-    let of_ipv6 = blocks(&["nft_chain_nat", "ip6table_filter"], &ipv6());
-    assert!(
-        of_ipv6.contains(
-            &"backend-ipv6: iptables-nft lacks nft_chain_nat; iptables-legacy lacks ip6table_filter"
-                .to_owned()
-        ),
-        "{of_ipv6:?}"
-    );
-}
-
-#[test]
-fn ipv6_rules_have_a_target_of_their_own() {
-    let text = without(&text(SOUND), &["ip6t_REJECT"]);
-    let found = faults(&check(&facts(&text), &ipv6()));
-    assert!(found.contains(&"REJECT-ipv6"), "{found:?}");
-    let found = faults(&check(&facts(&text), &Needs::default()));
-    assert!(found.is_empty(), "{found:?}");
-}
-
-/// The kernel was asked, which says more than lists of modules; for each family by itself.
-#[test]
-fn rules_that_were_written_or_refused_decide() {
-    let mut found = facts(&without(
-        &text(SOUND),
-        &["xt_comment", "nft_compat", "iptable_nat"],
-    ));
-    assert_eq!(
-        faults(&check(&found, &Needs::default())),
-        ["backend", "xt_comment"]
-    );
-    let trial = |program: &str, family, outcome| RuleTrial::new(program, family, outcome);
-    found.rules = vec![trial("iptables-restore", Family::Ipv4, TrialOutcome::Works)];
-    assert!(faults(&check(&found, &Needs::default())).is_empty());
-
-    let mut found = facts(&text(SOUND));
-    let refused = |said: &str| TrialOutcome::Refused(said.to_owned());
-    found.rules = vec![
-        trial(
-            "iptables-restore",
-            Family::Ipv4,
-            refused("the kernel lacks mark"),
-        ),
-        trial("iptables-legacy-restore", Family::Ipv4, refused("no table")),
-    ];
-    let report = check(&found, &Needs::default());
-    assert_eq!(faults(&report), ["rules"]);
-    assert_eq!(report.verdict(), Verdict::Unusable);
-    assert_eq!(
-        report.findings[0].evidence.to_string(),
-        "iptables-restore: the kernel lacks mark; iptables-legacy-restore: no table"
-    );
-    // Another back end works.
-    found.rules[1].outcome = TrialOutcome::Works;
-    assert!(faults(&check(&found, &Needs::default())).is_empty());
-    // Nothing follows from what could not be tried, nor from one family for the other.
-    found.rules = vec![trial(
-        "iptables-restore",
-        Family::Ipv4,
-        TrialOutcome::NotTried("no unshare".to_owned()),
-    )];
-    assert!(faults(&check(&found, &Needs::default())).is_empty());
-    found.rules = vec![trial("ip6tables-restore", Family::Ipv6, refused("no"))];
-    assert!(faults(&check(&found, &Needs::default())).is_empty());
-    assert!(faults(&check(&found, &ipv6())).contains(&"rules-ipv6"));
 }
 
 #[test]

@@ -11,11 +11,10 @@ use ipvs_probe::{
     steps, steps_at_start,
 };
 
-use crate::tree::{text, unpack};
+use crate::tree::{facts, text, unpack, without};
 
 fn report(name: &str, needs: &Needs) -> Report {
-    let (_tree, root) = unpack(&text(name));
-    check(&Facts::gather(&root, &mut NoPrograms), needs)
+    check(&facts(&text(name)), needs)
 }
 
 fn page(name: &str) -> String {
@@ -80,8 +79,7 @@ fn el_8((distribution, release, of_its_own): (&str, &str, bool)) -> String {
         assert!(text.contains("nf_conntrack_ipv4"));
     }
     if release.contains("el8_1.") || release.contains("el8_3.") {
-        let lines = text.lines().filter(|line| !line.contains("ip_vs_mh.ko"));
-        text = lines.map(|line| format!("{line}\n")).collect();
+        text = without(&text, &["ip_vs_mh"]);
     }
     text
 }
@@ -90,8 +88,7 @@ fn el_8((distribution, release, of_its_own): (&str, &str, bool)) -> String {
 #[test]
 fn connection_tracking_of_rhel_8_is_what_its_files_show() {
     for system in EL_8 {
-        let (_tree, root) = unpack(&el_8(system));
-        let facts = Facts::gather(&root, &mut NoPrograms);
+        let facts = facts(&el_8(system));
         assert_eq!(facts.kernel, system.1);
         let report = check(&facts, &Needs::default());
         let blocking: Vec<&str> = report
@@ -121,9 +118,7 @@ fn connection_tracking_where_no_file_tells() {
     };
     let missing = |release: &str| {
         let text = format!("=== /proc/sys/kernel/osrelease\n{release}\n=== /proc/modules\n");
-        let (_tree, root) = unpack(&text);
-        let facts = Facts::gather(&root, &mut NoPrograms);
-        let report = check(&facts, &of_1_8);
+        let report = check(&facts(&text), &of_1_8);
         let ids: Vec<&str> = report
             .findings
             .iter()
@@ -245,8 +240,7 @@ fn what_the_kernel_answers_is_told() {
 /// One timer reads `servers × CPUs` counters.
 #[test]
 fn many_servers_on_many_cpus() {
-    let (_tree, root) = unpack(&text("ubuntu-20.04"));
-    let mut facts = Facts::gather(&root, &mut NoPrograms);
+    let mut facts = facts(&text("ubuntu-20.04"));
     let has = |facts: &Facts, id: &str| {
         let report = check(facts, &Needs::default());
         report.findings.iter().any(|finding| finding.rule.id == id)

@@ -1,8 +1,10 @@
 mod bridges;
+mod choice;
 mod load;
 mod modules;
 
-use self::modules::{backend, kube_1_8, module, rule_module, rules, scheduler};
+use self::choice::choose;
+use self::modules::{backend, kube_1_8, module, rule_module, rules, scheduler, since};
 use crate::{
     Attempt, Evidence, Facts, Finding, ModuleState, Need, Needs, Remedy, Report, Rule, Selinux,
     rules::RULES,
@@ -19,26 +21,32 @@ use crate::{
 /// ```
 #[must_use]
 pub fn check(facts: &Facts, needs: &Needs) -> Report {
-    let mut findings: Vec<Finding> = RULES
-        .iter()
-        .filter(|rule| rule.when.applies(facts, needs))
-        .filter_map(|rule| {
-            let (evidence, remedy) = missing(rule, facts, needs)?;
-            Some(Finding {
-                rule,
-                evidence,
-                remedy,
-            })
-        })
-        .collect();
+    let (needs, not_iptables) = choose(facts, needs);
+    let mut findings = findings(facts, &needs);
     drop_what_is_said(facts, &mut findings);
     modules::merge(&mut findings);
     findings.sort_by_key(|finding| finding.rule.severity);
     Report {
         kernel: facts.kernel.clone(),
         distribution: facts.distribution.clone(),
+        filter: needs.filter,
+        not_iptables,
         findings,
     }
+}
+
+/// With a filter that is not to be found out any more.
+fn findings(facts: &Facts, needs: &Needs) -> Vec<Finding> {
+    let applying = RULES.iter().filter(|rule| rule.when.applies(facts, needs));
+    let findings = applying.filter_map(|rule| {
+        let (evidence, remedy) = missing(rule, facts, needs)?;
+        Some(Finding {
+            rule,
+            evidence,
+            remedy,
+        })
+    });
+    findings.collect()
 }
 
 /// What the kernel refused is explained already where the module is known to be missing.
@@ -57,9 +65,10 @@ fn drop_what_is_said(facts: &Facts, findings: &mut Vec<Finding>) {
 fn missing(rule: &Rule, facts: &Facts, needs: &Needs) -> Option<(Evidence, Remedy)> {
     match rule.need {
         Need::Module { names, now } => module(facts, names, now),
-        Need::RuleModule { family, names } => rule_module(facts, family, names),
+        Need::RuleModule { family, names } => rule_module(facts, needs, family, names),
+        Need::Since(release) => since(facts, needs, release),
         Need::Backend(family) => backend(facts, needs, family),
-        Need::Rules(family) => rules(facts, family),
+        Need::Rules(family) => rules(facts, needs, family),
         Need::Scheduler => scheduler(facts, needs),
         Need::Kube18Modules => kube_1_8(facts),
         Need::Sysctl { name, value } => sysctl(facts, name, value, |found| found == value),

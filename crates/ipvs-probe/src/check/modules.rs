@@ -6,8 +6,8 @@ use super::by_hand;
 use crate::filter::Backend;
 use crate::modules_of_1_8::modules_of_1_8;
 use crate::{
-    Attempt, Evidence, Facts, Family, Finding, Module, ModuleState, Need, Needs, Remedy,
-    SCHEDULERS, TrialOutcome,
+    Attempt, Evidence, Facts, Family, Finding, KernelRelease, Module, ModuleState, Need, Needs,
+    Remedy, RuleTrial, SCHEDULERS, TrialBy, TrialOutcome,
 };
 
 /// The best of several names; `None` when it is as needed.
@@ -105,19 +105,44 @@ pub(super) fn kube_1_8(facts: &Facts) -> Option<(Evidence, Remedy)> {
     (!missing.is_empty()).then_some((evidence, remedy))
 }
 
+/// The trials of the filter that is used.
+fn trials<'a>(
+    facts: &'a Facts,
+    needs: &Needs,
+    family: Family,
+) -> impl Iterator<Item = &'a RuleTrial> {
+    let filter = needs.filter;
+    let trials = facts.rules.iter();
+    trials.filter(move |trial| trial.family == family && trial.is_of(filter))
+}
+
 /// Whether rules of a family were written.
-fn are_written(facts: &Facts, family: Family) -> bool {
-    let mut trials = facts.rules.iter();
-    trials.any(|trial| trial.family == family && trial.outcome == TrialOutcome::Works)
+fn are_written(facts: &Facts, needs: &Needs, family: Family) -> bool {
+    trials(facts, needs, family).any(|trial| trial.outcome == TrialOutcome::Works)
+}
+
+/// The kernel of a release, or a later one.
+pub(super) fn since(
+    facts: &Facts,
+    needs: &Needs,
+    release: KernelRelease,
+) -> Option<(Evidence, Remedy)> {
+    if are_written(facts, needs, Family::Ipv4) || facts.release()? >= release {
+        return None;
+    }
+    let evidence = Evidence::new("/proc/sys/kernel/osrelease", &*facts.kernel);
+    let remedy = by_hand(format!("boot Linux {release} or later, or take iptables"));
+    Some((evidence, remedy))
 }
 
 /// A module that rules use.
 pub(super) fn rule_module(
     facts: &Facts,
+    needs: &Needs,
     family: Family,
     names: &[&str],
 ) -> Option<(Evidence, Remedy)> {
-    if are_written(facts, family) {
+    if are_written(facts, needs, family) {
         return None;
     }
     module(facts, names, false)
@@ -139,7 +164,7 @@ fn lacks(
 
 /// A back end of iptables that this kernel has whole.
 pub(super) fn backend(facts: &Facts, needs: &Needs, family: Family) -> Option<(Evidence, Remedy)> {
-    if are_written(facts, family) {
+    if are_written(facts, needs, family) {
         return None;
     }
     let lacking: Vec<_> = needs
@@ -164,25 +189,30 @@ pub(super) fn backend(facts: &Facts, needs: &Needs, family: Family) -> Option<(E
     Some((Evidence::new(place, words.join("; ")), remedy))
 }
 
-/// Rules that were refused by every back end that was tried.
-pub(super) fn rules(facts: &Facts, family: Family) -> Option<(Evidence, Remedy)> {
-    if are_written(facts, family) {
+/// Rules that were refused by everything that was tried.
+pub(super) fn rules(facts: &Facts, needs: &Needs, family: Family) -> Option<(Evidence, Remedy)> {
+    if are_written(facts, needs, family) {
         return None;
     }
-    let of_family = facts.rules.iter().filter(|trial| trial.family == family);
-    let refused: Vec<(&str, &str)> = of_family
+    let refused: Vec<(&TrialBy, &str)> = trials(facts, needs, family)
         .filter_map(|trial| match &trial.outcome {
-            TrialOutcome::Refused(said) => Some((&*trial.program, &**said)),
+            TrialOutcome::Refused(said) => Some((&trial.by, &**said)),
             _ => None,
         })
         .collect();
-    let (program, said) = refused.first()?;
+    let (by, said) = refused.first()?;
     let mut said = (*said).to_owned();
-    for (program, other) in refused.iter().skip(1) {
-        said.push_str(&format!("; {program}: {other}"));
+    for (by, other) in refused.iter().skip(1) {
+        said.push_str(&format!("; {by}: {other}"));
     }
-    let remedy = "see what the kernel says (`dmesg`), and whether it has the modules that iptables uses, as xt_MASQUERADE and nft_compat";
-    Some((Evidence::new(*program, said), by_hand(remedy)))
+    let modules = match by {
+        TrialBy::Program(_) => "iptables uses, as xt_MASQUERADE and nft_compat",
+        TrialBy::Netlink => "nftables uses, as nft_masq and nft_fib_ipv4",
+    };
+    let remedy = format!(
+        "see what the kernel says (`dmesg`), and whether it has the modules that {modules}"
+    );
+    Some((Evidence::new(by.to_string(), said), by_hand(remedy)))
 }
 
 /// What is missing in several findings is installed at once; rules that were refused want the same.
@@ -200,7 +230,7 @@ pub(super) fn merge(findings: &mut [Finding]) {
     let of_rules = |finding: &&Finding| {
         matches!(
             finding.rule.need,
-            Need::Backend(_) | Need::RuleModule { .. }
+            Need::Backend(_) | Need::RuleModule { .. } | Need::Since(_)
         )
     };
     let Some(remedy) = findings

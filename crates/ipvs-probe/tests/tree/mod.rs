@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use ipvs_probe::Root;
+use ipvs_probe::{Facts, NoPrograms, Root};
 
 /// A system that is recorded in `trees/`.
 pub(crate) fn text(name: &str) -> String {
@@ -22,4 +22,23 @@ pub(crate) fn unpack(text: &str) -> (tempfile::TempDir, Root) {
     }
     let root = Root::below(tree.path());
     (tree, root)
+}
+
+/// What is known of a system.
+pub(crate) fn facts(text: &str) -> Facts {
+    let (_tree, root) = unpack(text);
+    Facts::gather(&root, &mut NoPrograms)
+}
+
+/// Without some modules.
+pub(crate) fn without(text: &str, modules: &[&str]) -> String {
+    let names = |line: &str| {
+        modules.iter().any(|name| {
+            line.split(':')
+                .next()
+                .is_some_and(|path| path.contains(&format!("/{name}.ko")))
+        })
+    };
+    let lines = text.lines().filter(|line| !names(line));
+    lines.map(|line| format!("{line}\n")).collect()
 }

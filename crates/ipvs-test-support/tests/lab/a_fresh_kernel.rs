@@ -147,7 +147,7 @@ fn preflight_loads_by_modprobe_where_it_can() {
         .output("unshare", &["-m", "sh", "-c", &script])
         .unwrap();
     assert!(text.contains("load module ip_vs_sh\n"), "{text}");
-    assert!(text.contains("\nusable\n"), "{text}");
+    assert!(text.contains("\nusable with iptables\n"), "{text}");
     assert!(text.contains("\nip_vs_wrr\n"), "{text}");
     assert!(text.contains("net.ipv4.vs.conntrack = 1\n"), "{text}");
     let modules = std::fs::read_to_string("/proc/modules").unwrap();

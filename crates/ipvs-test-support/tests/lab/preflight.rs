@@ -237,7 +237,7 @@ fn a_step_that_fails_does_not_keep_the_others_from_being_taken() {
         root.path().join("etc/sysctl.d/90-ipvs.conf").exists(),
         "{text}"
     );
-    assert!(text.contains("\nusable\n"), "{text}");
+    assert!(text.contains("\nusable with "), "{text}");
     let problem = "cannot write /etc/modules-load.d/ipvs.conf: ";
     assert_eq!(text.matches(problem).count(), 1, "{text}");
     assert_eq!(text.matches("(os error ").count(), 1, "{text}");
