@@ -4,15 +4,18 @@
 //! cargo run --example preflight
 //! cargo xtask lab -- target/debug/examples/preflight --scheduler=wrr
 //! preflight --fix --dry-run
+//! preflight --filter=nftables
 //! ```
 //!
-//! Without `--fix` nothing of the node is changed: a virtual server is made and removed where IPVS is loaded, and rules are written
-//! in a network namespace of their own. The kernel loads the modules that rules use, as at any first use.
+//! Without `--fix` nothing of the node is changed: a virtual server is made and removed where IPVS is loaded, rules of iptables are
+//! written in a network namespace of their own, and where nftables will be used and IPVS is loaded, a table of it is made and
+//! removed in one transaction. The kernel loads the modules that rules use, as at any first use.
 //!
 //! Exit status: 0 usable, 1 not usable, 2 usable with faults, 3 for a wrong command line or a step that failed; the other steps
 //! are taken and the page is printed none the less.
 
 mod attempt;
+mod trial;
 
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
@@ -23,8 +26,8 @@ use clap::{Parser, ValueEnum};
 use ipvs_codec::Scheduler;
 use ipvs_netlink::Ipvs;
 use ipvs_probe::{
-    Facts, Filter, HostPrograms, Needs, Profile, Report, Root, Rule, Severity, Verdict, check,
-    find_rule, mend, steps, try_rules,
+    Attempt, Facts, Filter, HostPrograms, Needs, Profile, Report, Root, Rule, Severity, Verdict,
+    check, find_rule, mend, steps, try_rules,
 };
 use support::output::{Unwritten, complain, exit, print, print_json, whole};
 
@@ -52,7 +55,11 @@ struct Arguments {
     /// Everything will be masqueraded
     #[arg(long)]
     masquerade_all: bool,
-    /// Which iptables will write the rules: the one that works, or a certain one
+    /// What will write the rules: iptables with ipset, as kube-proxy; nftables, without either; or nftables where iptables or ipset
+    /// does not work
+    #[arg(long, value_enum, default_value = "auto")]
+    filter: FilterName,
+    /// Which iptables will write the rules: the one that works, or a certain one. A certain one is no choice for --filter=nftables
     #[arg(long, value_enum, default_value = "auto")]
     iptables_backend: Backend,
     /// Look at the system below this folder; programs are not run, and neither IPVS nor rules are tried then
@@ -82,6 +89,13 @@ enum ProfileName {
     Current,
     #[value(name = "kube-1.8")]
     Kube18,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum FilterName {
+    Auto,
+    Iptables,
+    Nftables,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -155,10 +169,12 @@ fn needs(arguments: &Arguments) -> Needs {
             ProfileName::Current => Profile::Current,
             ProfileName::Kube18 => Profile::Kube18,
         },
-        filter: match arguments.iptables_backend {
-            Backend::Auto => Filter::Iptables,
-            Backend::Legacy => Filter::IptablesLegacy,
-            Backend::Nft => Filter::IptablesNft,
+        filter: match (arguments.filter, arguments.iptables_backend) {
+            (FilterName::Nftables, _) => Filter::Nftables,
+            (FilterName::Auto, Backend::Auto) => Filter::Auto,
+            (FilterName::Iptables, Backend::Auto) => Filter::Iptables,
+            (_, Backend::Legacy) => Filter::IptablesLegacy,
+            (_, Backend::Nft) => Filter::IptablesNft,
         },
         strict_arp: arguments.strict_arp,
         ipv6: arguments.ipv6,
@@ -188,6 +204,13 @@ fn look(root: &Root, needs: &Needs, scheduler: Scheduler) -> (Facts, Report) {
         facts.rules = try_rules(&facts, needs, &mut HostPrograms);
     }
     let report = check(&facts, needs);
+    // On a node that is served by iptables no module of nftables is to be loaded.
+    let loaded = matches!(facts.ipvs, Attempt::Works { .. });
+    if loaded && report.filter == Filter::Nftables {
+        facts.rules.extend(trial::try_nftables());
+        let report = check(&facts, needs);
+        return (facts, report);
+    }
     (facts, report)
 }
 
@@ -199,6 +222,8 @@ fn tell(facts: &Facts, report: &Report, output: Output) -> Result<(), Unwritten>
         }
         Output::Json => print_json(&serde_json::json!({
             "verdict": report.verdict(),
+            "filter": report.filter,
+            "not_iptables": report.not_iptables.iter().map(|rule| rule.id).collect::<Vec<_>>(),
             "findings": report.findings,
             "facts": facts,
         })),

@@ -1,4 +1,4 @@
-//! What preflight says is what happens: of rules, of pods on a bridge, of IPv6 that is off.
+//! What preflight says is what happens: of rules, of filters, of pods on a bridge, of IPv6 that is off.
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -66,6 +66,58 @@ fn takes_rules(namespace: &NetNs, program: &str, unreachable: &str) -> bool {
     namespace.run(write).unwrap()
 }
 
+/// Whether a table with what the filter needs can be made, as an operator would; of both families.
+fn takes_tables(namespace: &NetNs) -> bool {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("hand.nft");
+    let table = |family: &str, address: &str| {
+        format!(
+            "table {family} hand {{\n\
+             set ranges {{ type {address} . inet_proto . inet_service . {address}; flags interval; }}\n\
+             chain guard {{ type filter hook input priority filter; ct state new fib daddr type local reject; }}\n\
+             chain out {{ type nat hook postrouting priority srcnat; masquerade fully-random; }}\n}}\n"
+        )
+    };
+    let text = table("ip", "ipv4_addr") + &table("ip6", "ipv6_addr");
+    fs::write(&file, text).unwrap();
+    let done = namespace.output("nft", &["-f", &file.display().to_string()]);
+    done.is_ok()
+}
+
+/// On every kernel, as those of RHEL 10 (`cargo xtask lab --profile rhel-10`), or without `ip_set` alone.
+#[test]
+fn preflight_says_with_which_filter_a_node_is_usable() {
+    let hand = NetNs::new("pf-hand").unwrap();
+    let has_rules = ["nft", "legacy"].iter().any(|backend| {
+        let takes = |program: &str, unreachable| {
+            takes_rules(&hand, &format!("{program}-{backend}-restore"), unreachable)
+        };
+        takes("iptables", "icmp-port-unreachable") && takes("ip6tables", "icmp6-port-unreachable")
+    });
+    let has_sets = hand.output("ipset", &["create", "hand", "hash:ip,port"]);
+    let iptables = (has_rules && has_sets.is_ok()).then_some("iptables");
+    let nftables = takes_tables(&hand).then_some("nftables");
+    assert_ne!((iptables, nftables), (None, None));
+
+    let namespace = sound("pf-filter");
+    for (filter, with) in [
+        ("iptables", iptables),
+        ("nftables", nftables),
+        ("auto", iptables.or(nftables)),
+    ] {
+        let filter = format!("--filter={filter}");
+        let (status, text) = preflight(&namespace, &["--ipv6", &filter]);
+        let verdict = with.map(|with| format!("\nusable with {with}\n"));
+        let verdict = verdict.unwrap_or_else(|| "\nnot usable\n".to_owned());
+        assert!(text.ends_with(&verdict), "{filter}: {text}");
+        assert_eq!(status, Some(if with.is_some() { 0 } else { 1 }), "{text}");
+        let says_why = filter == "--filter=auto" && iptables.is_none();
+        assert_eq!(text.contains("\nNot with iptables\n"), says_why, "{text}");
+        let tables = namespace.output("nft", &["list", "tables"]).unwrap();
+        assert!(!tables.contains("kube-proxy"), "{tables}");
+    }
+}
+
 /// With either back end, also on kernels that lack modules (`cargo xtask lab --without nft_compat,…`).
 #[test]
 fn preflight_says_whether_rules_can_be_written_and_leaves_none() {
@@ -89,8 +141,9 @@ fn preflight_says_whether_rules_can_be_written_and_leaves_none() {
             let rules = namespace.output(program, &[]).unwrap_or_default();
             assert!(!rules.contains("KUBE-"), "{rules}");
         }
-        let sets = namespace.output("ipset", &["list", "-name"]).unwrap();
-        assert_eq!(sets, "");
+        // A kernel without ipset has none.
+        let sets = namespace.output("ipset", &["list", "-name"]);
+        assert_eq!(sets.unwrap_or_default(), "");
     }
 }
 

@@ -1,0 +1,42 @@
+//! Tries nftables: the kernel's answer to a table with everything that the filter of a proxier needs.
+
+use ipvs_codec::Family;
+use ipvs_netlink::Cause;
+use ipvs_probe::{RuleTrial, TrialOutcome};
+use ipvs_proxier::{FilterBackend, Linux, PlaneError};
+
+/// What the proxier finds when it starts: it makes and removes a table of each family in one transaction, so that nothing is there
+/// before nor after it. The proxier opens IPVS as well, which loads it: try nothing where it is not loaded.
+pub(crate) fn try_nftables() -> Vec<RuleTrial> {
+    let error = match Linux::open(FilterBackend::Nftables) {
+        Ok(linux) => {
+            let works =
+                |family: &Family| RuleTrial::by_netlink(of_probe(*family), TrialOutcome::Works);
+            return linux.families().iter().map(works).collect();
+        }
+        Err(error) => error,
+    };
+    let outcome = match cause(&error) {
+        // Of what is missing then there are rules.
+        Some(cause) if cause.is_permission() => TrialOutcome::NotTried(error.to_string()),
+        Some(Cause::NoFamily(_)) => TrialOutcome::NotTried(error.to_string()),
+        _ if error.is_passing() => TrialOutcome::NotTried(error.to_string()),
+        _ => TrialOutcome::Refused(error.to_string()),
+    };
+    vec![RuleTrial::by_netlink(ipvs_probe::Family::Ipv4, outcome)]
+}
+
+fn cause(error: &PlaneError) -> Option<&Cause> {
+    match error {
+        PlaneError::Netlink(error) => Some(error.cause()),
+        PlaneError::Refused(cause) => Some(cause),
+        _ => None,
+    }
+}
+
+const fn of_probe(family: Family) -> ipvs_probe::Family {
+    match family {
+        Family::Ipv4 => ipvs_probe::Family::Ipv4,
+        Family::Ipv6 => ipvs_probe::Family::Ipv6,
+    }
+}
