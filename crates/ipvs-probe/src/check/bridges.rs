@@ -3,7 +3,9 @@
 use super::by_hand;
 use super::modules::module;
 use crate::bridges::BR_NETFILTER;
-use crate::{Evidence, Facts, Needs, Profile, Remedy};
+use crate::{Evidence, Facts, Finding, Needs, Profile, Remedy, When};
+
+const LATER: &str = "if pods will be on a bridge: ";
 
 /// Where no pod is on a bridge, nothing is to be loaded: it would change what becomes of the frames of other bridges.
 pub(super) fn frames(facts: &Facts, needs: &Needs) -> Option<(Evidence, Remedy)> {
@@ -11,8 +13,7 @@ pub(super) fn frames(facts: &Facts, needs: &Needs) -> Option<(Evidence, Remedy)>
     let Some(bridge) = facts.bridges.first() else {
         return Some(match remedy {
             Remedy::LoadModule(name) if needs.profile != Profile::Kube18 => {
-                let remedy = format!("if pods will be on a bridge: modprobe {name}");
-                (evidence, by_hand(remedy))
+                (evidence, by_hand(format!("{LATER}modprobe {name}")))
             }
             remedy => (evidence, remedy),
         });
@@ -21,6 +22,18 @@ pub(super) fn frames(facts: &Facts, needs: &Needs) -> Option<(Evidence, Remedy)>
     let ports: Vec<&str> = bridge.ports.iter().map(|port| &*port.name).collect();
     let content = format!("{}; {evidence}", ports.join(" "));
     Some((Evidence::new(place, content), remedy))
+}
+
+/// Nothing is installed for pods that may never be on a bridge, unless other modules are to be installed anyway.
+pub(super) fn leave_for_later(findings: &mut [Finding]) {
+    let installs = |finding: &&mut Finding| matches!(finding.remedy, Remedy::InstallModules { .. });
+    let mut installing: Vec<&mut Finding> = findings.iter_mut().filter(installs).collect();
+    match &mut *installing {
+        [finding] if finding.rule.when == When::PodsOnBridgeLater => {
+            finding.remedy = by_hand(format!("{LATER}{}", finding.remedy));
+        }
+        _ => {}
+    }
 }
 
 /// A packet that leaves by the bridge port by which it came. IPVS alone routes it; where the bridge's frames pass the rules, it

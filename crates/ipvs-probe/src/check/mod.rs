@@ -24,6 +24,7 @@ pub fn check(facts: &Facts, needs: &Needs) -> Report {
     let (needs, not_iptables) = choose(facts, needs);
     let mut findings = findings(facts, &needs);
     drop_what_is_said(facts, &mut findings);
+    bridges::leave_for_later(&mut findings);
     modules::merge(&mut findings);
     findings.sort_by_key(|finding| finding.rule.severity);
     Report {
