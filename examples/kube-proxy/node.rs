@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use anyhow::{Error, Result, anyhow, bail};
 use ipvs_codec::{Family, Request, Scheduler};
+use ipvs_filter::KeptFilter;
 use ipvs_model::{Config, Foreign, VipBinding};
 use ipvs_netlink::{Cause, Ipvs};
 use ipvs_probe::{
     Facts, Filter, Finding, HostPrograms, ModuleState, Needs, NoPrograms, Remedy, Root, RuleTrial,
     Severity, Step, Sysctls, TrialOutcome, Verdict, check, mend, parse, steps_at_start,
 };
-use ipvs_proxier::{IptablesBackend, Linux, PlaneError};
+use ipvs_proxier::{FilterBackend, IptablesBackend, Linux, PlaneError};
 use tracing::{debug, info, warn};
 
 use crate::flags::Flags;
@@ -75,10 +76,12 @@ pub(crate) fn needs(config: &Config, flags: &Flags) -> Needs {
     Needs {
         scheduler: config.scheduler.to_string(),
         strict_arp: flags.ipvs_strict_arp,
-        filter: match flags.iptables() {
-            IptablesBackend::Auto => Filter::Iptables,
-            IptablesBackend::Legacy => Filter::IptablesLegacy,
-            IptablesBackend::Nft => Filter::IptablesNft,
+        filter: match flags.filter() {
+            FilterBackend::Auto => Filter::Auto,
+            FilterBackend::Iptables(IptablesBackend::Auto) => Filter::Iptables,
+            FilterBackend::Iptables(IptablesBackend::Legacy) => Filter::IptablesLegacy,
+            FilterBackend::Iptables(IptablesBackend::Nft) => Filter::IptablesNft,
+            FilterBackend::Nftables => Filter::Nftables,
         },
         dummy_link: config.vip_binding == VipBinding::Address,
         masquerade_all: config.masquerade_all,
@@ -88,16 +91,29 @@ pub(crate) fn needs(config: &Config, flags: &Flags) -> Needs {
 }
 
 /// Refuses a node that cannot proxy, with what is missing; tells the rest, advice too.
-pub(crate) fn inspect(needs: &Needs, scheduler: Scheduler, linux: &mut Linux) -> Result<()> {
+pub(crate) fn inspect(wanted: &Needs, scheduler: Scheduler, linux: &mut Linux) -> Result<()> {
     let mut facts = facts();
     facts.ipvs = attempt::attempt(linux.ipvs(), scheduler);
+    let filter = linux.filter();
+    let used = match (filter, wanted.filter) {
+        (KeptFilter::Nftables, _) => Filter::Nftables,
+        (KeptFilter::Iptables, Filter::Auto) => Filter::Iptables,
+        (KeptFilter::Iptables, certain) => certain,
+    };
+    let needs = &Needs {
+        filter: used,
+        ..wanted.clone()
+    };
     // It was written when the data plane was opened.
     let written = |family: &Family| {
         let family = match family {
             Family::Ipv4 => ipvs_probe::Family::Ipv4,
             Family::Ipv6 => ipvs_probe::Family::Ipv6,
         };
-        RuleTrial::new("iptables-restore", family, TrialOutcome::Works)
+        match filter {
+            KeptFilter::Iptables => RuleTrial::new("iptables-restore", family, TrialOutcome::Works),
+            KeptFilter::Nftables => RuleTrial::by_netlink(family, TrialOutcome::Works),
+        }
     };
     facts.rules = linux.families().iter().map(written).collect();
     let report = check(&facts, needs);

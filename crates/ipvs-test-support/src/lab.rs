@@ -11,6 +11,8 @@ pub enum Need {
     UnusedModules,
     /// The tables of iptables-legacy, whichever iptables comes first.
     LegacyTables,
+    /// kube-proxy's filter: iptables and ipset.
+    Iptables,
     /// A kernel that has loaded nothing yet.
     ColdKernel,
 }
@@ -25,6 +27,7 @@ impl fmt::Display for Need {
         f.write_str(match self {
             Self::UnusedModules => "modules that may be unloaded",
             Self::LegacyTables => "tables of iptables-legacy",
+            Self::Iptables => "iptables and ipset",
             Self::ColdKernel => "a cold kernel",
         })
     }
@@ -36,6 +39,9 @@ pub fn lab_has(need: Need) -> bool {
     match need {
         Need::UnusedModules => std::env::var_os(MAY_UNLOAD).is_some(),
         Need::LegacyTables => has_legacy_tables(),
+        Need::Iptables => {
+            succeeds("iptables", &["-t", "nat", "-S"]) && succeeds("ipset", &["list"])
+        }
         Need::ColdKernel => std::env::var_os(IS_COLD).is_some(),
     }
 }
@@ -51,12 +57,16 @@ pub fn is_skipped_without(need: Need) -> bool {
 }
 
 fn has_legacy_tables() -> bool {
-    let listed = Command::new("iptables-legacy")
-        .args(["-t", "nat", "-S"])
+    succeeds("iptables-legacy", &["-t", "nat", "-S"])
+}
+
+fn succeeds(program: &str, arguments: &[&str]) -> bool {
+    let status = Command::new(program)
+        .args(arguments)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .status();
-    listed.is_ok_and(|status| status.success())
+    status.is_ok_and(|status| status.success())
 }
 
 /// Whether `iptables` is the legacy one.

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use anyhow::Result;
 
-use crate::lab::{self, Backend, Kernel, LabOptions};
+use crate::lab::{self, Backend, Filter, Kernel, LabOptions};
 use crate::lab_tests::{LabTests, Report};
 
 /// A column of the table: its head, and what the names of its tests begin with.
@@ -14,7 +14,7 @@ struct Group {
 }
 
 const GROUPS: [Group; 6] = [
-    group("golden", &["golden::"]),
+    group("golden", &["golden::", "nftables::"]),
     group(
         "packets",
         &["packets::", "changes::", "flows::", "spread::"],
@@ -40,10 +40,11 @@ pub(crate) fn run(options: &LabOptions) -> Result<u8> {
     let tests = LabTests::build()?;
     let mut worst = 0;
     let mut table = head();
-    for (kernel, backend) in rows(options) {
+    for (kernel, backend, filter) in rows(options) {
         let options = LabOptions {
             kernel: Some(kernel),
             backend: Some(backend),
+            filter: Some(filter),
             ..options.clone()
         };
         let row = match row(&tests, &options) {
@@ -56,7 +57,7 @@ pub(crate) fn run(options: &LabOptions) -> Result<u8> {
                 format!(" {error:#} |")
             }
         };
-        let line = format!("| {kernel} | {} |{row}", backend.name());
+        let line = format!("| {kernel} | {} |{row}", name(backend, filter));
         println!("{line}");
         table += &format!("{line}\n");
     }
@@ -65,16 +66,26 @@ pub(crate) fn run(options: &LabOptions) -> Result<u8> {
 }
 
 /// Those that are asked for.
-fn rows(options: &LabOptions) -> impl Iterator<Item = (Kernel, Backend)> {
-    let is_wanted = |(kernel, backend): &(Kernel, Backend)| {
+fn rows(options: &LabOptions) -> impl Iterator<Item = (Kernel, Backend, Filter)> {
+    let is_wanted = |(kernel, backend, filter): &(Kernel, Backend, Filter)| {
         options.kernel.is_none_or(|wanted| wanted == *kernel)
             && options.backend.is_none_or(|wanted| wanted == *backend)
+            && options.filter.is_none_or(|wanted| wanted == *filter)
     };
     Kernel::matrix().into_iter().filter(is_wanted)
 }
 
+/// How a row is called.
+const fn name(backend: Backend, filter: Filter) -> &'static str {
+    match (filter, backend) {
+        (Filter::Nftables, _) => "nftables",
+        (_, Backend::Nft) => "iptables-nft",
+        (_, Backend::Legacy) => "iptables-legacy",
+    }
+}
+
 fn head() -> String {
-    let mut head = "| kernel | iptables |".to_owned();
+    let mut head = "| kernel | filter |".to_owned();
     let mut line = "|---|---|".to_owned();
     for group in GROUPS {
         // Writing to a String cannot fail.

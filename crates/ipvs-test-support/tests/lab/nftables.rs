@@ -10,7 +10,7 @@ use ipvs_filter::nftables::{Skeleton, filter_entry, is_ours, recognise, set, set
 use ipvs_model::{FilterEntry, FilterSet, FilterSets, FilterShape, LocalPods, Masquerade};
 use ipvs_netfilter::nftables::{self, Change, Entries, Place, Set, Table, TableId};
 use ipvs_netlink::{NfTables, Transaction};
-use ipvs_test_support::{NetNs, run_kube_proxy};
+use ipvs_test_support::{Need, NetNs, is_skipped_without, run_kube_proxy};
 use serde_json::Value;
 
 use crate::nf_tables::with_tables;
@@ -239,7 +239,7 @@ fn tables(namespace: &NetNs) -> Vec<String> {
 
 #[test]
 fn row_025_the_tables_of_nftables_mode_are_removed_and_chains_of_iptables_mode_stay() {
-    if !lab_has_nftables() {
+    if !lab_has_nftables() || is_skipped_without(Need::Iptables) {
         return;
     }
     let namespace = NetNs::new("nft-left").unwrap();
@@ -282,7 +282,7 @@ fn a_table_of_others_that_has_our_name_is_left_alone() {
 
 #[test]
 fn a_proxier_moves_to_the_other_filter_and_back_and_clean_up_leaves_nothing() {
-    if !lab_has_nftables() {
+    if !lab_has_nftables() || is_skipped_without(Need::Iptables) {
         return;
     }
     let namespace = NetNs::new("nft-move").unwrap();

@@ -58,14 +58,19 @@ impl Kernel {
         Self::from_str(name, false).ok()
     }
 
-    /// Every kernel that this machine can boot, with every iptables that it can have.
-    pub(crate) fn matrix() -> Vec<(Self, Backend)> {
-        let both =
-            |kernel| [Backend::Nft, Backend::Legacy].map(|backend| (Self::Debian(kernel), backend));
-        let uml = (Self::Uml, Backend::Legacy);
+    /// Every kernel that this machine can boot, with every iptables that it can have, and with nftables.
+    pub(crate) fn matrix() -> Vec<(Self, Backend, Filter)> {
+        let all = |kernel| {
+            [
+                (Self::Debian(kernel), Backend::Nft, Filter::Iptables),
+                (Self::Debian(kernel), Backend::Legacy, Filter::Iptables),
+                (Self::Debian(kernel), Backend::Nft, Filter::Nftables),
+            ]
+        };
+        let uml = (Self::Uml, Backend::Legacy, Filter::Iptables);
         [uml]
             .into_iter()
-            .chain(DEBIAN.iter().flat_map(both))
+            .chain(DEBIAN.iter().flat_map(all))
             .collect()
     }
 }
@@ -115,6 +120,27 @@ impl Backend {
     }
 }
 
+/// What the filter of proxiers is made with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Filter {
+    /// iptables and ipset, or nftables where they do not work.
+    Auto,
+    /// iptables and ipset.
+    Iptables,
+    /// nftables, by netlink.
+    Nftables,
+}
+
+impl Filter {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Iptables => "iptables",
+            Self::Nftables => "nftables",
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -130,7 +156,11 @@ mod tests {
     #[test]
     fn the_matrix_has_both_iptables_where_the_kernel_has() {
         let matrix = Kernel::matrix();
-        assert_eq!(matrix.len(), 1 + 2 * DEBIAN.len());
-        assert!(!matrix.contains(&(Kernel::Uml, Backend::Nft)));
+        assert_eq!(matrix.len(), 1 + 3 * DEBIAN.len());
+        let of_uml = matrix.iter().filter(|(kernel, ..)| *kernel == Kernel::Uml);
+        let of_uml: Vec<_> = of_uml
+            .map(|(_, backend, filter)| (*backend, *filter))
+            .collect();
+        assert_eq!(of_uml, [(Backend::Legacy, Filter::Iptables)]);
     }
 }

@@ -21,7 +21,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 
-pub(crate) use self::kernel::{Backend, Kernel};
+pub(crate) use self::kernel::{Backend, Filter, Kernel};
 use self::profile::Profile;
 use crate::install::{self, NATIVE, QEMU, TOOLS, UML};
 
@@ -39,6 +39,10 @@ pub(crate) struct LabOptions {
     /// Which iptables comes first [default: nft, but legacy in user-mode Linux].
     #[arg(long, value_enum)]
     pub(crate) backend: Option<Backend>,
+
+    /// What proxiers make their filter with that are not told [default: auto].
+    #[arg(id = "proxiers-filter", long = "filter", value_enum)]
+    pub(crate) filter: Option<Filter>,
 
     /// Modules that the guest shall lack, with all that need them.
     #[arg(long, value_name = "MODULE", value_delimiter = ',')]

@@ -22,6 +22,8 @@ use crate::workspace::target;
 
 /// For each guest that runs beside others: enough that none has much more to do, few enough that booting is cheap.
 const HANDS: usize = 4;
+/// What the tests start their proxiers with, where they do not ask for a filter.
+const FILTER: &str = "IPVS_LAB_FILTER";
 /// Tests of the start on a kernel that has loaded nothing yet.
 const COLD: &[u8] = b"cold::";
 
@@ -62,6 +64,10 @@ impl LabTests {
     ) -> Result<Report> {
         let mut command = vec![OsString::from("env"), examples_variable(&self.examples)];
         command.extend_from_slice(environment);
+        let filter = options
+            .filter
+            .map(|filter| format!("{FILTER}={}", filter.name()));
+        command.extend(filter.map(OsString::from));
         command.push(self.program.clone().into());
         // What a test says of its requests and failures stands on its line.
         command.extend(["--test-threads=1", "--nocapture", "--exact"].map(OsString::from));
