@@ -21,8 +21,8 @@ use super::refusal::Refusal;
 pub(super) const ANSWER: Duration = Duration::from_secs(30);
 /// How long one page of a list may take in all.
 const WHOLE: Duration = Duration::from_secs(300);
-/// So much is read of an answer that is none, and for so long.
-const REFUSAL: (usize, Duration) = (64 << 10, Duration::from_secs(10));
+/// So much is read of an answer that refuses, or that nobody needs, and for so long.
+const SHORT: (usize, Duration) = (64 << 10, Duration::from_secs(10));
 
 /// Something that is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -171,20 +171,25 @@ impl Answer {
         }
     }
 
+    /// Lets it come to its end, so that the connection serves again. One that is long is broken off.
+    pub(super) async fn finish(mut self) {
+        self.start().await;
+    }
+
     /// As much as tells what it is.
     async fn start(&mut self) -> Vec<u8> {
         let mut text = Vec::new();
         let reading = async {
             while let Ok(Some(bytes)) = self.next().await {
                 text.extend_from_slice(&bytes);
-                if text.len() > REFUSAL.0 {
+                if text.len() > SHORT.0 {
                     break;
                 }
             }
         };
         // Use what has arrived.
-        let _ = timeout(REFUSAL.1, reading).await;
-        text.truncate(REFUSAL.0);
+        let _ = timeout(SHORT.1, reading).await;
+        text.truncate(SHORT.0);
         text
     }
 }

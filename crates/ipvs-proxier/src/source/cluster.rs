@@ -1,12 +1,11 @@
 //! The Kubernetes API as a source of changes. The client runs on a thread of its own; what it learns waits in a channel.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::{Future, poll_fn};
 use std::mem::ManuallyDrop;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, channel};
 use std::task::Poll;
 
 use tokio::sync::mpsc;
@@ -15,7 +14,7 @@ use super::access::{Access, ClusterError};
 use super::events::publish;
 use super::follow::Follower;
 use super::polled::{Notice, Polled, Source};
-use super::reporter::{Reporter, Said};
+use super::reporter::{Inbox, Reporter, Said, reporter};
 use super::selection::{Nodes, Selection};
 use super::session::Session;
 use crate::api_observer::ApiObserver;
@@ -44,8 +43,12 @@ use crate::thread::LastingThread;
 /// ```
 #[derive(Debug)]
 pub struct Cluster {
-    said: Receiver<Said>,
+    said: Inbox,
     listed: BTreeSet<&'static str>,
+    credentials: Option<String>,
+    /// What of the objects cannot be used, by kind.
+    unusable: BTreeMap<&'static str, Vec<String>>,
+    /// All of that.
     problems: Vec<String>,
     connected: Arc<AtomicBool>,
     notices: mpsc::Sender<Notice>,
@@ -83,12 +86,11 @@ impl Cluster {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        let (sender, said) = channel();
         let connected = Arc::new(AtomicBool::new(false));
         let wake: Arc<dyn Fn() + Send + Sync> = Arc::new(wake);
-        let reporter = Reporter {
-            sender,
-            wake: Arc::clone(&wake),
+        let (reporter, said) = {
+            let wake = Arc::clone(&wake);
+            reporter(move || wake())
         };
         let session = Session::open(
             access.clone(),
@@ -116,6 +118,8 @@ impl Cluster {
         Ok(Self {
             said,
             listed: BTreeSet::new(),
+            credentials: None,
+            unusable: BTreeMap::new(),
             problems: Vec::new(),
             connected,
             notices,
@@ -138,7 +142,8 @@ impl Source for Cluster {
             ended: ended.map(|why| format!("the client of the Kubernetes API has ended: {why}")),
             ..Polled::default()
         };
-        for said in self.said.try_iter() {
+        let mut is_other = false;
+        while let Some(said) = self.said.next() {
             match said {
                 Said::Change(change, trigger) => {
                     polled.changes.push(*change);
@@ -148,12 +153,20 @@ impl Source for Cluster {
                     self.listed.insert(kind);
                 }
                 Said::Problem(problem) => polled.problems.push(problem),
+                Said::Unusable(kind, problems) => {
+                    self.unusable.insert(kind.name(), problems);
+                    is_other = true;
+                }
                 Said::Credentials(problem) => {
                     // The session has logged it.
-                    let named = problem.map(|problem| format!("credentials: {problem}"));
-                    self.problems = named.into_iter().collect();
+                    self.credentials = problem.map(|problem| format!("credentials: {problem}"));
+                    is_other = true;
                 }
             }
+        }
+        if is_other {
+            let unusable = self.unusable.values().flatten();
+            self.problems = self.credentials.iter().chain(unusable).cloned().collect();
         }
         polled
     }

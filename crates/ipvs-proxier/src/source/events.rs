@@ -50,9 +50,8 @@ async fn send(api: &impl Api, notice: &Notice) -> Result<(), ApiError> {
     let mut tries: u32 = 1;
     loop {
         let error = match api.send(call.clone()).await {
-            Ok(mut answer) => {
-                // To its end, so that the connection serves again.
-                while let Ok(Some(_)) = answer.next_in_time().await {}
+            Ok(answer) => {
+                answer.finish().await;
                 return Ok(());
             }
             // It came, but the answer got lost.
@@ -134,5 +133,77 @@ fn reference(about: &About) -> ObjectReference {
             name: Some(name.name.as_ref().to_owned()),
             ..ObjectReference::default()
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use futures_util::stream::unfold;
+    use http_body_util::{BodyExt as _, StreamBody};
+    use hyper::Response;
+    use hyper::body::Frame;
+    use tokio::sync::watch;
+
+    use super::super::api::Answer;
+    use super::*;
+
+    /// A server whose answers have no end.
+    struct Endless {
+        /// Between two parts of 1 KiB.
+        pause: Duration,
+        sent: Arc<AtomicUsize>,
+    }
+
+    impl Api for Endless {
+        async fn send(&self, _: Call) -> Result<Answer, ApiError> {
+            let (pause, sent) = (self.pause, Arc::clone(&self.sent));
+            let body = unfold(sent, move |sent| async move {
+                sleep(pause).await;
+                sent.fetch_add(1, Ordering::Relaxed);
+                Some((Ok(Frame::data(Bytes::from(vec![b' '; 1024]))), sent))
+            });
+            Answer::of(Response::new(StreamBody::new(body).boxed_unsync())).await
+        }
+
+        fn credentials(&self) -> watch::Receiver<()> {
+            watch::channel(()).1
+        }
+
+        fn moves(&self) -> watch::Receiver<()> {
+            watch::channel(()).1
+        }
+
+        fn about(&self, _: &ApiError) -> String {
+            String::new()
+        }
+    }
+
+    #[test]
+    fn an_answer_to_an_event_without_an_end_is_broken_off() {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_time().start_paused(true).build().unwrap();
+        for (pause, seconds) in [(0, 0), (5, 10)] {
+            let server = Endless {
+                pause: Duration::from_secs(pause),
+                sent: Arc::default(),
+            };
+            let notice = Notice {
+                about: About::Node("n1".to_owned()),
+                is_warning: false,
+                reason: "Test",
+                action: "Test",
+                note: String::new(),
+            };
+            let took = runtime.block_on(async {
+                let begin = Instant::now();
+                send(&server, &notice).await.unwrap();
+                begin.elapsed()
+            });
+            assert_eq!(took.as_secs(), seconds);
+            assert!(server.sent.load(Ordering::Relaxed) <= 65);
+        }
     }
 }

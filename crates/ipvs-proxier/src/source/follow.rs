@@ -88,10 +88,11 @@ impl<'a, A: Api> Follower<'a, A> {
                 (age, _) => {
                     let age = age.unwrap_or(Age::Newest);
                     let result = self.list(&age).await;
-                    if let Err(error) = &result
-                        && self.asks_for_more(error)
-                    {
-                        continue;
+                    if let Err(error) = &result {
+                        if self.asks_for_more(error) {
+                            continue;
+                        }
+                        self.objects.fail_list(error, self.reporter);
                     }
                     self.list = result.as_ref().err().map(|error| next_age(age, error));
                     ("list", result)
@@ -112,12 +113,13 @@ impl<'a, A: Api> Follower<'a, A> {
             let mut reader = ListReader::new(self.selection.kind);
             while let Some(bytes) = answer.next_in_time().await? {
                 for object in reader.push(&bytes)? {
-                    self.objects.list(object, self.reporter);
+                    self.objects.list(object, self.reporter)?;
                 }
+                self.reporter.room().await;
             }
             let end = reader.finish()?;
             for object in end.objects {
-                self.objects.list(object, self.reporter);
+                self.objects.list(object, self.reporter)?;
             }
             match (end.next, end.version) {
                 (Some(next), _) => pages.turn(next, self.objects.listed())?,
@@ -227,6 +229,7 @@ impl<'a, A: Api> Follower<'a, A> {
             for event in events {
                 self.take(event, heard)?;
             }
+            self.reporter.room().await;
             if heard.is_list_due && until == end {
                 // The others go on meanwhile.
                 until = end.min(in_future(self.back_off.next(fastrand::f64())));
@@ -241,9 +244,15 @@ impl<'a, A: Api> Follower<'a, A> {
     fn take(&mut self, event: WatchEvent, heard: &mut Heard) -> Result<(), ApiError> {
         match event {
             WatchEvent::Put(object) => {
+                let version = object.version.clone();
+                if let Err(error) = self.objects.put(*object, self.reporter) {
+                    // The list that is due refuses them, or has found that there are fewer.
+                    heard.is_list_due = true;
+                    heard.events = false;
+                    return Err(error);
+                }
                 heard.events = true;
-                self.version = object.version.clone().or_else(|| self.version.take());
-                self.objects.put(*object, self.reporter);
+                self.version = version.or_else(|| self.version.take());
             }
             WatchEvent::Gone { name, version } => {
                 heard.events = true;

@@ -5,6 +5,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::api_object::{ApiObject, start_of};
+use super::weight::weight;
 
 /// The longest object that is read. Those that a server stores have 1.5 MB at most, a little more as JSON.
 pub(super) const LONGEST_OBJECT: usize = 16 << 20;
@@ -12,6 +13,8 @@ pub(super) const LONGEST_OBJECT: usize = 16 << 20;
 const LONGEST_PAGE: usize = 256 << 20;
 /// What is around the objects of a list has some hundred bytes.
 const LONGEST_ENVELOPE: usize = 64 << 10;
+/// What objects may take in memory that wait for the list to say its kind. Servers say it first.
+const MOST_HELD: usize = 64 << 20;
 
 /// An answer that is no list of the kind that was asked for. Objects of it that were read before are what they are; what is
 /// not in it is not known to be gone.
@@ -42,6 +45,9 @@ pub enum ListError {
         /// The bound.
         bound: usize,
     },
+    /// It has too many objects before it says its kind.
+    #[error("the answer has objects of more than {} MiB before it says its kind", MOST_HELD >> 20)]
+    LateKind,
 }
 
 /// Reads one page of a list without ever holding more text than one object has.
@@ -76,6 +82,8 @@ pub struct ListReader {
     is_kind_known: bool,
     /// Those that came before the kind.
     held: Vec<ApiObject>,
+    /// What they take in memory.
+    held_bytes: usize,
 }
 
 /// How a page ends.
@@ -177,6 +185,7 @@ impl ListReader {
             length: 0,
             is_kind_known: false,
             held: Vec::new(),
+            held_bytes: 0,
         }
     }
 
@@ -192,6 +201,7 @@ impl ListReader {
             });
         }
         let mut objects = std::mem::take(&mut self.held);
+        let known = objects.len();
         let mut rest = bytes;
         while !rest.is_empty() {
             rest = match self.place {
@@ -201,6 +211,11 @@ impl ListReader {
         }
         if self.is_kind_known {
             return Ok(objects);
+        }
+        let new = objects.iter().skip(known).map(weight).sum();
+        self.held_bytes = self.held_bytes.saturating_add(new);
+        if self.held_bytes > MOST_HELD {
+            return Err(ListError::LateKind);
         }
         self.held = objects;
         Ok(Vec::new())
@@ -398,6 +413,20 @@ mod tests {
             read(&pods, 4096),
             Err(ListError::OtherKind { .. })
         ));
+    }
+
+    #[test]
+    fn not_every_object_waits_for_the_kind() {
+        let mut reader = ListReader::new(ObjectKind::Node);
+        reader.push(br#"{"items":["#).unwrap();
+        let chunk = "{},".repeat(1000);
+        let pushed = (1..).find_map(|number| {
+            let error = reader.push(chunk.as_bytes()).err()?;
+            Some((number, error))
+        });
+        let (number, error) = pushed.unwrap();
+        assert_eq!(error, ListError::LateKind);
+        assert!(number < 200, "{number}");
     }
 
     #[test]

@@ -33,6 +33,8 @@ mod kubeconfig;
 mod list_reader;
 mod manifests;
 #[cfg(feature = "kube")]
+mod object_problems;
+#[cfg(feature = "kube")]
 mod objects;
 #[cfg(feature = "kube")]
 mod origin;
@@ -49,6 +51,7 @@ mod selection;
 #[cfg(feature = "kube")]
 mod session;
 mod watch_reader;
+mod weight;
 mod yaml;
 
 #[cfg(feature = "kube")]

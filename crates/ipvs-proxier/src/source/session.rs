@@ -343,19 +343,17 @@ async fn open(
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::sync::mpsc::channel;
 
     use ipvs_test_support::{ApiServer, Authority, TlsServer};
 
+    use super::super::reporter::reporter;
     use super::*;
 
     /// What an error of a request says of who was asked, and the error.
     fn told(access: Access) -> (String, ApiError) {
         let mut runtime = tokio::runtime::Builder::new_current_thread();
         let runtime = runtime.enable_all().build().unwrap();
-        let (sender, _said) = channel();
-        let wake = Arc::new(|| {});
-        let reporter = Reporter { sender, wake };
+        let (reporter, _said) = reporter(|| {});
         runtime.block_on(async {
             let connected = Arc::new(AtomicBool::new(false));
             let session = Session::open(access, Arc::new(()), reporter, connected);

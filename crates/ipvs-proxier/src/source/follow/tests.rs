@@ -5,8 +5,6 @@ mod waits;
 mod watches;
 
 use std::cell::RefCell;
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, channel};
 
 use futures_util::stream::unfold;
 use http_body_util::{BodyExt as _, StreamBody};
@@ -16,6 +14,7 @@ use ipvs_model::input::Change;
 use tokio::time::timeout;
 
 use super::super::api::Call;
+use super::super::reporter::{Said, reporter};
 use super::super::selection::Nodes;
 use super::*;
 
@@ -138,22 +137,32 @@ impl<F: Fn(usize, &str) -> Reply> Api for Server<F> {
 struct Seen {
     /// Seconds, and what was asked for.
     calls: Vec<(f64, String)>,
-    said: Receiver<Said>,
+    said: Vec<Said>,
 }
 
 impl Seen {
     fn told(&self) -> Vec<String> {
-        let tell = |said| match said {
-            Said::Change(change, _) => match *change {
+        let tell = |said: &Said| match said {
+            Said::Change(change, _) => Some(match change.as_ref() {
                 Change::Node(node) => format!("+{}", node.name),
                 Change::NodeGone(name) => format!("-{name}"),
                 other => format!("{other:?}"),
-            },
-            Said::Listed(_) => "listed".to_owned(),
-            Said::Problem(problem) => problem,
-            Said::Credentials(problem) => format!("{problem:?}"),
+            }),
+            Said::Listed(_) => Some("listed".to_owned()),
+            Said::Problem(problem) => Some(problem.clone()),
+            Said::Unusable(..) => None,
+            Said::Credentials(problem) => Some(format!("{problem:?}")),
         };
-        self.said.try_iter().map(tell).collect()
+        self.said.iter().filter_map(tell).collect()
+    }
+
+    /// What was shown as unusable, one after the other.
+    fn unusable(&self) -> Vec<&[String]> {
+        let unusable = self.said.iter().filter_map(|said| match said {
+            Said::Unusable(_, problems) => Some(problems.as_slice()),
+            _ => None,
+        });
+        unusable.collect()
     }
 
     /// Seconds between one call and the next.
@@ -181,10 +190,8 @@ fn follow_and<F: Fn(usize, &str) -> Reply>(
 ) -> Seen {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_time().start_paused(true).build().unwrap();
-    let (sender, said) = channel();
+    let (reporter, said) = reporter(|| {});
     let calls = runtime.block_on(async {
-        let wake = Arc::new(|| {});
-        let reporter = Reporter { sender, wake };
         let server = Server {
             reply,
             start: Instant::now(),
@@ -204,5 +211,8 @@ fn follow_and<F: Fn(usize, &str) -> Reply>(
         assert!(timeout(end, both).await.is_err(), "it goes on for ever");
         server.calls.into_inner()
     });
-    Seen { calls, said }
+    Seen {
+        calls,
+        said: said.all().collect(),
+    }
 }

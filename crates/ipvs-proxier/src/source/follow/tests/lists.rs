@@ -24,7 +24,66 @@ fn an_answer_of_another_kind_changes_nothing() {
             _ => watch(&[]),
         });
         assert_eq!(seen.told(), ["+a", "listed", "+a", "listed"]);
+        let [shown, none] = seen.unusable()[..] else {
+            unreachable!("{:?}", seen.unusable())
+        };
+        assert!(
+            shown[0].starts_with("Node: list: the answer is "),
+            "{shown:?}"
+        );
+        assert_eq!(
+            (shown.len(), none.len()),
+            (1, 0),
+            "until a list can be used"
+        );
     }
+}
+
+/// Names that nobody has seen before, page by page, or event by event.
+#[test]
+fn a_list_or_a_watch_of_ever_new_objects_has_an_end() {
+    let name = |number: usize| format!("{number}-{}", "x".repeat(1 << 20));
+    let bound = 64;
+    let pages = follow(20.0, |number, _| {
+        let mut page = list(&[&name(number)], 7);
+        let Part::Bytes(text) = &mut page.parts[0] else {
+            unreachable!()
+        };
+        *text = text.replace("\"7\"", &format!("\"7\", \"continue\": \"{number}\""));
+        page
+    });
+    let gaps = pages.gaps();
+    let first = gaps.iter().position(|gap| *gap > 0.0).unwrap();
+    assert!((bound / 2..=bound).contains(&first), "{first}");
+    let shown = pages.unusable();
+    assert_eq!(shown.len(), 1, "{}", shown.len());
+    assert!(
+        shown[0][0].contains("more than 64 MiB of memory"),
+        "{shown:?}"
+    );
+    let told = pages.told();
+    let count = |sign| told.iter().filter(|told| told.starts_with(sign)).count();
+    // The next list waits: nobody takes what was said.
+    let all = first..=first + 1;
+    assert!(
+        count('-') == first && all.contains(&count('+')),
+        "what was new goes again"
+    );
+
+    let events: Vec<String> = (0..100)
+        .map(|number| event("ADDED", &name(number), 8))
+        .collect();
+    let events: Vec<&str> = events.iter().map(String::as_str).collect();
+    let endless = watch(&events);
+    let watched = follow(2.0, |_, path| match path.contains("watch=true") {
+        true => endless.clone(),
+        false => list(&["a"], 7),
+    });
+    let told = watched.told();
+    let new = told.iter().take_while(|told| !told.starts_with('-'));
+    let new = new.count();
+    assert!((bound / 2..bound + 4).contains(&new), "{new}");
+    assert!(watched.lists().len() > 1, "listed anew");
 }
 
 #[test]

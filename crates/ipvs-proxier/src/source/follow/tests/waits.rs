@@ -1,5 +1,7 @@
 //! When something is asked for again, and what is logged meanwhile.
 
+use std::sync::Arc;
+
 use super::*;
 
 /// 500 of them a second, once.
