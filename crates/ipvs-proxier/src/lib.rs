@@ -74,5 +74,5 @@ pub use source::{
     Refusal, Source, Trigger, WatchEvent, WatchReader, read_manifest,
 };
 #[cfg(feature = "kube")]
-pub use source::{Access, Cluster, ClusterError, Nodes};
+pub use source::{Access, Cluster, ClusterError, Nodes, without_user};
 pub use step_error::StepError;

@@ -145,8 +145,9 @@ fn a_plugin_is_run_again_when_what_it_gave_expires_or_is_refused() {
     let server = api();
     let folder = tempfile::tempdir().unwrap();
     let give = |token: &str, expires: &str| {
-        let text =
-            format!(r#"{{"kind": "ExecCredential", "status": {{"token": "{token}"{expires}}}}}"#);
+        let text = format!(
+            r#"{{"kind": "ExecCredential", "apiVersion": "client.authentication.k8s.io/v1", "status": {{"token": "{token}"{expires}}}}}"#
+        );
         rename(folder.path(), "credential", &text);
     };
     let path = folder.path().join("credential");

@@ -63,12 +63,32 @@ fn by_connect(client: TcpStream, asked: &Sender<String>) -> std::io::Result<()> 
     relay(client, server)
 }
 
+/// Asks for no user, or does not speak.
+fn by_socks(client: TcpStream, asked: &Sender<String>) -> std::io::Result<()> {
+    by_socks_of(0, client, asked)
+}
+
+/// Asks for a user, or does not speak.
+fn by_socks_with_user(client: TcpStream, asked: &Sender<String>) -> std::io::Result<()> {
+    by_socks_of(2, client, asked)
+}
+
 /// For a server that is an IPv4 address.
-fn by_socks(mut client: TcpStream, asked: &Sender<String>) -> std::io::Result<()> {
+fn by_socks_of(method: u8, mut client: TcpStream, asked: &Sender<String>) -> std::io::Result<()> {
     let mut greeting = [0; 2];
     client.read_exact(&mut greeting)?;
-    client.read_exact(&mut vec![0; greeting[1].into()])?;
-    client.write_all(&[5, 0])?;
+    let mut offered = vec![0; greeting[1].into()];
+    client.read_exact(&mut offered)?;
+    if !offered.contains(&method) {
+        return client.write_all(&[5, 0xff]);
+    }
+    client.write_all(&[5, method])?;
+    if method == 2 {
+        let mut user = [0; 12];
+        client.read_exact(&mut user)?;
+        assert_eq!(user, *b"\x01\x02me\x07hid@den");
+        client.write_all(&[1, 0])?;
+    }
     let mut wanted = [0; 10];
     client.read_exact(&mut wanted)?;
     let [_, _, _, 1, a, b, c, d, high, low] = wanted else {
@@ -102,6 +122,8 @@ fn a_server_is_reached_by_the_proxy_that_the_kubeconfig_names() {
     for (scheme, serve) in [
         ("http://me:hidden@", by_connect as fn(_, &_) -> _),
         ("socks5://", by_socks),
+        ("socks5://me:hid@den@", by_socks_with_user),
+        ("socks5://me:hid@den@", by_socks),
     ] {
         let proxy = Proxy::start(serve);
         let api = api();

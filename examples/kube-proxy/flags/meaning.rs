@@ -1,5 +1,6 @@
 //! What the flags mean for the libraries; a value that means nothing is an error that names its flag.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use ipvs_model::{
 };
 use ipvs_proxier::{
     Access, ApiObserver, Build, Cluster, Control, FilterBackend, Health, HealthServer,
-    IptablesBackend, Manifests, Metrics, Nodes, Pace, Program, Serve, Source,
+    IptablesBackend, Manifests, Metrics, Nodes, Pace, Program, Serve, Source, without_user,
 };
 use tracing::error;
 
@@ -94,11 +95,20 @@ impl Flags {
             health: Health::new(families, self.ipvs_sync_period),
             metrics,
             configuration: configuration.to_string(),
-            flags: self.words.clone(),
+            flags: self.shown(),
             version: VERSION.to_owned(),
             health_address,
             metrics_address,
         })?)
+    }
+
+    /// The flags by their words, without what is secret: everybody may ask for them.
+    fn shown(&self) -> BTreeMap<String, String> {
+        let mut words = self.words.clone();
+        if let Some(master) = words.get_mut("master") {
+            *master = without_user(master);
+        }
+        words
     }
 
     /// An address that has no port gets one; port 0 takes it away.
@@ -379,6 +389,17 @@ mod tests {
             let problem = canary(flag).unwrap_err().to_string();
             let expected = "--canary-period: must be 0, for never, or at least 100ms";
             assert!(problem.contains(expected), "{flag}: {problem}");
+        }
+    }
+
+    #[test]
+    fn what_is_shown_of_the_flags_has_no_secret() {
+        for (flag, shown) in [
+            ("--master=https://me:hid@den@host:1", "https://host:1"),
+            ("--master=https://me:12/hidden@host", "https://host"),
+            ("--master=https://host", "https://host"),
+        ] {
+            assert_eq!(parsed(flag).unwrap().shown()["master"], shown);
         }
     }
 }

@@ -89,16 +89,53 @@ pub(super) fn with_causes(error: &dyn Error) -> String {
     text
 }
 
-/// A URL without the user and the password that it may have.
-pub(super) fn without_user(url: &str) -> String {
-    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
-    let Some((_secret, host)) = rest.rsplit_once('@') else {
-        return url.to_owned();
+/// A URL as it may be shown: without the user and the password that it may have, and without its query.
+///
+/// What a user that is not escaped may go on with (`/`, `?`, `#`, `@`) is not shown either: the host begins after the last `@`.
+///
+/// ```
+/// assert_eq!(ipvs_proxier::without_user("https://me:hid#den@host:6443/a"), "https://host:6443/a");
+/// ```
+#[must_use]
+pub fn without_user(url: &str) -> String {
+    let (scheme, rest) = match url.split_once("://") {
+        // Not one of the query of something without a scheme, or of a password.
+        Some((scheme, rest)) if scheme.chars().all(is_of_scheme) => (scheme, rest),
+        _ => ("", url),
     };
+    let host = rest.rsplit_once('@').map_or(rest, |(_secret, host)| host);
+    let end = host.find(['?', '#']).unwrap_or(host.len());
+    let host = host.get(..end).unwrap_or_default();
     if scheme.is_empty() {
         return host.to_owned();
     }
     format!("{scheme}://{host}")
+}
+
+fn is_of_scheme(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.')
+}
+
+/// The URL of a server or a proxy as others read it: a user that is there ends at the last `@` of the authority, whose other
+/// ones are escaped.
+///
+/// # Errors
+/// When it may have a user that goes on where others begin with the path: they would take a part of the password for the
+/// host, and show it. The error shows nothing of it.
+pub(super) fn with_clear_user(url: &str) -> Result<String, &'static str> {
+    let begin = url.find("://").map_or(0, |at| at.saturating_add(3));
+    let (scheme, rest) = url.split_at_checked(begin).unwrap_or(("", url));
+    let end = rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len());
+    let (authority, behind) = rest.split_at_checked(end).unwrap_or((rest, ""));
+    if behind.contains('@') {
+        return Err(
+            "an @ comes after the host: in a user or a password write / ? # as %2F %3F %23, in a path write @ as %40",
+        );
+    }
+    Ok(match authority.rsplit_once('@') {
+        None => url.to_owned(),
+        Some((user, host)) => format!("{scheme}{}@{host}{behind}", user.replace('@', "%40")),
+    })
 }
 
 #[cfg(test)]
@@ -113,8 +150,35 @@ mod tests {
             ("https://me:hid/d@en@host", "https://host"),
             ("me:hidden@host", "host"),
             ("host", "host"),
+            ("https://me:hid#den@host/a", "https://host/a"),
+            ("https://me:hid?den@host/a", "https://host/a"),
+            ("https://me:12/hidden@host", "https://host"),
+            ("https://me:hid://den@host", "https://host"),
+            ("me:hid://den@host", "host"),
+            ("https://host/a?token=hidden", "https://host/a"),
+            ("https://host/a#hidden", "https://host/a"),
         ] {
             assert_eq!(without_user(url), shown);
+        }
+    }
+
+    #[test]
+    fn a_user_ends_at_the_last_at_of_the_authority_or_is_refused() {
+        for (url, read) in [
+            ("https://host/a", "https://host/a"),
+            ("http://me:p@ss@host:1/a", "http://me:p%40ss@host:1/a"),
+            ("me@b:p@ss@host", "me%40b:p%40ss@host"),
+        ] {
+            assert_eq!(with_clear_user(url).as_deref(), Ok(read));
+        }
+        for url in [
+            "http://me:1/den@host",
+            "http://me:1#den@host",
+            "http://me:1?den@host",
+            "me:1/den@host",
+            "http://me:1\\den@host",
+        ] {
+            assert!(with_clear_user(url).is_err(), "{url}");
         }
     }
 }

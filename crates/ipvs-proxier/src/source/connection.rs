@@ -17,7 +17,7 @@ use kube::client::ConfigExt as _;
 use tokio::net::TcpStream;
 use tower::timeout::Timeout;
 use tower::util::BoxCloneSyncService;
-use tower::{BoxError, Service, ServiceExt as _};
+use tower::{BoxError, Service, ServiceExt as _, service_fn};
 
 use super::proxy::{Protocol, Proxy};
 
@@ -115,12 +115,28 @@ fn by_proxy(
         }
         Protocol::Socks5 => {
             let socks = SocksV5::new(uri, tcp());
-            plain(match credentials.raw_auth() {
-                Some((user, password)) => socks.with_auth(user.to_owned(), password.to_owned()),
-                None => socks,
-            })
+            let Some((user, password)) = credentials.raw_auth() else {
+                return Ok(plain(socks));
+            };
+            let by_user = socks.clone();
+            let by_user = by_user.with_auth(user.to_owned(), password.to_owned());
+            first_or(plain(by_user), plain(socks))
         }
     })
+}
+
+/// By the second one where the first one fails; the error is that of the first. A proxy of SOCKS may want no user although
+/// there is one, and is offered one method at a time.
+fn first_or(first: Connector<Transport>, second: Connector<Transport>) -> Connector<Transport> {
+    BoxCloneSyncService::new(service_fn(move |uri: Uri| {
+        let (first, second) = (first.clone(), second.clone());
+        async move {
+            match first.oneshot(uri.clone()).await {
+                Ok(transport) => Ok(transport),
+                Err(error) => second.oneshot(uri).await.map_err(|_| error),
+            }
+        }
+    }))
 }
 
 fn with_auth<C>(tunnel: Tunnel<C>, auth: Option<HeaderValue>) -> Tunnel<C> {

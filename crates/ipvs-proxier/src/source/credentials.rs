@@ -11,7 +11,7 @@ use kube::Config;
 use kube::config::{AuthInfo, ExecConfig};
 use secrecy::ExposeSecret as _;
 
-use super::access::{Access, ClusterError, without_user};
+use super::access::{Access, ClusterError, with_clear_user, without_user};
 use super::credential_files::FileRead;
 use super::credential_headers::{bearer, headers_of};
 use super::kubeconfig::{kubeconfig, of_server, service_account, with_files};
@@ -61,7 +61,9 @@ impl Credentials {
         let (kubeconfig, proxy) = with_files(kubeconfig, folder, &mut files).map_err(wrong)?;
         let mut config = Config::try_from(kubeconfig).map_err(|error| access.unusable(&error))?;
         if let (Some(_), Some(master)) = (&access.kubeconfig, &access.master) {
-            let url = master.parse();
+            let clear = with_clear_user(master);
+            let clear = clear.map_err(|problem| wrong(format!("--master: {problem}")))?;
+            let url = clear.parse();
             config.cluster_url = url.map_err(|error| access.unusable(&error))?;
         }
         let proxy = match proxy {
@@ -260,6 +262,35 @@ mod tests {
             proxy.contains("proxy-url: ") && !proxy.contains("hidden"),
             "{proxy}"
         );
+    }
+
+    #[test]
+    fn a_user_of_a_server_is_never_taken_for_its_host() {
+        let folder = tempfile::tempdir().unwrap();
+        let good = kubeconfig(folder.path(), "{}");
+        for url in ["https://me:12/hidden@host", "https://me:12#hidden@host"] {
+            let master = Some(url.to_owned());
+            let alone = Access {
+                master: master.clone(),
+                ..Access::default()
+            };
+            let beside = Access {
+                master,
+                ..good.clone()
+            };
+            for access in [alone, beside] {
+                let told = Credentials::read(&access).unwrap_err().to_string();
+                assert!(told.contains("an @ comes after the host"), "{told}");
+                assert!(!told.contains("me:") && !told.contains("hid"), "{told}");
+            }
+        }
+        let access = Access {
+            master: Some("https://me:p@ss@host:1".to_owned()),
+            ..good
+        };
+        let credentials = Credentials::read(&access).unwrap();
+        assert_eq!(credentials.config.cluster_url.host(), Some("host"));
+        assert_eq!(credentials.origin.server, "https://host:1/");
     }
 
     #[test]

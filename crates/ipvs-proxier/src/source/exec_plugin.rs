@@ -47,6 +47,10 @@ impl fmt::Debug for PluginCredential {
 pub(super) enum PluginError {
     #[error("exec: no command")]
     NoCommand,
+    #[error("exec: apiVersion: {0}: expected client.authentication.k8s.io/v1 or …/v1beta1")]
+    Version(String),
+    #[error("exec: {0}")]
+    Ended(tokio::task::JoinError),
     #[error("{command}: cannot be run: {error}")]
     Start { command: String, error: io::Error },
     #[error("{command}: no answer after {} s; it was killed", LONGEST.as_secs())]
@@ -64,8 +68,19 @@ pub(super) enum PluginError {
     Output { command: String, reason: String },
 }
 
+/// Those that are spoken, as client-go does.
+const VERSIONS: [&str; 2] = [
+    "client.authentication.k8s.io/v1",
+    "client.authentication.k8s.io/v1beta1",
+];
+
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct ExecCredential {
+    #[serde(default)]
+    kind: String,
+    #[serde(default)]
+    api_version: String,
     status: Option<Status>,
 }
 
@@ -88,6 +103,10 @@ async fn run_within(
     config: &ExecConfig,
 ) -> Result<PluginCredential, PluginError> {
     let command = config.command.clone().ok_or(PluginError::NoCommand)?;
+    let version = config.api_version.as_deref().unwrap_or("(none)");
+    if !VERSIONS.contains(&version) {
+        return Err(PluginError::Version(start_of(version)));
+    }
     let wrong = |command, error| PluginError::Start { command, error };
     let mut plugin = match Plugin::start(&command, config) {
         Ok(plugin) => plugin,
@@ -107,7 +126,7 @@ async fn run_within(
             said: start_of(&String::from_utf8_lossy(&output.stderr)),
         });
     }
-    read(&output.stdout).map_err(|reason| PluginError::Output { command, reason })
+    read(version, &output.stdout).map_err(|reason| PluginError::Output { command, reason })
 }
 
 /// What a plugin has written, and how it ended.
@@ -224,10 +243,19 @@ async fn read_most(
 }
 
 /// JSON, or YAML as other clients take it too.
-fn read(output: &[u8]) -> Result<PluginCredential, String> {
+fn read(version: &str, output: &[u8]) -> Result<PluginCredential, String> {
     let text = std::str::from_utf8(output).map_err(|error| error.to_string())?;
     let credential: ExecCredential =
         read_yaml(text).map_err(|error| error.without_values("it cannot be read as such"))?;
+    // What is there instead may be a secret.
+    if credential.kind != "ExecCredential" {
+        return Err("its kind is another one, or missing".to_owned());
+    }
+    if credential.api_version != version {
+        return Err(format!(
+            "its apiVersion is not {version}, which the kubeconfig says, or missing"
+        ));
+    }
     let status = credential.status.ok_or("it has no status")?;
     let identity = match (status.client_certificate_data, status.client_key_data) {
         (Some(certificate), Some(key)) => Some((certificate, key)),
@@ -279,7 +307,7 @@ mod tests {
     fn its_token_and_its_time_are_read() {
         let credential = run_shell(
             r#"case "$KUBERNETES_EXEC_INFO" in *client.authentication.k8s.io/v1*) ;; *) exit 3;; esac
-            echo '{"kind": "ExecCredential", "status": {"token": "abc", "expirationTimestamp": "1970-01-01T01:00:09+01:00"}}'"#,
+            echo '{"kind": "ExecCredential", "apiVersion": "client.authentication.k8s.io/v1", "status": {"token": "abc", "expirationTimestamp": "1970-01-01T01:00:09+01:00"}}'"#,
         )
         .unwrap();
         assert_eq!(credential.token.as_deref(), Some("abc"));
@@ -295,11 +323,12 @@ mod tests {
         assert_eq!(failed, "sh: exit status: 4: no network");
         for script in [
             "echo secret",
-            "echo '{\"status\": {\"token\": [secret]}}'",
-            "echo '{\"status\": {\"clientKeyData\": \"secret\"}}'",
-            "echo '{\"status\": {}}'",
+            "echo '{\"kind\": \"ExecCredential\", \"apiVersion\": \"client.authentication.k8s.io/v1\", \"status\": {\"token\": [secret]}}'",
+            "echo '{\"kind\": \"ExecCredential\", \"apiVersion\": \"client.authentication.k8s.io/v1\", \"status\": {\"clientKeyData\": \"secret\"}}'",
+            "echo '{\"kind\": \"ExecCredential\", \"apiVersion\": \"client.authentication.k8s.io/v1\", \"status\": {}}'",
             "echo '{}'",
-            "echo '{\"status\": {\"token\": \"secret\", \"expirationTimestamp\": \"soon\"}}'",
+            "echo '{\"kind\": \"secret\", \"apiVersion\": \"secret\", \"status\": {\"token\": \"secret\"}}'",
+            "echo '{\"kind\": \"ExecCredential\", \"apiVersion\": \"client.authentication.k8s.io/v1\", \"status\": {\"token\": \"secret\", \"expirationTimestamp\": \"soon\"}}'",
         ] {
             let text = told(script);
             assert!(
@@ -307,6 +336,38 @@ mod tests {
                 "{text}"
             );
             assert!(!text.contains("secret"), "{text}");
+        }
+    }
+
+    #[test]
+    fn another_kind_or_version_is_none() {
+        let told = |kind: &str, version: &str| {
+            let script = format!(
+                r#"echo '{{"kind": "{kind}", "apiVersion": "client.authentication.k8s.io/{version}", "status": {{"token": "abc"}}}}'"#
+            );
+            run_shell(&script).map_err(|error| error.to_string())
+        };
+        assert!(told("ExecCredential", "v1").is_ok());
+        for (kind, version, reason) in [
+            ("ExecCredential", "v1beta1", "its apiVersion is not"),
+            ("TokenReview", "v1", "its kind is another one"),
+            ("", "v1", "its kind is another one"),
+        ] {
+            let told = told(kind, version).unwrap_err();
+            assert!(told.contains(reason), "{told}");
+        }
+        for version in [
+            None,
+            Some("client.authentication.k8s.io/v1alpha1".to_owned()),
+        ] {
+            let mut runtime = tokio::runtime::Builder::new_current_thread();
+            let runtime = runtime.enable_all().build().unwrap();
+            let config = ExecConfig {
+                api_version: version,
+                ..shell("exit 1")
+            };
+            let told = runtime.block_on(run(&config)).unwrap_err().to_string();
+            assert!(told.starts_with("exec: apiVersion: "), "{told}");
         }
     }
 
@@ -321,8 +382,7 @@ mod tests {
             let told = run_shell(script).unwrap_err().to_string();
             assert_eq!(told, "sh: it writes more than 1048576 bytes; it was killed");
         }
-        let most =
-            "head -c 1000000 /dev/zero | tr '\\0' x >&2; echo '{\"status\": {\"token\": \"abc\"}}'";
+        let most = "head -c 1000000 /dev/zero | tr '\\0' x >&2; echo '{\"kind\": \"ExecCredential\", \"apiVersion\": \"client.authentication.k8s.io/v1\", \"status\": {\"token\": \"abc\"}}'";
         assert_eq!(run_shell(most).unwrap().token.as_deref(), Some("abc"));
     }
 
@@ -343,7 +403,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("id");
         let script = format!(
-            r#"sleep 1000 & echo $! > {}; echo '{{"status": {{"token": "abc"}}}}'"#,
+            r#"sleep 1000 & echo $! > {}; echo '{{"kind": "ExecCredential", "apiVersion": "client.authentication.k8s.io/v1", "status": {{"token": "abc"}}}}'"#,
             path.display()
         );
         let credential = run_shell(&script).unwrap();

@@ -8,7 +8,7 @@ use base64::prelude::BASE64_STANDARD;
 use kube::config::{AuthInfo, Cluster, Kubeconfig, NamedAuthInfo, NamedCluster, NamedContext};
 use secrecy::SecretString;
 
-use super::access::with_causes;
+use super::access::{with_causes, with_clear_user};
 use super::credential_files::{FileRead, LONGEST};
 use super::credential_headers::bearer;
 use super::origin::Part;
@@ -109,6 +109,10 @@ pub(super) fn with_files(
     for named in &mut chosen.clusters {
         if let (true, Some(cluster)) = (named.name == context.cluster, &mut named.cluster) {
             cluster_files(cluster, folder, files)?;
+            if let Some(server) = &mut cluster.server {
+                *server =
+                    with_clear_user(server).map_err(|problem| format!("server: {problem}"))?;
+            }
             let url = cluster.proxy_url.take().filter(|url| !url.is_empty());
             let named = url.map(|url| Proxy::of_url("proxy-url", &url));
             proxy = proxy.or(named.transpose()?);

@@ -40,6 +40,8 @@ mod objects;
 mod origin;
 #[cfg(feature = "kube")]
 mod pages;
+#[cfg(feature = "kube")]
+mod plugin_run;
 mod polled;
 #[cfg(feature = "kube")]
 mod proxy;
@@ -55,7 +57,7 @@ mod weight;
 mod yaml;
 
 #[cfg(feature = "kube")]
-pub use access::{Access, ClusterError};
+pub use access::{Access, ClusterError, without_user};
 pub use api_object::ApiObject;
 #[cfg(feature = "kube")]
 pub use cluster::Cluster;

@@ -4,7 +4,7 @@ use hyper::Uri;
 use hyper::http::uri::Scheme;
 use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 
-use super::access::without_user;
+use super::access::{with_clear_user, without_user};
 
 /// What SOCKS listens on where a URL says no port.
 const SOCKS_PORT: u16 = 1080;
@@ -44,6 +44,7 @@ impl Proxy {
     /// # Errors
     /// For what is no such URL. It is not shown: it may hold a password.
     pub(super) fn of_url(source: &str, url: &str) -> Result<Self, String> {
+        let url = with_clear_user(url).map_err(|problem| format!("{source}: {problem}"))?;
         let any = Uri::from_static("http://host/");
         let found = Matcher::builder().all(url).build().intercept(&any);
         let proxy = found.and_then(|intercept| {
@@ -239,6 +240,22 @@ mod tests {
             );
             assert!(of("https://10.0.0.1/", &[("https_proxy", url)]).is_err());
         }
+        for url in [
+            "http://me:12/hidden@proxy:1",
+            "socks5://me:12#hidden@proxy",
+            "https://me:12?hidden@proxy",
+            "me:12/hidden@proxy",
+        ] {
+            let told = Proxy::of_url("proxy-url", url).unwrap_err();
+            assert!(
+                told.starts_with("proxy-url: an @ comes after the host"),
+                "{told}"
+            );
+            assert!(!told.contains("me:") && !told.contains("hid"), "{told}");
+        }
+        let whole = Proxy::of_url("proxy-url", "socks5://me@b:p@ss@proxy:1").unwrap();
+        assert_eq!(whole.name(), "socks5://proxy:1/");
+        assert_eq!(whole.credentials().raw_auth(), Some(("me@b", "p@ss")));
         let proxy = Proxy::of_url("proxy-url", "http://me:hidden@proxy:1").unwrap();
         assert!(!format!("{proxy:?} {}", proxy.name()).contains("hidden"));
         assert!(proxy.credentials().basic_auth().is_some());

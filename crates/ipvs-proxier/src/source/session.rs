@@ -21,8 +21,9 @@ use super::connection::{Connection, connection};
 use super::credential_files::CredentialFiles;
 use super::credential_reader::CredentialReader;
 use super::credentials::Credentials;
-use super::exec_plugin::{self, PluginCredential};
+use super::exec_plugin::PluginCredential;
 use super::origin::Origin;
+use super::plugin_run::PluginRun;
 use super::reporter::{Reporter, Said};
 use crate::api_observer::{ApiObserver, ApiRequest};
 
@@ -53,6 +54,9 @@ struct Held {
     link: Arc<Link>,
     files: CredentialFiles,
     reader: CredentialReader,
+    plugin: PluginRun,
+    /// When they could not be had last.
+    failed: Option<Instant>,
     /// What is wrong with the credentials, so that it is logged once.
     problem: Option<String>,
 }
@@ -81,7 +85,11 @@ impl Link {
 
     /// Whether the server let it in when it was asked last, and what the plugin gave is good for a while.
     fn is_known(&self) -> bool {
-        let now = SystemTime::now().checked_add(EARLIER);
+        self.is_known_for(EARLIER)
+    }
+
+    fn is_known_for(&self, time: Duration) -> bool {
+        let now = SystemTime::now().checked_add(time);
         let is_good = |at: SystemTime| now.is_some_and(|now| now < at);
         let given = self.given.as_ref();
         let expires = given.and_then(|given| given.expires);
@@ -103,7 +111,10 @@ impl Session {
         let agent =
             HeaderValue::try_from(access.user_agent()).map_err(|error| access.unusable(&error))?;
         let mut reader = CredentialReader::default();
-        let link = open(&access, None, &mut reader).await?;
+        let mut plugin = PluginRun::default();
+        let opened = open(&access, None, &mut reader, &mut plugin).await?;
+        let nothing = || access.wrong("nothing was read".to_owned());
+        let link = opened.ok_or_else(nothing)?;
         let changed = watch::Sender::new(());
         let files = CredentialFiles::follow(&link.credentials.files, &changed)?;
         Ok(Self {
@@ -116,6 +127,8 @@ impl Session {
                 link: Arc::new(link),
                 files,
                 reader,
+                plugin,
+                failed: None,
                 problem: None,
             }),
             changed,
@@ -126,10 +139,16 @@ impl Session {
 
     /// The credentials as they are now. Those that cannot be read leave the last ones in force.
     async fn link(&self) -> Arc<Link> {
+        let begin = Instant::now();
         let mut held = self.held.lock().await;
+        // Somebody else has tried meanwhile, which may have taken as long as a plugin may.
+        if held.failed.is_some_and(|at| at >= begin) {
+            return Arc::clone(&held.link);
+        }
         let has_changed = held.files.have_changed();
         if has_changed || held.problem.is_some() || held.link.is_spent() {
             if let Err(error) = self.renew(&mut held).await {
+                held.failed = Some(Instant::now());
                 let problem = error.to_string();
                 if held.problem.as_ref() != Some(&problem) {
                     warn!("credentials: {problem}; the last good ones stay in force");
@@ -160,7 +179,16 @@ impl Session {
     }
 
     async fn renew(&self, held: &mut Held) -> Result<(), ClusterError> {
-        let link = open(&self.access, Some(&held.link), &mut held.reader).await?;
+        let Held {
+            link,
+            reader,
+            plugin,
+            ..
+        } = held;
+        let opened = open(&self.access, Some(link), reader, plugin).await?;
+        let Some(link) = opened else {
+            return Ok(());
+        };
         if !held.files.are(&link.credentials.files) {
             held.files = CredentialFiles::follow(&link.credentials.files, &self.changed)?;
         }
@@ -296,22 +324,36 @@ fn is_of_tls(error: &(dyn Error + 'static)) -> bool {
     }
 }
 
-/// Reads the credentials. The connection stays where it is the same one, and did answer.
+/// Reads the credentials. The connection stays where it is the same one, and did answer. Nothing where the last ones will do
+/// until the plugin has ended.
 async fn open(
     access: &Access,
-    last: Option<&Link>,
+    last: Option<&Arc<Link>>,
     reader: &mut CredentialReader,
-) -> Result<Link, ClusterError> {
+    run: &mut PluginRun,
+) -> Result<Option<Link>, ClusterError> {
     let wrong = |reason: String| access.wrong(reason);
     let mut credentials = reader.read(access).await?;
     // The same plugin would give the same again.
-    let known = last.filter(|last| last.is_known() && last.credentials.files == credentials.files);
+    let same = last.filter(|last| last.credentials.files == credentials.files);
+    let known = same.filter(|last| last.is_known());
     let given = match (&credentials.plugin, known) {
         (None, _) => None,
         (Some(_), Some(last)) => last.given.clone(),
         (Some(plugin), None) => {
-            let given = exec_plugin::run(plugin).await;
-            Some(Arc::new(given.map_err(|error| wrong(error.to_string()))?))
+            run.start(plugin, &credentials.files);
+            let good = same.filter(|last| last.is_known_for(Duration::ZERO));
+            let ended = match good {
+                Some(_) => run.ended(),
+                None => Some(run.end().await),
+            };
+            match (ended, good) {
+                (Some(given), _) => {
+                    Some(Arc::new(given.map_err(|error| wrong(error.to_string()))?))
+                }
+                (None, Some(last)) if last.is_silent.load(Ordering::Relaxed) => last.given.clone(),
+                (None, _) => return Ok(None),
+            }
         }
     };
     if let Some(given) = &given {
@@ -322,14 +364,20 @@ async fn open(
             credentials.set_token(token.trim()).map_err(wrong)?;
         }
     }
+    let does_answer = |link: &&Arc<Link>| {
+        let spent = [&link.is_silent, &link.is_refused];
+        spent
+            .iter()
+            .all(|is_spent| !is_spent.load(Ordering::Relaxed))
+    };
     let kept =
-        last.filter(|link| !link.is_spent() && credentials.is_same_connection(&link.credentials));
+        last.filter(|link| does_answer(link) && credentials.is_same_connection(&link.credentials));
     let connection = match kept {
         Some(link) => link.connection.clone(),
         None => connection(&credentials.config, credentials.proxy.as_ref())
             .map_err(|error| access.unusable(&*error))?,
     };
-    Ok(Link {
+    Ok(Some(Link {
         connection,
         credentials,
         given,
@@ -337,7 +385,7 @@ async fn open(
         is_silent: AtomicBool::new(false),
         is_open: AtomicBool::new(false),
         first: Mutex::default(),
-    })
+    }))
 }
 
 #[cfg(test)]
