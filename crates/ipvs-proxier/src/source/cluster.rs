@@ -7,6 +7,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
@@ -51,7 +53,8 @@ pub struct Cluster {
     /// All of that.
     problems: Vec<String>,
     connected: Arc<AtomicBool>,
-    notices: mpsc::Sender<Notice>,
+    /// None once it is dropped.
+    notices: Option<mpsc::Sender<Notice>>,
     client: LastingThread,
 }
 
@@ -59,6 +62,8 @@ pub struct Cluster {
 const KINDS: usize = 3;
 /// Notices that wait while the server is away; later ones are dropped.
 const NOTICES: usize = 256;
+/// What the client may take to end. It does so at once, unless it has no time on the processor.
+const LAST: Duration = Duration::from_secs(1);
 
 impl Cluster {
     /// Reads the access, and starts to list and watch. `wake` is called whenever there is something to poll.
@@ -122,7 +127,7 @@ impl Cluster {
             unusable: BTreeMap::new(),
             problems: Vec::new(),
             connected,
-            notices,
+            notices: Some(notices),
             client,
         })
     }
@@ -131,6 +136,18 @@ impl Cluster {
     #[must_use]
     pub fn is_connected(&self) -> bool {
         self.connected.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Cluster {
+    /// Waits for a moment until the client has ended, and with it a plugin that it runs: the process may be about to end.
+    fn drop(&mut self) {
+        // It ends for want of who tells it anything.
+        self.notices = None;
+        let begin = Instant::now();
+        while self.client.ended().is_none() && begin.elapsed() < LAST {
+            sleep(Duration::from_millis(1));
+        }
     }
 }
 
@@ -186,7 +203,10 @@ impl Source for Cluster {
     /// As an Event, if the server takes it.
     fn tell(&mut self, notice: Notice) {
         // A client that has ended is reported by `poll`, and what is told is in the log of who tells it.
-        let _ = self.notices.try_send(notice);
+        let _ = self
+            .notices
+            .as_ref()
+            .map(|notices| notices.try_send(notice));
     }
 }
 
@@ -226,7 +246,6 @@ async fn first(mut all: [Pin<Box<dyn Future<Output = String> + '_>>; 5]) -> Stri
 mod tests {
     use std::fs;
     use std::thread::{current, park_timeout};
-    use std::time::Duration;
 
     use super::*;
 

@@ -17,8 +17,6 @@ pub struct Refusal {
     pub message: String,
     /// Before which time the server does not want to be asked again.
     pub retry_after: Option<Duration>,
-    /// Whether the server does not know the version yet that it is asked for.
-    pub is_behind: bool,
 }
 
 #[derive(Deserialize)]
@@ -37,13 +35,6 @@ struct Status {
 struct Details {
     #[serde(rename = "retryAfterSeconds")]
     retry_after: Option<u32>,
-    causes: Option<Vec<Cause>>,
-}
-
-#[derive(Deserialize)]
-struct Cause {
-    #[serde(default)]
-    reason: String,
 }
 
 impl Refusal {
@@ -55,14 +46,11 @@ impl Refusal {
         }
         let details = status.details.as_ref();
         let seconds = details.and_then(|details| details.retry_after);
-        let causes = details.and_then(|details| details.causes.as_deref());
-        let mut causes = causes.unwrap_or_default().iter();
         Some(Self {
             code: status.code,
             reason: status.reason,
             message: status.message,
             retry_after: seconds.map(|seconds| Duration::from_secs(seconds.into())),
-            is_behind: causes.any(|cause| cause.reason == "ResourceVersionTooLarge"),
         })
     }
 }
@@ -102,11 +90,10 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_is_behind_says_so_and_when_to_ask_again() {
+    fn a_server_says_when_to_ask_again() {
         let text = br#"{"kind": "Status", "code": 504, "reason": "Timeout", "message": "Too large resource version: 9, current: 7",
             "details": {"causes": [{"reason": "ResourceVersionTooLarge"}], "retryAfterSeconds": 1}}"#;
         let refusal = Refusal::read(text).unwrap();
-        assert!(refusal.is_behind);
         assert_eq!(refusal.retry_after, Some(Duration::from_secs(1)));
     }
 }

@@ -147,21 +147,25 @@ impl Session {
         }
         let has_changed = held.files.have_changed();
         if has_changed || held.problem.is_some() || held.link.is_spent() {
-            if let Err(error) = self.renew(&mut held).await {
-                held.failed = Some(Instant::now());
-                let problem = error.to_string();
-                if held.problem.as_ref() != Some(&problem) {
-                    warn!("credentials: {problem}; the last good ones stay in force");
-                    let told = Said::Credentials(Some(problem.clone()));
-                    self.reporter.say(told);
-                    held.problem = Some(problem);
+            match self.renew(&mut held).await {
+                Err(error) => {
+                    held.failed = Some(Instant::now());
+                    let problem = error.to_string();
+                    if held.problem.as_ref() != Some(&problem) {
+                        warn!("credentials: {problem}; the last good ones stay in force");
+                        let told = Said::Credentials(Some(problem.clone()));
+                        self.reporter.say(told);
+                        held.problem = Some(problem);
+                    }
                 }
-            } else {
-                if has_changed {
-                    info!("credentials: read again, as their files have changed");
-                }
-                if held.problem.take().is_some() {
-                    self.reporter.say(Said::Credentials(None));
+                Ok(false) => {}
+                Ok(true) => {
+                    if has_changed {
+                        info!("credentials: read again, as their files have changed");
+                    }
+                    if held.problem.take().is_some() {
+                        self.reporter.say(Said::Credentials(None));
+                    }
                 }
             }
         }
@@ -178,7 +182,8 @@ impl Session {
         }
     }
 
-    async fn renew(&self, held: &mut Held) -> Result<(), ClusterError> {
+    /// Whether there are others now: a plugin may still be under way.
+    async fn renew(&self, held: &mut Held) -> Result<bool, ClusterError> {
         let Held {
             link,
             reader,
@@ -187,7 +192,7 @@ impl Session {
         } = held;
         let opened = open(&self.access, Some(link), reader, plugin).await?;
         let Some(link) = opened else {
-            return Ok(());
+            return Ok(false);
         };
         if !held.files.are(&link.credentials.files) {
             held.files = CredentialFiles::follow(&link.credentials.files, &self.changed)?;
@@ -199,7 +204,7 @@ impl Session {
             info!("another server: {to} instead of {from}; listing everything anew");
             self.moved.send_replace(());
         }
-        Ok(())
+        Ok(true)
     }
 
     fn request(&self, link: &Link, call: Call) -> Result<Request<Full<Bytes>>, ApiError> {
@@ -413,6 +418,67 @@ mod tests {
             let error = session.send(call).await.unwrap_err();
             (session.about(&error), error)
         })
+    }
+
+    /// It gives a token that is good for half a minute, and hangs when it is asked again, as is due at once.
+    #[test]
+    fn a_plugin_that_hangs_holds_up_no_request_whose_credentials_are_good() {
+        let api = ApiServer::start().unwrap();
+        api.know_only(&["one"]);
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let soon = SystemTime::now() + EARLIER / 2;
+        let credential = format!(
+            r#"{{"kind": "ExecCredential", "apiVersion": "client.authentication.k8s.io/v1",
+                "status": {{"token": "one", "expirationTimestamp": "{}"}}}}"#,
+            humantime::format_rfc3339_seconds(soon)
+        );
+        fs::write(at("credential"), credential).unwrap();
+        let script = format!(
+            "cd {} && mkdir first 2>/dev/null && exec cat credential; echo $$ > id; exec sleep 1000",
+            folder.path().display()
+        );
+        let text = format!(
+            "{{current-context: a, contexts: [{{name: a, context: {{cluster: a, user: a}}}}], \
+             clusters: [{{name: a, cluster: {{server: '{}'}}}}], \
+             users: [{{name: a, user: {{exec: {{apiVersion: client.authentication.k8s.io/v1, command: sh, \
+             args: [-c, '{script}'], interactiveMode: Never}}}}}}]}}",
+            api.url()
+        );
+        fs::write(at("kubeconfig"), text).unwrap();
+        let access = Access {
+            kubeconfig: Some(at("kubeconfig")),
+            ..Access::default()
+        };
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_all().build().unwrap();
+        let (reporter, _said) = reporter(|| {});
+        let id = runtime.block_on(async {
+            let connected = Arc::new(AtomicBool::new(false));
+            let session = Session::open(access, Arc::new(()), reporter, connected);
+            let session = session.await.unwrap();
+            let mut sent = 0;
+            loop {
+                let call = Call {
+                    path: "/api/v1/nodes".to_owned(),
+                    body: None,
+                };
+                // Less than the plugin may take.
+                let answer = timeout(EARLIER / 2, session.send(call)).await;
+                answer.unwrap().unwrap().finish().await;
+                sent += 1;
+                let id = fs::read_to_string(at("id")).unwrap_or_default();
+                match id.strip_suffix('\n') {
+                    Some(id) if sent > 3 => break id.to_owned(),
+                    _ => {}
+                }
+            }
+        });
+        drop(runtime);
+        let stat = format!("/proc/{id}/stat");
+        while fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z ")) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     #[test]
