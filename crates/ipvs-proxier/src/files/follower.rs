@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::disk::{Disk, Look, Seen};
 use super::file::{Decision, FileRules, FileState, Next, PERIOD, SETTLE, Sighting, Touch};
+use super::other_folder::OtherFolder;
 use super::problem::FileProblem;
 use super::stamp::Identity;
 use crate::clock::Moment;
@@ -97,6 +98,8 @@ struct Root {
     files: BTreeSet<PathBuf>,
     /// Whether the kernel tells of its changes.
     is_watched: bool,
+    /// What is in its place.
+    other: OtherFolder,
     problem: RootProblem,
 }
 
@@ -126,6 +129,7 @@ impl<D: Disk> Follower<D> {
             folder: None,
             files: BTreeSet::new(),
             is_watched: false,
+            other: OtherFolder::default(),
             problem: RootProblem::default(),
         };
         Self {
@@ -249,19 +253,23 @@ impl<D: Disk> Follower<D> {
             Err(error) => Err(FileProblem::io("find", &error)),
         };
         let was_lost = root.problem.seen.is_some();
-        let tell = root.problem.saw(found.as_ref().err(), now, self.is_first);
+        let kept = root.keeps(found.as_ref().ok(), was_lost, now.steady);
+        let problem = found.as_ref().err().or(kept.as_ref());
+        let tell = root.problem.saw(problem, now, self.is_first);
         let is_over = matches!(tell, Some(FileState::AsBefore));
         news.extend(tell.map(|state| FileNews {
             path: path.clone(),
             state,
         }));
-        let Ok((folder, files)) = found else {
+        if root.problem.seen.is_some() {
             let next = if root.problem.told.is_some() {
                 PERIOD
             } else {
                 SETTLE
             };
             at(&mut self.due, &path, now.steady.checked_add(next));
+        }
+        let Ok((folder, mut files)) = found else {
             // Nothing can be said of them.
             looks.retain(|file| !root.files.contains(file) && *file != path);
             return;
@@ -270,7 +278,6 @@ impl<D: Disk> Follower<D> {
             file.tell_again();
         }
         let is_other = folder != root.folder;
-        root.folder = folder;
         let at_most = root.followed.at_most;
         for file in &files {
             if !self.files.contains_key(file) {
@@ -280,6 +287,14 @@ impl<D: Disk> Follower<D> {
             } else if everything || is_other || was_lost || !is_watched {
                 looks.insert(file.clone());
             }
+        }
+        if kept.is_some() {
+            // Nothing can be said of those that it lacks.
+            looks.retain(|file| files.contains(file) || !root.files.contains(file));
+            files.extend(root.files.iter().cloned());
+        } else {
+            root.folder = folder;
+            root.other.is_over();
         }
         let before = std::mem::replace(&mut root.files, files);
         let gone: Vec<PathBuf> = before
@@ -341,6 +356,24 @@ impl<D: Disk> Follower<D> {
         if !is_watched {
             at(&mut self.due, path, later(PERIOD));
         }
+    }
+}
+
+impl Root {
+    /// Why files that were there and are not found now stay in force, if they do.
+    fn keeps(
+        &mut self,
+        found: Option<&(Option<Identity>, BTreeSet<PathBuf>)>,
+        was_lost: bool,
+        now: Instant,
+    ) -> Option<FileProblem> {
+        let (Some(before), Some((Some(identity), files))) = (self.folder, found) else {
+            return None;
+        };
+        if before == *identity || files.is_superset(&self.files) {
+            return None;
+        }
+        self.other.keeps(*identity, files, was_lost, now)
     }
 }
 

@@ -10,6 +10,7 @@ mod follower;
 mod following;
 mod linux;
 mod one;
+mod other_folder;
 mod problem;
 mod stamp;
 #[cfg(test)]

@@ -43,6 +43,15 @@ pub enum FileProblem {
         /// So many were there.
         files: usize,
     },
+    /// The path leads to another folder than before, which lacks files that were there. They may still come.
+    #[error(
+        "it is another folder than before, and lacks files that were followed: what they said stays in force until the folder \
+         has been as it is for {seconds} s"
+    )]
+    OtherFolder {
+        /// For so long.
+        seconds: u64,
+    },
 }
 
 impl FileProblem {

@@ -240,15 +240,46 @@ fn a_folder_that_is_not_there_or_another_empty_one_keeps_its_files() {
         world.replace(A, "new");
         let mut news = world.within(SETTLE + PERIOD + PERIOD);
         news.retain(|(_, state)| *state != FileState::Unsettled);
+        let seconds = HELD_OPEN.as_secs();
+        let lacks = FileState::Unusable(FileProblem::OtherFolder { seconds });
+        news.sort_by_key(|(path, _)| path.clone());
+        let expected = [state(FOLDER, lacks), contents(A, "new")];
+        assert_eq!(news, expected, "what it has counts");
         let expected = [
             state(FOLDER, FileState::AsBefore),
-            contents(A, "new"),
             state(B, FileState::Gone),
         ];
         assert_eq!(
-            news, expected,
-            "a folder with files counts, whichever it is"
+            world.within(HELD_OPEN + PERIOD + PERIOD),
+            expected,
+            "a folder with files that rests counts, whichever it is"
         );
+    }
+}
+
+/// As when a volume is copied into its place file by file.
+#[test]
+fn what_another_folder_lacks_is_not_gone_while_files_come_into_it() {
+    for is_watched in [true, false] {
+        let mut world = World::with(is_watched, &[(A, "a"), (B, "b")]);
+        world.disk().nodes.clear();
+        world.put_folder();
+        world.touched.mounts = is_watched;
+        world.within(GRACE);
+        let mut news = Vec::new();
+        for number in 0..5 {
+            world.replace(&format!("/m/new-{number}.yaml"), "new");
+            news.extend(world.within(HELD_OPEN / 2));
+        }
+        world.replace(A, "a");
+        news.extend(world.within(HELD_OPEN / 2));
+        world.replace(B, "b");
+        news.extend(world.within(HELD_OPEN * 2));
+        let gone = news.iter().filter(|(_, state)| *state == FileState::Gone);
+        assert_eq!(gone.count(), 0, "{news:?}");
+        let of_folder = news.iter().filter(|(path, _)| path == FOLDER);
+        let last = of_folder.last().map(|(_, state)| state);
+        assert_eq!(last, Some(&FileState::AsBefore), "{news:?}");
     }
 }
 
