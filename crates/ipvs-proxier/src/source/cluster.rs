@@ -283,4 +283,42 @@ mod tests {
             assert!(until(true).is_empty());
         }
     }
+
+    #[test]
+    fn a_plugin_ends_with_the_client() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let script = format!(
+            "cd {} && mkdir first 2>/dev/null && exec cat credential; echo $$ > id; exec sleep 1000",
+            folder.path().display()
+        );
+        // It is over at once, so that the plugin is asked again.
+        let credential = r#"{"kind": "ExecCredential", "apiVersion": "client.authentication.k8s.io/v1",
+            "status": {"token": "one", "expirationTimestamp": "2020-01-01T00:00:00Z"}}"#;
+        fs::write(at("credential"), credential).unwrap();
+        let text = format!(
+            "{{current-context: a, contexts: [{{name: a, context: {{cluster: a, user: a}}}}], \
+             clusters: [{{name: a, cluster: {{server: 'http://127.0.0.1:1'}}}}], \
+             users: [{{name: a, user: {{exec: {{apiVersion: client.authentication.k8s.io/v1, command: sh, \
+             args: [-c, '{script}'], interactiveMode: Never}}}}}}]}}"
+        );
+        fs::write(at("kubeconfig"), text).unwrap();
+        let access = Access {
+            kubeconfig: Some(at("kubeconfig")),
+            ..Access::default()
+        };
+        let cluster = Cluster::connect(&access, Nodes::All, || {}).unwrap();
+        let id = loop {
+            let id = fs::read_to_string(at("id")).unwrap_or_default();
+            match id.strip_suffix('\n') {
+                Some(id) => break id.to_owned(),
+                None => park_timeout(Duration::from_millis(10)),
+            }
+        };
+        drop(cluster);
+        let stat = format!("/proc/{id}/stat");
+        while fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z ")) {
+            park_timeout(Duration::from_millis(10));
+        }
+    }
 }

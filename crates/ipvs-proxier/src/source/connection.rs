@@ -133,7 +133,7 @@ fn first_or(first: Connector<Transport>, second: Connector<Transport>) -> Connec
         async move {
             match first.oneshot(uri.clone()).await {
                 Ok(transport) => Ok(transport),
-                Err(error) => second.oneshot(uri).await.map_err(|_| error),
+                Err(error) => second.oneshot(uri).await.map_err(|_second| error),
             }
         }
     }))
