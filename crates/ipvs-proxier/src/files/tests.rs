@@ -275,8 +275,8 @@ fn what_another_folder_lacks_is_not_gone_while_files_come_into_it() {
         news.extend(world.within(HELD_OPEN * 2));
         let gone = news.iter().filter(|(_, state)| *state == FileState::Gone);
         assert_eq!(gone.count(), 0, "{news:?}");
-        let of_folder = news.iter().filter(|(path, _)| path == FOLDER);
-        let last = of_folder.last().map(|(_, state)| state);
+        let mut of_folder = news.iter().filter(|(path, _)| path == FOLDER);
+        let last = of_folder.next_back().map(|(_, state)| state);
         assert_eq!(last, Some(&FileState::AsBefore), "{news:?}");
     }
 }
