@@ -14,7 +14,10 @@ const EACH: usize = 512;
 
 /// What all objects of a kind may take, in bytes: several times what 100,000 Services, 1,000,000 endpoints with a slice each,
 /// or 15,000 Nodes do.
-#[cfg(feature = "kube")]
+#[cfg_attr(
+    not(feature = "kube"),
+    allow(dead_code, reason = "lists and watches are read by themselves too")
+)]
 pub(super) const fn bound_of_all(kind: ObjectKind) -> usize {
     match kind {
         ObjectKind::Service => 256 << 20,
