@@ -322,7 +322,7 @@ impl Flags {
         let are_others = |networks: &[IpNet]| {
             !networks.is_empty() && !networks.iter().any(|network| is_served(network.addr()))
         };
-        let hint = "of no family that iptables, or ip6tables, works for on this node";
+        let hint = "of no family that the filter works for on this node";
         if !self.bind_address.is_unspecified() && !is_served(self.bind_address) {
             bail!("--bind-address={}: {hint}", self.bind_address);
         }

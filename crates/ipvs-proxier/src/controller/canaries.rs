@@ -234,6 +234,12 @@ mod tests {
             sets: None,
             ..all.clone()
         };
+        // Of the filter of nftables the kernel tells all.
+        let of_nftables = Signs {
+            rules: None,
+            ..without_sets.clone()
+        };
+        assert!(Canaries::default().saw(&of_nftables));
         for lacking in [of_nft, without_servers, without_sets] {
             assert!(!canaries.saw(&lacking) && !canaries.are_whole());
         }

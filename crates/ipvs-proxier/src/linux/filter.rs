@@ -15,7 +15,8 @@ use crate::error::PlaneError;
 /// What the filter of a node is made with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum FilterBackend {
-    /// iptables where kube-proxy's filter works: its rules can be written, and the kernel has ipset. Else nftables.
+    /// iptables where kube-proxy's filter works: its rules can be written, for both families where nftables serves both, and
+    /// the kernel has ipset. Else nftables.
     #[default]
     Auto,
     /// kube-proxy's sets of ipset and chains of iptables.
@@ -59,6 +60,11 @@ impl Filter {
                     Ok(found)
                 });
                 let error = match found {
+                    Ok(found) if found.families().len() < families.len() => {
+                        let serves_more =
+                            |other: &Self| other.families().len() > found.families().len();
+                        return Ok(nftables().ok().filter(serves_more).unwrap_or(found));
+                    }
                     Ok(found) => return Ok(found),
                     Err(error) if error.is_passing() => return Err(error),
                     Err(error) => error,

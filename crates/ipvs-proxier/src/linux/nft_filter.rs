@@ -353,6 +353,14 @@ fn try_family(tables: &mut NfTables, family: Family) -> Result<(), PlaneError> {
     };
     let mut trial = table(family);
     trial.id = of_trial(&trial.id);
+    // One that a process left that was killed.
+    if let Some(left) = tables.heads(&trial.id)? {
+        if !is_ours(&left.table.object) {
+            return Err(PlaneError::ForeignTable { table: trial.id });
+        }
+        let delete = Transaction::new(vec![Change::DeleteTable(&trial.id)]);
+        tables.transact(&delete).map_err(plane_error)?;
+    }
     let mut sets = FilterSet::ALL.map(|kind| set(kind, family));
     for set in &mut sets {
         set.id.table = of_trial(&set.id.table);
@@ -384,7 +392,25 @@ fn try_family(tables: &mut NfTables, family: Family) -> Result<(), PlaneError> {
     changes.push(Change::DeleteTable(&trial.id));
     tables
         .transact(&Transaction::new(changes))
-        .map_err(plane_error)
+        .map_err(plane_error)?;
+    keeps_comments(tables, &trial)
+}
+
+/// Before Linux 5.10 the kernel drops the comment of a table without a word, and by it ours is known. The table is there for a
+/// moment, and empty.
+fn keeps_comments(tables: &mut NfTables, trial: &Table) -> Result<(), PlaneError> {
+    let id = &trial.id;
+    let add = Transaction::new(vec![Change::CreateTable(trial)]);
+    tables.transact(&add).map_err(plane_error)?;
+    let found = tables.heads(id);
+    let delete = Transaction::new(vec![Change::DeleteTable(id)]);
+    tables.transact(&delete).map_err(plane_error)?;
+    match found? {
+        Some(found) if is_ours(&found.table.object) => Ok(()),
+        _ => Err(program(
+            "this kernel keeps no comments of tables (Linux 5.10), by which ours are known; take --filter=iptables".to_owned(),
+        )),
+    }
 }
 
 /// The first change that was refused says what is wrong.

@@ -226,6 +226,50 @@ fn rules_count_once_their_transaction_is_complete_unless_this_process_made_it() 
 }
 
 #[test]
+fn of_the_filter_of_nftables_sets_are_told_too_and_other_tables_never() {
+    let mut heard = heard();
+    heard.filter_port = Some(US);
+    let mut tell = |table, what, port| {
+        let changed = NftEvent::Changed {
+            family: 2,
+            table,
+            what,
+        };
+        let done = NftEvent::Generation {
+            id: Some(1),
+            process: Some(42),
+            program: "nft",
+        };
+        for event in [changed, done] {
+            let sequence = 1;
+            let notification = Notification {
+                event,
+                port,
+                sequence,
+            };
+            heard.rules(notification, &Somebody);
+        }
+        heard.take().into_iter().map(|event| event.what).collect()
+    };
+    let rules = Concern::Section(Section::Rules(Family::Ipv4));
+    let sets = FilterSet::ALL.map(|set| Concern::Section(Section::Set(set, Family::Ipv4)));
+    let ours = "kube-proxy-ipvs";
+    let told: Vec<Concern> = tell(ours, NftObject::Rule, 9);
+    assert_eq!(told, [rules]);
+    let told: BTreeSet<Concern> = tell(ours, NftObject::Entries, 9).into_iter().collect();
+    assert_eq!(told, sets.into());
+    let all = sets.into_iter().chain([rules]);
+    let told: BTreeSet<Concern> = tell(ours, NftObject::Table, 9).into_iter().collect();
+    assert_eq!(told, all.collect());
+    assert_eq!(tell(ours, NftObject::Table, US), [], "by our own socket");
+    for what in [NftObject::Rule, NftObject::Table, NftObject::Set] {
+        assert_eq!(tell("nat", what, 9), []);
+    }
+    heard.lost_rules(&[Family::Ipv4]);
+    assert_eq!(heard.take().len(), sets.len() + 1);
+}
+
+#[test]
 fn what_was_lost_is_everything() {
     let mut heard = heard();
     heard.lost_links();
