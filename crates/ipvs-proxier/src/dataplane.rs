@@ -22,8 +22,10 @@ pub struct Connections {
 /// A part of the state that is read at once. Between two of them changes can be applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part<'a> {
-    /// Nothing yet: what was read halfway is forgotten.
+    /// Nothing yet: what was read halfway is forgotten, but for rules.
     Start,
+    /// Nothing yet: rules that were read halfway are forgotten.
+    StartRules,
     /// The dummy interface, and some of what is bound to it. Where it takes several calls, what changes meanwhile may be among it
     /// or not.
     Link,
@@ -73,7 +75,8 @@ pub trait DataPlane {
     /// in between.
     ///
     /// # Errors
-    /// [`PlaneError`] when it cannot be read. After [`Part::Start`] other parts can be read all the same.
+    /// [`PlaneError`] when it cannot be read. After [`Part::Start`] and [`Part::StartRules`] other parts can be
+    /// read all the same.
     fn read(
         &mut self,
         part: Part<'_>,

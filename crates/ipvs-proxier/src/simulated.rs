@@ -234,6 +234,8 @@ impl DataPlane for Simulated {
                 self.reads = self.reads.saturating_add(1);
                 self.given = 0;
             }
+            // They are read at once.
+            Part::StartRules => {}
             Part::Link => {
                 found.link = state.link;
                 let some = state.vips.iter().skip(self.given).take(CHUNK);

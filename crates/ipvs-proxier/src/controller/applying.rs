@@ -70,6 +70,7 @@ impl Controller {
             } else {
                 known.applied(operation);
             }
+            self.canaries.applied(operation);
             self.drains.applied(operation, now.steady);
             self.stale_flows.applied(operation);
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use ipvs_codec::ServiceKey;
 use ipvs_model::{Key, Known};
 
+use super::canaries::TakenSigns;
 use super::concerns::Waiting;
 use super::repairing::Repair;
 use super::state::{Reread, Running, State};
@@ -15,7 +16,7 @@ use crate::clock::{Clock, Moment};
 use crate::dataplane::DataPlane;
 use crate::error::PlaneError;
 use crate::kernel_event::{Concern, DriftCause, KernelEvent, Signs};
-use crate::reading::{Compared, Findings, Reading, Section, read_one};
+use crate::reading::{Compared, Findings, Lane, Reading, Section, read_one};
 use crate::report::{Report, Tally};
 use crate::step_error::StepError;
 
@@ -30,9 +31,12 @@ impl Controller {
     ) -> (State, Step) {
         let now = clock.now();
         self.timing.asked_canaries(now.steady);
-        let mut errors = Vec::new();
+        let (mut errors, mut taken) = (Vec::new(), None);
         match plane.signs() {
-            Ok(signs) => self.compare_signs(&signs, &running, now),
+            Ok(signs) => {
+                self.compare_signs(&signs, &running, now);
+                taken = Some(self.canaries.take(signs));
+            }
             Err(error) => errors.push(error),
         }
         let differing = match self.read_real_servers(&mut running.known, now, clock, plane) {
@@ -49,7 +53,7 @@ impl Controller {
         }
         let errors: Vec<StepError> = errors.into_iter().map(StepError::Canary).collect();
         if differing.is_empty() {
-            self.begin_tables(&mut running, now);
+            self.begin_tables(&mut running, taken, now);
             return self.asked(running, errors);
         }
         let waiting = Waiting::seen_now(DriftCause::Canary, now.steady);
@@ -62,7 +66,6 @@ impl Controller {
             },
             errors,
             sections: vec![(Section::VirtualServers, waiting)],
-            signs: None,
         };
         self.repair(running, repair, clock, plane)
     }
@@ -74,13 +77,22 @@ impl Controller {
         }
         let families = &self.model.config().families;
         let mut gone = self.canaries.gone(signs, &running.known, families);
-        if let Some(reread) = &running.reread {
-            // That is being read already.
-            gone.retain(|gone| reread.sections.iter().all(|(section, _)| section != gone));
-        }
+        gone.retain(|gone| !self.is_being_read(*gone, signs, running));
         for section in gone {
             self.canary_is_gone(section, now);
         }
+    }
+
+    /// Whether a section is being read that a sign says to have changed, and since it has changed.
+    fn is_being_read(&self, section: Section, signs: &Signs, running: &Running) -> bool {
+        let of_resync = running.resync.as_ref().is_some_and(|resync| {
+            let family = resync.reading.reads_rules_of();
+            let family = family.filter(|family| Section::Rules(*family) == section);
+            let before = family.zip(resync.signs.as_ref());
+            before.is_some_and(|(family, before)| self.canaries.holds(before, signs, family))
+        });
+        // What changes while it is read again comes out by the next look.
+        of_resync || running.rereads.has(section)
     }
 
     /// Reads the real servers of the virtual servers whose turn it is. Those that differed, also where one could not be
@@ -117,25 +129,28 @@ impl Controller {
     }
 
     /// Begins to read the tables whose turn it is, where nothing else is read anyway.
-    fn begin_tables(&mut self, running: &mut Running, now: Moment) {
-        let is_concern_due = self.concerns.next().is_some_and(|due| due <= now.steady);
-        if running.reread.is_some() || running.resync.is_some() || is_concern_due {
+    fn begin_tables(&mut self, running: &mut Running, signs: Option<TakenSigns>, now: Moment) {
+        let next = self.concerns.next(Lane::Tables);
+        let is_concern_due = next.is_some_and(|due| due <= now.steady);
+        let tables = running.rereads.of_mut(Lane::Tables);
+        if tables.is_some() || running.resync.is_some() || is_concern_due {
             return;
         }
-        let tables = self.turns.next_tables(&running.known);
-        if tables.is_empty() {
+        let sections = self.turns.next_tables(&running.known);
+        if sections.is_empty() {
             return;
         }
         let waiting = |table| {
             let waiting = Waiting::seen_now(DriftCause::Canary, now.steady);
             (table, waiting)
         };
-        running.reread = Some(Box::new(Reread {
+        *tables = Some(Box::new(Reread {
             tally: Tally::new(now),
-            reading: Reading::of(&self.model.config().families, tables.iter().copied()),
-            sections: tables.into_iter().map(waiting).collect(),
+            reading: Reading::of(&self.model.config().families, sections.iter().copied()),
+            sections: sections.into_iter().map(waiting).collect(),
             errors: Vec::new(),
-            signs: None,
+            signs,
+            is_after_resync: false,
             due: now.steady,
             is_by_turns: true,
         }));
@@ -150,27 +165,20 @@ impl Controller {
         self.kernel_event(event, now);
     }
 
-    /// The signs as they are now, where canaries are asked. Those that cannot be read are none.
-    pub(super) fn signs<P: DataPlane + ?Sized>(&self, plane: &mut P) -> Option<Signs> {
-        self.timing.pace().canary?;
-        plane.signs().ok()
-    }
-
-    /// The virtual servers that are known were just read.
-    pub(super) fn remember_virtual_servers<P: DataPlane + ?Sized>(
+    /// Takes the signs as they are now, where canaries are asked. Those that cannot be read are none.
+    pub(super) fn take_signs<P: DataPlane + ?Sized>(
         &mut self,
-        known: &Known,
         plane: &mut P,
-    ) {
-        if let Some(signs) = self.signs(plane) {
-            self.canaries.remember_virtual_servers(&signs, known);
-        }
+    ) -> Option<TakenSigns> {
+        self.timing.pace().canary?;
+        plane.signs().ok().map(|signs| self.canaries.take(signs))
     }
 
     /// The rules that are known were just written.
     pub(super) fn wrote_rules<P: DataPlane + ?Sized>(&mut self, plane: &mut P) {
-        if let Some(signs) = self.signs(plane) {
-            self.canaries.wrote_rules(signs);
+        if self.timing.pace().canary.is_some() {
+            let taken = self.take_signs(plane);
+            self.canaries.wrote_rules(taken);
         }
     }
 

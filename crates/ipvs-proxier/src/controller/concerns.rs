@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::kernel_event::{ChangedBy, Concern, DriftCause, KernelEvent};
 use crate::news::News;
-use crate::reading::Section;
+use crate::reading::{Lane, Section};
 
 /// What belongs together mostly comes together.
 const SETTLE: Duration = Duration::from_millis(20);
@@ -117,19 +117,19 @@ impl Concerns {
         pacing.waiting = Some(Waiting { due, cause, by });
     }
 
-    /// When the next of them is due.
-    pub(super) fn next(&self) -> Option<Instant> {
-        let waiting = self
-            .all
-            .values()
-            .filter_map(|pacing| pacing.waiting.as_ref());
+    /// When the next of them is due that is read in this lane.
+    pub(super) fn next(&self, lane: Lane) -> Option<Instant> {
+        let all = self.all.iter();
+        let all = all.filter(|(concern, _)| lane_of(**concern) == lane);
+        let waiting = all.filter_map(|(_, pacing)| pacing.waiting.as_ref());
         waiting.map(|waiting| waiting.due).min()
     }
 
-    /// Those that are due.
-    pub(super) fn take_due(&mut self, now: Instant) -> Vec<(Concern, Waiting)> {
+    /// Those of a lane that are due.
+    pub(super) fn take_due(&mut self, lane: Lane, now: Instant) -> Vec<(Concern, Waiting)> {
         let is_due = |waiting: &mut Waiting| waiting.due <= now;
         let all = self.all.iter_mut();
+        let all = all.filter(|(concern, _)| lane_of(**concern) == lane);
         all.filter_map(|(concern, pacing)| Some((*concern, pacing.waiting.take_if(is_due)?)))
             .collect()
     }
@@ -173,6 +173,14 @@ impl Concerns {
     }
 }
 
+/// Where it is read; the node itself as tables are.
+const fn lane_of(concern: Concern) -> Lane {
+    match concern {
+        Concern::Node => Lane::Tables,
+        Concern::Section(section) => section.lane(),
+    }
+}
+
 /// The concern of what an operation repairs.
 pub(super) const fn of_section(section: Section) -> Concern {
     Concern::Section(match section {
@@ -198,12 +206,13 @@ mod tests {
     /// Notes an event, and waits until it is due; how long that took.
     fn wait(concerns: &mut Concerns, what: Concern, now: &mut Instant) -> Duration {
         concerns.note(event(what), *now);
-        let due = concerns.next().unwrap();
-        assert!(due == *now || concerns.take_due(*now).is_empty());
+        let lane = lane_of(what);
+        let due = concerns.next(lane).unwrap();
+        assert!(due == *now || concerns.take_due(lane, *now).is_empty());
         let waited = due - *now;
         *now = due;
-        assert_eq!(concerns.take_due(*now).len(), 1);
-        assert_eq!(concerns.next(), None);
+        assert_eq!(concerns.take_due(lane, *now).len(), 1);
+        assert_eq!(concerns.next(lane), None);
         waited
     }
 
@@ -215,7 +224,7 @@ mod tests {
             let by = (process % 2 == 0).then_some(ChangedBy { name, process });
             concerns.note(KernelEvent { by, ..event(LINK) }, now);
         }
-        let due = concerns.take_due(now + SETTLE);
+        let due = concerns.take_due(Lane::Tables, now + SETTLE);
         assert_eq!(due.len(), 1);
         assert_eq!(due[0].1.by.as_ref().unwrap().process, 4_998);
     }

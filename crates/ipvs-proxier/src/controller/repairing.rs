@@ -11,7 +11,7 @@ use super::{Controller, End, Step};
 use crate::activity::Activity;
 use crate::clock::{Clock, Moment};
 use crate::dataplane::DataPlane;
-use crate::kernel_event::{Concern, DriftCause, Signs};
+use crate::kernel_event::{Concern, DriftCause};
 use crate::reading::{Findings, Section};
 use crate::report::{Report, Tally};
 use crate::step_error::StepError;
@@ -25,8 +25,6 @@ pub(super) struct Repair {
     pub(super) errors: Vec<StepError>,
     /// What others have changed, where that is known.
     pub(super) sections: Vec<(Section, Waiting)>,
-    /// From before the rules were read, if they were.
-    pub(super) signs: Option<Signs>,
 }
 
 impl Controller {
@@ -46,13 +44,6 @@ impl Controller {
             _ => None,
         });
         let found: Vec<_> = found.collect();
-        if let Some(signs) = repair.signs {
-            self.canaries.remember_rules(signs);
-        }
-        let is_list = |(section, _): &(Section, Waiting)| *section == Section::ListOfVirtualServers;
-        if repair.activity == Activity::Resync || repair.sections.iter().any(is_list) {
-            self.remember_virtual_servers(&running.known, plane);
-        }
         let plan = self.model.plan_repair(differing, &running.known);
         let desired = self.model.desired();
         self.drains

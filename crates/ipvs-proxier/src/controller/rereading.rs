@@ -1,7 +1,9 @@
 //! What others change: the section that they changed is read again, and what differs is repaired.
 
+use ipvs_model::Known;
 use ipvs_model::input::Change;
 
+use super::canaries::{TakenSigns, has_signs};
 use super::repairing::Repair;
 use super::state::{Reread, Running, State};
 use super::{Controller, Step};
@@ -9,7 +11,7 @@ use crate::activity::Activity;
 use crate::clock::{Clock, Moment};
 use crate::dataplane::{DataPlane, Progress};
 use crate::kernel_event::{Concern, KernelEvent};
-use crate::reading::{PAUSE, Reading, Section};
+use crate::reading::{Lane, PAUSE, Reading, Section};
 use crate::report::Tally;
 use crate::step_error::StepError;
 
@@ -38,21 +40,25 @@ impl Controller {
     pub(super) fn reread<P: DataPlane + ?Sized>(
         &mut self,
         mut running: Running,
+        lane: Lane,
         clock: &dyn Clock,
         plane: &mut P,
     ) -> (State, Step) {
-        let mut reread = match running.reread.take() {
+        let mut reread = match running.rereads.of_mut(lane).take() {
             Some(reread) => reread,
             None => {
-                let reread = Box::new(self.begin_reread(clock.now(), plane));
-                if let Some(resync) = &mut running.resync {
-                    resync.reading.give_way();
-                }
-                reread
+                let reread = self.begin_reread(&mut running, lane, clock.now(), plane);
+                Box::new(reread)
             }
         };
-        let desired = self.model.desired();
-        let step = match reread.reading.read_on(plane, &mut running.known, desired) {
+        let Reread { reading, signs, .. } = &mut *reread;
+        let (progress, read) = self.read_on(reading, signs, &mut running.known, plane);
+        if let Some(resync) = &mut running.resync
+            && let Some(section) = read.filter(|_| reread.is_after_resync)
+        {
+            resync.reading.was_read(section);
+        }
+        let step = match progress {
             Progress::More => Step::More,
             Progress::Waiting => {
                 // Canaries do not wait for what it waits for.
@@ -62,22 +68,31 @@ impl Controller {
             }
             Progress::Done(()) => return self.end_reread(running, *reread, clock, plane),
         };
-        running.reread = Some(reread);
+        *running.rereads.of_mut(lane) = Some(reread);
         (State::Running(running), step)
     }
 
-    fn begin_reread<P: DataPlane + ?Sized>(&mut self, now: Moment, plane: &mut P) -> Reread {
-        let (mut sections, mut errors, mut signs) = (Vec::new(), Vec::new(), None);
-        for (concern, waiting) in self.concerns.take_due(now.steady) {
+    fn begin_reread<P: DataPlane + ?Sized>(
+        &mut self,
+        running: &mut Running,
+        lane: Lane,
+        now: Moment,
+        plane: &mut P,
+    ) -> Reread {
+        let (mut sections, mut errors) = (Vec::new(), Vec::new());
+        for (concern, waiting) in self.concerns.take_due(lane, now.steady) {
             match concern {
                 Concern::Node => errors.extend(self.look_around_again(now, plane).err()),
                 Concern::Section(section) => sections.push((section, waiting)),
             }
         }
-        let mut all = sections.iter().map(|(section, _)| *section);
-        if all.any(|section| matches!(section, Section::Rules(_))) {
-            signs = self.signs(plane);
+        if lane == Lane::Rules {
             plane.hurry();
+        }
+        if let Some(resync) = &mut running.resync
+            && resync.reading.give_way(lane)
+        {
+            resync.signs = None;
         }
         let all = sections.iter().map(|(section, _)| *section);
         Reread {
@@ -85,10 +100,36 @@ impl Controller {
             reading: Reading::of(&self.model.config().families, all),
             sections,
             errors,
-            signs,
+            signs: None,
+            is_after_resync: running.resync.is_some(),
             due: now.steady,
             is_by_turns: false,
         }
+    }
+
+    /// Does the next step of a reading, and takes signs before what they are signs of, which belong to it once it was read: the
+    /// section that was. O(part).
+    pub(super) fn read_on<P: DataPlane + ?Sized>(
+        &mut self,
+        reading: &mut Reading,
+        signs: &mut Option<TakenSigns>,
+        known: &mut Known,
+        plane: &mut P,
+    ) -> (Progress, Option<Section>) {
+        let begins = reading.begins();
+        if begins.is_some_and(has_signs) && signs.is_none() {
+            *signs = self.take_signs(plane);
+        }
+        let progress = reading.read_on(plane, known, self.model.desired());
+        let Some((section, is_read)) = reading.take_ended() else {
+            return (progress, None);
+        };
+        if has_signs(section)
+            && let Some(signs) = signs.take().filter(|_| is_read)
+        {
+            self.canaries.remember(section, signs, known);
+        }
+        (progress, is_read.then_some(section))
     }
 
     /// What services depend on of the node may be another one.
@@ -127,7 +168,6 @@ impl Controller {
             findings,
             errors: reread.errors,
             sections: reread.sections,
-            signs: reread.signs,
         };
         self.repair(running, repair, clock, plane)
     }

@@ -1,6 +1,7 @@
 //! While the kernel is known: changes are synced, real servers drain, a resync goes on part by part.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use ipvs_codec::{Family, ServiceKey};
 use ipvs_model::Known;
@@ -15,17 +16,26 @@ use crate::activity::Activity;
 use crate::clock::Clock;
 use crate::dataplane::{DataPlane, Part, Progress};
 use crate::error::PlaneError;
-use crate::reading::{PAUSE, Reading, Section};
+use crate::reading::{Lane, PAUSE, Reading, Section};
 use crate::report::{Report, Tally};
 use crate::step_error::StepError;
 
 impl Running {
+    /// Whether a resync that is going on gives way in that lane no more until it has read the section that it is in.
+    fn resync_keeps(&self, lane: Lane) -> bool {
+        let resync = self.resync.as_ref();
+        resync.is_some_and(|resync| resync.reading.keeps(lane))
+    }
+
     /// A resync that is going on reads everything that it has read already once more.
     pub(super) fn restart_resync(&mut self, families: &[Family]) {
         if let Some(resync) = &mut self.resync {
             for section in Section::all(families) {
                 resync.reading.add(section);
             }
+        }
+        for reread in self.rereads.iter_mut() {
+            reread.is_after_resync = false;
         }
     }
 }
@@ -38,26 +48,40 @@ impl Controller {
         plane: &mut P,
     ) -> (State, Step) {
         let now = clock.now().steady;
-        let next_reread = match &running.reread {
-            Some(reread) => Some(reread.due),
-            None => self.concerns.next(),
-        };
+        let reread = self.next_reread(&running);
+        let next_reread = reread.map(|(due, _)| due);
         // What it reads is more than canaries tell; while it waits for rules they have their turn.
         let resync = running.resync.as_ref();
-        let is_reading = resync.is_some_and(|resync| !resync.reading.is_at_rules());
+        let is_reading = resync.is_some_and(|resync| resync.reading.reads_rules_of().is_none());
         let next_drain = self.drains.next_look();
         match self.timing.due(now, next_drain, next_reread, is_reading) {
             Due::Wait(until) => (State::Running(running), Step::Wait(until)),
             Due::Sync => self.sync(running, clock, plane),
             Due::Drain => self.drain(running, clock, plane),
-            Due::Reread => self.reread(running, clock, plane),
+            Due::Reread => {
+                let lane = reread.map_or(Lane::Tables, |(_, lane)| lane);
+                self.reread(running, lane, clock, plane)
+            }
             Due::Canaries => self.ask_canaries(running, clock, plane),
-            // The two share what reads rules.
-            Due::Resync if running.reread.is_some() => {
+            Due::Resync if is_in_the_way(&running) => {
                 (State::Running(running), Step::Wait(next_reread))
             }
             Due::Resync => self.resync(running, clock, plane),
         }
+    }
+
+    /// When what others have changed is read again, and in which lane.
+    fn next_reread(&self, running: &Running) -> Option<(Instant, Lane)> {
+        let next = |lane| {
+            let due = match running.rereads.of(lane) {
+                Some(reread) => reread.due,
+                None if running.resync_keeps(lane) => return None,
+                None => self.concerns.next(lane)?,
+            };
+            Some((due, lane))
+        };
+        let all = Lane::ALL.into_iter().filter_map(next);
+        all.min_by_key(|(due, _)| *due)
     }
 
     /// Applies what changed, and tries again what was refused. Where foreign virtual servers are kept, new ones are read
@@ -152,10 +176,10 @@ impl Controller {
         if resync.reading.is_at_start() {
             // Where they cannot be read, those known before stay.
             resync.errors.extend(self.look_around(plane).err());
-            resync.signs = self.signs(plane);
         }
-        let desired = self.model.desired();
-        let step = match resync.reading.read_on(plane, &mut running.known, desired) {
+        let Resync { reading, signs, .. } = &mut *resync;
+        let (progress, _) = self.read_on(reading, signs, &mut running.known, plane);
+        let step = match progress {
             Progress::More => Step::More,
             Progress::Waiting => Step::Wait(now.steady.checked_add(PAUSE)),
             Progress::Done(()) => {
@@ -165,7 +189,6 @@ impl Controller {
                     findings: resync.reading.finish(),
                     errors: resync.errors,
                     sections: Vec::new(),
-                    signs: resync.signs,
                 };
                 return self.repair(running, repair, clock, plane);
             }
@@ -181,6 +204,15 @@ impl Controller {
         };
         (&mut self.drains, limits)
     }
+}
+
+/// Whether a resync waits for what others have changed to be read again.
+fn is_in_the_way(running: &Running) -> bool {
+    let section = match &running.resync {
+        Some(resync) => resync.reading.next_section(),
+        None => Some(Section::VirtualServers),
+    };
+    section.is_some_and(|section| running.rereads.of(section.lane()).is_some())
 }
 
 /// Virtual servers that were not there when everything was read, and may be now. A read or two for each.

@@ -50,6 +50,7 @@ impl Controller {
             tally,
             known: Known::default(),
             reading: Reading::everything(&self.model.config().families),
+            signs: None,
         };
         (State::Reading(first), Step::More)
     }
@@ -83,8 +84,13 @@ impl Controller {
         clock: &dyn Clock,
         plane: &mut P,
     ) -> (State, Step) {
-        let desired = self.model.desired();
-        let progress = first.reading.read_on(plane, &mut first.known, desired);
+        let First {
+            reading,
+            signs,
+            known,
+            ..
+        } = &mut first;
+        let (progress, _) = self.read_on(reading, signs, known, plane);
         if !first.reading.is_complete() {
             let unread = first.reading.finish().unread.into_iter();
             let errors = unread.map(StepError::from).collect();
@@ -149,8 +155,6 @@ impl Controller {
         let draining = known.draining(desired);
         self.drains.found(draining, &known, desired, now.steady);
         let report = self.apply(plan, &mut known, &mut unfinished, now, plane);
-        self.wrote_rules(plane);
-        self.remember_virtual_servers(&known, plane);
         let end = End {
             running: Some(Running::new(known)),
             unfinished,

@@ -7,9 +7,9 @@ use ipvs_model::Known;
 use ipvs_model::input::ObjectName;
 
 use super::applying::Unfinished;
+use super::canaries::TakenSigns;
 use super::concerns::Waiting;
-use crate::kernel_event::Signs;
-use crate::reading::{Reading, Section};
+use crate::reading::{Lane, Reading, Section};
 use crate::report::Tally;
 use crate::step_error::StepError;
 
@@ -56,6 +56,8 @@ pub(super) struct First {
     pub(super) tally: Tally,
     pub(super) known: Known,
     pub(super) reading: Reading,
+    /// From before the section that is being read.
+    pub(super) signs: Option<TakenSigns>,
 }
 
 /// See [`State::Starting`].
@@ -76,7 +78,7 @@ pub(super) struct Running {
     /// A resync that goes on.
     pub(super) resync: Option<Box<Resync>>,
     /// What others have changed, as far as it is being read again.
-    pub(super) reread: Option<Box<Reread>>,
+    pub(super) rereads: Rereads,
 }
 
 impl Running {
@@ -85,12 +87,53 @@ impl Running {
         Self {
             known,
             resync: None,
-            reread: None,
+            rereads: Rereads::new(),
         }
     }
 }
 
-/// What others have changed is being read again.
+/// What others have changed is being read again: rules do not keep all else waiting.
+#[derive(Debug)]
+pub(super) struct Rereads {
+    tables: Option<Box<Reread>>,
+    rules: Option<Box<Reread>>,
+}
+
+impl Rereads {
+    const fn new() -> Self {
+        Self {
+            tables: None,
+            rules: None,
+        }
+    }
+
+    pub(super) fn of(&self, lane: Lane) -> Option<&Reread> {
+        match lane {
+            Lane::Tables => self.tables.as_deref(),
+            Lane::Rules => self.rules.as_deref(),
+        }
+    }
+
+    pub(super) const fn of_mut(&mut self, lane: Lane) -> &mut Option<Box<Reread>> {
+        match lane {
+            Lane::Tables => &mut self.tables,
+            Lane::Rules => &mut self.rules,
+        }
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Reread> {
+        let both = [&mut self.tables, &mut self.rules];
+        both.into_iter().filter_map(Option::as_deref_mut)
+    }
+
+    /// Whether a section is being read again.
+    pub(super) fn has(&self, section: Section) -> bool {
+        let reread = self.of(section.lane());
+        reread.is_some_and(|reread| reread.sections.iter().any(|(other, _)| *other == section))
+    }
+}
+
+/// Some of what others have changed is being read again.
 #[derive(Debug)]
 pub(super) struct Reread {
     pub(super) tally: Tally,
@@ -99,8 +142,10 @@ pub(super) struct Reread {
     pub(super) sections: Vec<(Section, Waiting)>,
     /// What else failed.
     pub(super) errors: Vec<StepError>,
-    /// From before the rules are read, if they are.
-    pub(super) signs: Option<Signs>,
+    /// From before the section that is being read.
+    pub(super) signs: Option<TakenSigns>,
+    /// Whether it began after the resync that goes on, which need not read the same again.
+    pub(super) is_after_resync: bool,
     /// When it goes on.
     pub(super) due: Instant,
     /// Nothing says that they have changed anything: it is the turn of these sections.
@@ -114,8 +159,8 @@ pub(super) struct Resync {
     pub(super) reading: Reading,
     /// What else failed.
     pub(super) errors: Vec<StepError>,
-    /// From before anything was read.
-    pub(super) signs: Option<Signs>,
+    /// From before the section that is being read.
+    pub(super) signs: Option<TakenSigns>,
 }
 
 /// What a controller is doing.

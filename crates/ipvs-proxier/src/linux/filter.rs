@@ -130,10 +130,17 @@ impl Filter {
         }
     }
 
-    /// What was read halfway is forgotten.
-    pub(super) fn restart(&mut self) {
+    /// What was read halfway of sets is forgotten.
+    pub(super) fn restart_sets(&mut self) {
         if let Self::Iptables(filter) = self {
-            filter.restart();
+            filter.restart_sets();
+        }
+    }
+
+    /// Rules that were read halfway are forgotten.
+    pub(super) fn restart_rules(&mut self) {
+        if let Self::Iptables(filter) = self {
+            filter.restart_rules();
         }
     }
 

@@ -34,9 +34,12 @@ impl IptablesFilter {
         })
     }
 
-    /// Each starts over with its next call, also where the rest of what it had begun could not be read.
-    pub(super) fn restart(&mut self) {
+    /// It starts over with its next call, also where the rest of what it had begun could not be read.
+    pub(super) fn restart_sets(&mut self) {
         let _ = self.reader.restart();
+    }
+
+    pub(super) fn restart_rules(&mut self) {
         self.saving = None;
     }
 

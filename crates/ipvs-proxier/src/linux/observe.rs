@@ -27,8 +27,9 @@ impl Linux {
                 // fails must not keep the others from being read.
                 let _ = self.lister.restart();
                 let _ = self.binding_reader.restart();
-                self.filter.restart();
+                self.filter.restart_sets();
             }
+            Part::StartRules => self.filter.restart_rules(),
             Part::Link => return self.read_link(families, found),
             Part::List => return self.read_list(families, found),
             Part::VirtualServers(keys) => {

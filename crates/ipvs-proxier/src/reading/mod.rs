@@ -23,7 +23,7 @@ use crate::dataplane::{DataPlane, Part, Progress};
 use crate::error::PlaneError;
 
 pub use self::observe::observe;
-pub(crate) use self::section::Findings;
+pub(crate) use self::section::{Findings, Lane};
 pub use self::section::{Section, Unread};
 
 /// Virtual servers that are read at once: a request each.
@@ -33,6 +33,8 @@ const AT_ONCE: usize = 8;
 const MOST_CALLS: usize = 100_000;
 /// After so many errors among virtual servers the rest of them is left: a socket that fails costs time with each.
 const MOST_FAILURES: usize = 3;
+/// A reading gives way so often; then others wait for the section that it is in, so that however many come it has an end.
+const MOST_WAYS: usize = 3;
 /// Before asking again for something that is on its way, where nobody says that it is there.
 pub(crate) const PAUSE: Duration = Duration::from_millis(20);
 
@@ -40,7 +42,8 @@ pub(crate) const PAUSE: Duration = Duration::from_millis(20);
 /// they differed. In between others may change what is known together with the kernel: what is read is compared at once, so
 /// that it never meets later knowledge, and what took several calls is believed as `verdict` says.
 ///
-/// A data plane takes part in one reading at a time: one that is begun ends the one before.
+/// In each [lane](Lane) a data plane takes part in one reading at a time: one that is begun ends the one before, which
+/// [gives way](Self::give_way) then.
 #[derive(Debug)]
 pub(crate) struct Reading {
     families: Vec<Family>,
@@ -48,8 +51,28 @@ pub(crate) struct Reading {
     waiting: VecDeque<Section>,
     state: State,
     /// What the data plane has read halfway is of no use: nothing was read yet, or it failed.
-    must_forget: bool,
+    must_forget: Forget,
+    /// How often it has given way.
+    ways: usize,
+    /// The section that came to its end with the last step, and whether it could be read.
+    ended: Option<(Section, bool)>,
     findings: Findings,
+}
+
+/// What of each lane is to be forgotten before the next step in it.
+#[derive(Debug)]
+struct Forget {
+    tables: bool,
+    rules: bool,
+}
+
+impl Forget {
+    const fn of(&mut self, lane: Lane) -> &mut bool {
+        match lane {
+            Lane::Tables => &mut self.tables,
+            Lane::Rules => &mut self.rules,
+        }
+    }
 }
 
 /// Where a reading is, with all that it keeps there.
@@ -103,7 +126,12 @@ impl Reading {
             families: families.to_vec(),
             waiting: sections.into_iter().collect(),
             state: State::Start,
-            must_forget: true,
+            must_forget: Forget {
+                tables: true,
+                rules: true,
+            },
+            ways: 0,
+            ended: None,
             findings: Findings::default(),
         }
     }
@@ -115,15 +143,62 @@ impl Reading {
         }
     }
 
-    /// Lets another reading have the data plane: what it has read halfway of a section is of no use then, and the section is
-    /// begun anew. What is asked for virtual server by virtual server goes on.
-    pub(crate) fn give_way(&mut self) {
-        if matches!(self.state, State::In(_, Step::Table(..) | Step::Rules(_)))
-            && let State::In(section, _) = std::mem::replace(&mut self.state, State::Between)
-        {
+    /// Lets another reading have a lane of the data plane: what it has read halfway of a section there is of no use then, and
+    /// the section is begun anew. What is asked for virtual server by virtual server goes on. Whether it was halfway.
+    pub(crate) fn give_way(&mut self, lane: Lane) -> bool {
+        *self.must_forget.of(lane) = true;
+        if self.halfway() != Some(lane) {
+            return false;
+        }
+        if let State::In(section, _) = std::mem::replace(&mut self.state, State::Between) {
             self.waiting.push_front(section);
         }
-        self.must_forget = true;
+        self.ways = self.ways.saturating_add(1);
+        true
+    }
+
+    /// Whether another reading has to wait for the section that it is in: it has given way often enough.
+    pub(crate) fn keeps(&self, lane: Lane) -> bool {
+        self.ways >= MOST_WAYS && self.halfway() == Some(lane)
+    }
+
+    /// Where the data plane keeps something of it.
+    const fn halfway(&self) -> Option<Lane> {
+        match self.state {
+            State::In(_, Step::Table(..)) => Some(Lane::Tables),
+            State::In(_, Step::Rules(_)) => Some(Lane::Rules),
+            _ => None,
+        }
+    }
+
+    /// Another reading has read a section that waits to be read. O(sections).
+    pub(crate) fn was_read(&mut self, section: Section) {
+        let is_covered = |waiting: &Section| {
+            let has_more = *waiting == Section::ListOfVirtualServers;
+            *waiting == section || (has_more && section == Section::VirtualServers)
+        };
+        self.waiting.retain(|waiting| !is_covered(waiting));
+    }
+
+    /// The section that the next step begins with, if it begins one.
+    pub(crate) fn begins(&self) -> Option<Section> {
+        match self.state {
+            State::Start | State::Between => self.waiting.front().copied(),
+            State::In(..) => None,
+        }
+    }
+
+    /// The section of the next step.
+    pub(crate) fn next_section(&self) -> Option<Section> {
+        match self.state {
+            State::Start | State::Between => self.waiting.front().copied(),
+            State::In(section, _) => Some(section),
+        }
+    }
+
+    /// The section that came to its end with the last step, and whether it could be read.
+    pub(crate) const fn take_ended(&mut self) -> Option<(Section, bool)> {
+        self.ended.take()
     }
 
     /// Whether nothing was read yet.
@@ -131,9 +206,12 @@ impl Reading {
         matches!(self.state, State::Start)
     }
 
-    /// Whether it is at rules, for which it mostly waits: nothing else of it is read halfway then.
-    pub(crate) const fn is_at_rules(&self) -> bool {
-        matches!(self.state, State::In(_, Step::Rules(_)))
+    /// The family whose rules it is reading, for which it mostly waits: nothing else of it is read halfway then.
+    pub(crate) const fn reads_rules_of(&self) -> Option<Family> {
+        match self.state {
+            State::In(_, Step::Rules(family)) => Some(family),
+            _ => None,
+        }
     }
 
     /// Whether all that was read so far could be read. Where nothing is known yet, nothing may be concluded about a node of
@@ -163,7 +241,7 @@ impl Reading {
             },
         };
         let next = self
-            .forget(plane)
+            .forget(section.lane(), plane)
             .and_then(|()| self.step(section, step, plane, known, desired));
         match next {
             Ok(Next::Step(step)) => self.state = State::In(section, step),
@@ -171,8 +249,14 @@ impl Reading {
                 self.state = State::In(section, step);
                 return Progress::Waiting;
             }
-            Ok(Next::SectionIsDone) => {}
-            Err(error) => self.note_unread(section, error),
+            Ok(Next::SectionIsDone) => {
+                let mut unread = self.findings.unread.iter();
+                self.ended = Some((section, unread.all(|unread| unread.section != section)));
+            }
+            Err(error) => {
+                self.note_unread(section, error);
+                self.ended = Some((section, false));
+            }
         }
         if self.waiting.is_empty() && matches!(self.state, State::Between) {
             return Progress::Done(());
@@ -180,17 +264,25 @@ impl Reading {
         Progress::More
     }
 
-    /// Makes the data plane forget what it has read halfway, where that is of no use.
-    fn forget<P: DataPlane + ?Sized>(&mut self, plane: &mut P) -> Result<(), PlaneError> {
-        if self.must_forget {
-            plane.read(Part::Start, &self.families, &mut Known::default())?;
-            self.must_forget = false;
+    /// Makes the data plane forget what it has read halfway in a lane, where that is of no use.
+    fn forget<P: DataPlane + ?Sized>(
+        &mut self,
+        lane: Lane,
+        plane: &mut P,
+    ) -> Result<(), PlaneError> {
+        if *self.must_forget.of(lane) {
+            let part = match lane {
+                Lane::Tables => Part::Start,
+                Lane::Rules => Part::StartRules,
+            };
+            plane.read(part, &self.families, &mut Known::default())?;
+            *self.must_forget.of(lane) = false;
         }
         Ok(())
     }
 
     fn note_unread(&mut self, section: Section, error: PlaneError) {
-        self.must_forget = true;
+        *self.must_forget.of(section.lane()) = true;
         let unread = &mut self.findings.unread;
         if !unread.iter().any(|unread| unread.section == section) {
             let error = Box::new(error);

@@ -39,6 +39,16 @@ impl Section {
             .chain(rules)
     }
 
+    /// What of the data plane reading it takes.
+    pub(crate) const fn lane(self) -> Lane {
+        match self {
+            Self::Rules(_) => Lane::Rules,
+            Self::VirtualServers | Self::ListOfVirtualServers | Self::Link | Self::Set(..) => {
+                Lane::Tables
+            }
+        }
+    }
+
     /// Which one an operation repairs.
     pub(crate) const fn repaired_by(operation: &Operation) -> Option<Self> {
         Some(match operation {
@@ -76,6 +86,20 @@ impl fmt::Display for Section {
             Self::Rules(Family::Ipv6) => f.write_str("IPv6 rules"),
         }
     }
+}
+
+/// What of a data plane a reading takes: two readings of one lane are in each other's way, those of different lanes go on
+/// beside each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lane {
+    /// What is asked of the kernel: milliseconds.
+    Tables,
+    /// Processes that read rules, which are waited for: seconds on a busy node.
+    Rules,
+}
+
+impl Lane {
+    pub(crate) const ALL: [Self; 2] = [Self::Tables, Self::Rules];
 }
 
 /// A section that could not be read, and why: what is known of it is as old as it was.
