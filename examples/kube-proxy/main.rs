@@ -28,7 +28,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 use ipvs_model::input::Change;
 use ipvs_model::{Config, Known, Model};
-use ipvs_proxier::{Control, Controller, Linux, load, run_once};
+use ipvs_proxier::{Control, Controller, Linux, end_programs, load, run_once};
 use serde::Serialize;
 use support::limits::raise_open_files;
 use support::output::{self, complain, whole};
@@ -54,7 +54,10 @@ fn main() -> ExitCode {
     if let Err(error) = raise_open_files() {
         tracing::warn!("the limit of open files stays as it is: {error}");
     }
-    match flags.and_then(|flags| start(&flags, &control)) {
+    let done = flags.and_then(|flags| start(&flags, &control));
+    // One that nobody waits for any more, as it hangs, must not outlive this process.
+    end_programs();
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // A page of what the node lacks, or all that is wrong with the flags: a line of the log has one line of it.

@@ -20,7 +20,7 @@ use ipvs_model::{Config, Foreign, Known, Model, VipBinding};
 use ipvs_probe::{Facts, Needs, NoPrograms, Root, mend, steps_at_start};
 use ipvs_proxier::{
     Control, Controller, FollowedFile, IptablesBackend, Linux, Moment, Pace, Polled, Source,
-    file_text, load, run, run_once,
+    end_programs, file_text, load, run, run_once,
 };
 use serde::Deserialize;
 use serde_json::json;
@@ -252,7 +252,10 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match balance(&arguments, &control) {
+    let done = balance(&arguments, &control);
+    // One that nobody waits for any more, as it hangs, must not outlive this process.
+    end_programs();
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{}", whole(&error));

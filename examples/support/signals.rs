@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use ipvs_proxier::Control;
+use ipvs_proxier::{Control, end_programs};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
@@ -30,7 +30,8 @@ pub fn unfinished_is_failure() {
 
 /// Has signals ask `control`: SIGTERM and SIGINT to stop, SIGHUP to reload. A process that has not ended 1.5 s after the
 /// first of the two, whatever it waits for, ends with status 0 all the same, and with the second signal at once: what is
-/// in the kernel stays in place, and each step of a sync can be the last. See [`unfinished_is_failure`].
+/// in the kernel stays in place, and each step of a sync can be the last. Programs that it has started end with it. See
+/// [`unfinished_is_failure`].
 ///
 /// # Errors
 /// When the handlers cannot be installed, or there can be no thread.
@@ -48,45 +49,59 @@ pub fn follow_for(control: &Control, patience: Duration) -> io::Result<()> {
     for signal in [SIGTERM, SIGINT] {
         flag::register(signal, Arc::clone(&came))?;
     }
-    // By exit status: what the next signal ends the process with.
-    let next = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
-    for signal in [SIGTERM, SIGINT] {
-        for (status, is_next) in (0..).zip(&next) {
-            flag::register_conditional_shutdown(signal, status, Arc::clone(is_next))?;
-        }
-    }
-    // After those that end the process: else the thread could have them end it by the signal that it hears of first.
-    let signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
-    let came = came.load(Ordering::SeqCst);
-    let control = control.clone();
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+    let mut ending = Ending {
+        control: control.clone(),
+        patience,
+        has_begun: false,
+    };
     let work = move || {
-        if came {
-            end(&control, patience, &next);
+        if came.load(Ordering::SeqCst) {
+            // It may be heard of twice.
+            for _ in signals.pending() {}
+            ending.asked();
         }
-        obey(signals, &control, patience, &next);
+        for signal in &mut signals {
+            match signal {
+                SIGHUP => ending.control.reload(),
+                _ => ending.asked(),
+            }
+        }
     };
     threads::spawn("signals", work)?;
     Ok(())
 }
 
-fn obey(mut signals: Signals, control: &Control, patience: Duration, next: &[Arc<AtomicBool>; 2]) {
-    for signal in &mut signals {
-        if signal == SIGHUP {
-            control.reload();
-        } else {
-            end(control, patience, next);
+/// The end of this process.
+struct Ending {
+    control: Control,
+    patience: Duration,
+    has_begun: bool,
+}
+
+impl Ending {
+    /// Asks for the end, and ends the process if it does not come. The next time it ends at once.
+    fn asked(&mut self) {
+        if std::mem::replace(&mut self.has_begun, true) {
+            leave();
+        }
+        self.control.stop();
+        let patience = self.patience;
+        let wait = move || {
+            thread::sleep(patience);
+            warn!("still waiting for something: ended by force; the kernel's state stays in place");
+            log::flush(LAST_LINES);
+            leave();
+        };
+        // Without a thread nobody would wait for the end.
+        if threads::spawn("end", wait).is_err() {
+            leave();
         }
     }
 }
 
-/// Asks for the end, and ends the process if it does not come. The next signal ends it at once.
-fn end(control: &Control, patience: Duration, [succeeds, fails]: &[Arc<AtomicBool>; 2]) {
-    let is_once = IS_ONCE.load(Ordering::SeqCst);
-    let is_next = if is_once { fails } else { succeeds };
-    is_next.store(true, Ordering::SeqCst);
-    control.stop();
-    thread::sleep(patience);
-    warn!("still waiting for something: ended by force; the kernel's state stays in place");
-    log::flush(LAST_LINES);
-    signal_hook::low_level::exit(i32::from(is_once));
+/// Ends the process, and what it has started.
+fn leave() -> ! {
+    end_programs();
+    signal_hook::low_level::exit(i32::from(IS_ONCE.load(Ordering::SeqCst)))
 }

@@ -3,6 +3,8 @@
 use std::io;
 use std::thread;
 
+use ipvs_proxier::end_programs;
+
 /// Runs `work` on a thread. Should it panic, the process ends with status 1: without the thread it would look well and not
 /// be.
 ///
@@ -22,6 +24,7 @@ struct Whole;
 impl Drop for Whole {
     fn drop(&mut self) {
         if thread::panicking() {
+            end_programs();
             signal_hook::low_level::exit(1);
         }
     }

@@ -1,13 +1,15 @@
 //! Programs whose output nobody takes, and signals: each test runs itself again as another process.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::io::{BufRead as _, BufReader, Read as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ipvs_proxier::Control;
+use ipvs_proxier::{Control, IptablesBackend, Linux};
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
 use support::{limits, log, output, signals, threads};
 use tracing::{info, warn};
@@ -293,6 +295,59 @@ fn a_second_signal_ends_it_at_once() {
         until(&mut child, "stopping");
         signal(&child, Signal::INT);
         assert_eq!(child.wait().unwrap().code(), Some(status));
+    }
+}
+
+/// An iptables that hangs, and what it has started: with a second signal, and when the time for the first one is over.
+#[test]
+fn programs_end_with_the_process_that_started_them() {
+    for is_patient in [true, false] {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("iptables");
+        let script = "#!/bin/sh\nexec 9>\"${0%/*}/fifo\"\nsleep 1000 &\nsleep 1000\n";
+        std::fs::write(&program, script).unwrap();
+        std::fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
+        let fifo = folder.path().join("fifo");
+        assert!(
+            Command::new("mkfifo")
+                .arg(&fifo)
+                .status()
+                .unwrap()
+                .success()
+        );
+        let mut command = child("programs_end_with_the_process_that_started_them", || {
+            let patience = match std::env::var_os(ONCE) {
+                Some(_) => Duration::MAX,
+                None => Duration::ZERO,
+            };
+            let control = Control::new();
+            signals::follow_for(&control, patience).unwrap();
+            // Nobody asks it to stop.
+            let waits = thread::spawn(|| Linux::open(IptablesBackend::Auto));
+            while !control.is_stopping() {
+                control.wait(FOR_EVER);
+            }
+            output::print("stopping\n").unwrap();
+            waits.join().unwrap().map_or(7, |_| 8)
+        });
+        let path = std::env::var("PATH").unwrap();
+        command.env("PATH", format!("{}:{path}", folder.path().display()));
+        if is_patient {
+            command.env(ONCE, "1");
+        }
+        let mut child = command.spawn().unwrap();
+        // Opened by both as soon as the program runs.
+        let mut held = File::open(&fifo).unwrap();
+        signal(&child, Signal::TERM);
+        if is_patient {
+            until(&mut child, "stopping");
+            signal(&child, Signal::TERM);
+        }
+        assert_eq!(child.wait().unwrap().code(), Some(0));
+        // It comes to its end when nobody has the other end any more.
+        let (sender, all_ended) = channel();
+        thread::spawn(move || sender.send(held.read_to_end(&mut Vec::new()).unwrap()));
+        assert_eq!(all_ended.recv_timeout(Duration::from_secs(60)), Ok(0));
     }
 }
 

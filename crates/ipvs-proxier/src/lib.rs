@@ -29,6 +29,7 @@ mod lock_holder;
 mod metrics;
 mod monitor;
 mod news;
+mod own_processes;
 #[cfg(any(feature = "health", feature = "kube"))]
 mod platform;
 mod reading;
@@ -63,6 +64,7 @@ pub use lock_holder::LockHolder;
 pub use metrics::{Build, Exposition, Measured, Metrics, Program};
 pub use monitor::{Monitor, MonitorError};
 pub use news::News;
+pub use own_processes::end_programs;
 pub use reading::{Section, Unread, observe};
 pub use report::{Ended, Report};
 pub use run::{RunError, load, run, run_once};

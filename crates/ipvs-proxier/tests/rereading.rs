@@ -265,7 +265,7 @@ fn what_the_proxier_does_itself_during_a_resync_is_no_event() {
     let mut names: Vec<ObjectName> = many(500)
         .into_iter()
         .map(|change| match change {
-            Change::Service(service) => service.name.clone(),
+            Change::Service(service) => service.name,
             other => panic!("{other:?}"),
         })
         .collect();

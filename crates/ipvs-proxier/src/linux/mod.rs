@@ -8,7 +8,6 @@ mod ipv6;
 mod nft_filter;
 mod nftables;
 mod observe;
-mod own_processes;
 mod patience;
 mod process_facts;
 mod program;

@@ -12,12 +12,12 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::ioctl_fionbio;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process_group, setpriority_pgrp, waitpid};
 
-use super::own_processes;
 use super::patience::{BETWEEN_LOOKS, Look, Patience};
 use super::process_facts::of_group;
 use super::xtables_lock;
 use crate::control::Control;
 use crate::error::PlaneError;
+use crate::own_processes;
 
 /// Between two looks whether the process that waits for a program is to end.
 const AT_MOST: Duration = Duration::from_millis(50);
@@ -96,15 +96,15 @@ impl Running {
     ) -> Result<Self, PlaneError> {
         let io_failed = |error: std::io::Error| failed(program, error.to_string());
         reap_killed();
-        let child = Command::new(program)
+        let mut command = Command::new(program);
+        command
             .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .process_group(0)
-            .spawn()
-            .map_err(io_failed)?;
-        own_processes::started(child.id());
+            .process_group(0);
+        let number = |child: &Child| Some(child.id());
+        let child = own_processes::start(|| command.spawn(), number).map_err(io_failed)?;
         let now = Instant::now();
         let mut running = Self {
             program: program.to_owned(),
@@ -151,7 +151,9 @@ impl Running {
         let io_failed = |error: std::io::Error| failed(&program, error.to_string());
         self.exchange().map_err(io_failed)?;
         if self.pipes().next().is_none() {
-            let status = self.child.try_wait().map_err(io_failed)?;
+            let number = self.child.id();
+            let status =
+                own_processes::reap(number, || self.child.try_wait()).map_err(io_failed)?;
             if let Some(status) = status {
                 self.has_ended = true;
                 return self.judge(status).map(Some);

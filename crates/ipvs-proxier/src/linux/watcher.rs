@@ -14,11 +14,12 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fs::readlink;
 use tracing::{info, warn};
 
+use super::LINK;
 use super::heard::{Heard, NodeRead, Who};
-use super::{LINK, own_processes};
 use crate::control::Control;
 use crate::error::PlaneError;
 use crate::kernel_event::{ChangedBy, KernelEvent};
+use crate::own_processes;
 use crate::thread::LastingThread;
 
 /// Between two times in which somebody is woken: a storm wakes him now and then, not with each notification.

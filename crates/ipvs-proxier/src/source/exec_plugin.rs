@@ -18,6 +18,7 @@ use tokio::time::timeout;
 
 use super::api_object::start_of;
 use super::yaml::read_yaml;
+use crate::own_processes;
 
 /// A plugin asks servers in the network, which takes seconds. One that hangs is killed.
 const LONGEST: Duration = Duration::from_secs(60);
@@ -138,12 +139,17 @@ struct Output {
 
 /// A plugin that runs, in a process group of its own. If it is dropped before its end, the group is killed: the plugin, and
 /// what it has started, as a shell does.
-struct Plugin(Child);
+struct Plugin {
+    child: Child,
+    /// Its number, also when it has ended.
+    number: u32,
+}
 
 impl Drop for Plugin {
     fn drop(&mut self) {
+        own_processes::ended(self.number);
         // None once it has ended and nobody else can have its number yet.
-        let id = self.0.id().and_then(|id| i32::try_from(id).ok());
+        let id = self.child.id().and_then(|id| i32::try_from(id).ok());
         if let Some(group) = id.and_then(Pid::from_raw) {
             // It may have ended just now.
             let _ = kill_process_group(group, Signal::KILL);
@@ -176,13 +182,15 @@ impl Plugin {
                 command.env(name, value);
             }
         }
-        command.spawn().map(Self)
+        let child = own_processes::start(|| command.spawn(), Child::id)?;
+        let number = child.id().unwrap_or_default();
+        Ok(Self { child, number })
     }
 
     /// Waits for its end. Nothing where it writes too much.
     async fn output(&mut self) -> io::Result<Option<Output>> {
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-        let (out, err) = (self.0.stdout.take(), self.0.stderr.take());
+        let (out, err) = (self.child.stdout.take(), self.child.stderr.take());
         let status = {
             let reading = async {
                 let both = (read_most(out, &mut stdout), read_most(err, &mut stderr));
@@ -195,7 +203,7 @@ impl Plugin {
                 }
             };
             let mut reading = pin!(reading);
-            let ending = pin!(self.0.wait());
+            let ending = pin!(self.child.wait());
             match select(reading.as_mut(), ending).await {
                 Either::Left((amount, ending)) => match amount? {
                     Amount::TooMuch => return Ok(None),
