@@ -6,23 +6,47 @@ use anyhow::Result;
 use ipvs_model::{Config, Model};
 use ipvs_netlink::Ipvs;
 use ipvs_proxier::{
-    About, Control, Controller, Linux, Measured, Metrics, Notice, Served, Source as _, run,
+    About, Control, Controller, HealthServer, Linux, Measured, Metrics, Notice, Served,
+    Source as _, run,
 };
 
 use crate::flags::Flags;
 use crate::other_filters::RemovedWhenComplete;
 use crate::restarting::Restarting;
 
+/// What is answered from the first moment on: who asks must not take a node that waits for others for one that is dead.
+pub(crate) struct Answering {
+    server: HealthServer,
+    metrics: Metrics,
+}
+
+impl Answering {
+    /// Serves health and metrics while the node is prepared: alive, and not yet fit for traffic.
+    pub(crate) fn start(flags: &Flags) -> Result<Self> {
+        let metrics = Metrics::new(&[], SystemTime::now()).with_program(flags.program());
+        let server = flags.serve(metrics.clone())?;
+        let waits = "nothing was synced yet: the node is being prepared";
+        server.update(|health| health.follow_node(Some(waits.to_owned())));
+        Ok(Self { server, metrics })
+    }
+}
+
 /// Syncs until somebody stops it, and leaves the kernel's state in place.
-pub(crate) fn follow(flags: &Flags, config: Config, linux: Linux, control: &Control) -> Result<()> {
-    let mut metrics =
-        Metrics::new(&config.families, SystemTime::now()).with_program(flags.program());
+pub(crate) fn follow(
+    flags: &Flags,
+    config: Config,
+    linux: Linux,
+    answering: Answering,
+    control: &Control,
+) -> Result<()> {
+    let Answering { server, metrics } = answering;
+    server.update(|health| health.follow_families(config.families.clone()));
+    let mut metrics = metrics.of_families(&config.families);
     if flags.service_metrics > 0 {
         metrics = metrics.with_traffic(Ipvs::open()?, flags.service_metrics);
     }
     let source = flags.source(control, metrics.clone())?;
     let mut source = Restarting::new(source, flags, std::env::args_os().collect(), control)?;
-    let server = flags.serve(config.families.clone(), metrics.clone())?;
     let node = config.node_name.clone();
     for notice in starting(&node) {
         source.tell(notice);

@@ -35,6 +35,7 @@ use support::output::{self, complain, whole};
 use support::signals;
 
 use crate::flags::{Flags, Output};
+use crate::follow::Answering;
 use crate::logging::LoggingFormat;
 
 fn main() -> ExitCode {
@@ -86,11 +87,13 @@ fn start(flags: &Flags, control: &Control) -> Result<()> {
     }
     let needs = node::needs(&config, flags);
     let at_most = (flags.once || flags.init_only).then_some(node::LOCK_PATIENCE);
+    let is_follower = !flags.is_once();
+    let answering = is_follower.then(|| Answering::start(flags)).transpose()?;
     node::load_ipvs();
     let mut linux = match Linux::open_when_free(flags.filter(), control, at_most) {
         Ok(linux) => linux,
         // What was to be done to its end was not even begun.
-        Err(_) if control.is_stopping() && !flags.is_once() => return Ok(()),
+        Err(_) if control.is_stopping() && is_follower => return Ok(()),
         Err(error) => return Err(node::explain(&needs, error)),
     };
     flags.suit(linux.families())?;
@@ -104,14 +107,14 @@ fn start(flags: &Flags, control: &Control) -> Result<()> {
         random_fully: linux.random_fully(),
         ..config
     };
-    if flags.once {
+    let Some(answering) = answering else {
         let mut source = flags.source(control, ())?;
         let mut controller = Controller::new(Model::new(config.clone()), flags.pace()?);
         run_once(&mut controller, &mut *source, &mut linux, control)?;
         other_filters::remove(&config, linux.filter(), control);
         return Ok(());
-    }
-    follow::follow(flags, config, linux, control)
+    };
+    follow::follow(flags, config, linux, answering, control)
 }
 
 /// Prints what a node that has nothing would be made to do, or why something of it is there.

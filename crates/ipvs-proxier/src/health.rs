@@ -116,6 +116,11 @@ impl Health {
         }
     }
 
+    /// Takes over which families are served, where that is known later than the start.
+    pub fn follow_families(&mut self, families: Vec<Family>) {
+        self.families = families;
+    }
+
     /// Takes over what a controller knows of itself. O(1).
     pub const fn follow(&mut self, status: &Status) {
         self.waiting_since = status.waiting_since;

@@ -82,17 +82,17 @@ impl Flags {
         ))
     }
 
-    /// Serves health and metrics for a proxier of these families.
+    /// Serves health and metrics of a proxier that is about to start: which families it serves comes out later.
     ///
     /// # Errors
     /// When an address is none.
-    pub(crate) fn serve(&self, families: Vec<Family>, metrics: Metrics) -> Result<HealthServer> {
+    pub(crate) fn serve(&self, metrics: Metrics) -> Result<HealthServer> {
         let (health_address, metrics_address) = self.listened_on()?;
         let configuration = serde_json::json!({
             "kubeproxy.config.k8s.io": config_file::of(&self.words),
         });
         Ok(HealthServer::start(Serve {
-            health: Health::new(families, self.ipvs_sync_period),
+            health: Health::new(Vec::new(), self.ipvs_sync_period),
             metrics,
             configuration: configuration.to_string(),
             flags: self.shown(),

@@ -7,8 +7,8 @@ mod process;
 mod requests;
 mod traffic;
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ipvs_codec::Family;
@@ -129,7 +129,8 @@ type Seconds = Gauge<f64, AtomicU64>;
 #[derive(Debug, Clone)]
 pub struct Metrics {
     /// Told one after the other.
-    registries: Vec<Arc<Registry>>,
+    /// Of all clones: what is added to one is told by all.
+    registries: Arc<Mutex<Vec<Arc<Registry>>>>,
     families: Vec<Family>,
     start: SystemTime,
     sync_duration: Histograms,
@@ -181,9 +182,9 @@ impl Metrics {
     #[must_use]
     pub fn new(families: &[Family], start: SystemTime) -> Self {
         let sync = || Labelled::new_with_constructor(Bounds::Sync);
-        let mut metrics = Self {
-            registries: Vec::new(),
-            families: families.to_vec(),
+        let metrics = Self {
+            registries: Arc::default(),
+            families: Vec::new(),
             start,
             sync_duration: sync(),
             synced_at: Labelled::default(),
@@ -209,17 +210,43 @@ impl Metrics {
             virtual_servers: Gauge::default(),
             requests: Requests::default(),
         };
-        metrics.registries.push(Arc::new(metrics.registered()));
+        metrics.add(metrics.registered());
+        metrics.of_families(families)
+    }
+
+    /// The same of other families, where they are known later than the start. Clones from before tell of them as well.
+    ///
+    /// ```
+    /// use std::time::SystemTime;
+    /// use ipvs_codec::Family;
+    /// use ipvs_proxier::Metrics;
+    ///
+    /// let served = Metrics::new(&[], SystemTime::now());
+    /// let metrics = served.clone().of_families(&[Family::Ipv4]);
+    /// let of_family = "kubeproxy_sync_proxy_rules_duration_seconds_count{ip_family=\"IPv4\"} 0\n";
+    /// assert!(served.text().contains(of_family) && metrics.text().contains(of_family));
+    /// ```
+    #[must_use]
+    pub fn of_families(mut self, families: &[Family]) -> Self {
+        self.families = families.to_vec();
         for family in families {
             // There from the start, so that a rate of them is known from the start.
             let by = by(*family);
-            drop(metrics.sync_duration.get_or_create(&by));
-            drop(metrics.programming.get_or_create(&by));
-            drop(metrics.restore_failures.get_or_create(&by));
-            drop(metrics.flows_duration.get_or_create(&by));
-            drop(metrics.flows_deleted.get_or_create(&by));
+            drop(self.sync_duration.get_or_create(&by));
+            drop(self.programming.get_or_create(&by));
+            drop(self.restore_failures.get_or_create(&by));
+            drop(self.flows_duration.get_or_create(&by));
+            drop(self.flows_deleted.get_or_create(&by));
         }
-        metrics
+        self
+    }
+
+    fn add(&self, registry: Registry) {
+        let mut registries = self
+            .registries
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        registries.push(Arc::new(registry));
     }
 
     /// With IPVS's counters of at most `most` virtual servers (the first by address) and ten times as many real servers,
@@ -236,10 +263,10 @@ impl Metrics {
     /// # Ok::<(), ipvs_netlink::Error>(())
     /// ```
     #[must_use]
-    pub fn with_traffic(mut self, ipvs: Ipvs, most: usize) -> Self {
+    pub fn with_traffic(self, ipvs: Ipvs, most: usize) -> Self {
         let mut registry = Registry::with_prefix(OURS);
         registry.register_collector(Box::new(Traffic::new(ipvs, most)));
-        self.registries.push(Arc::new(registry));
+        self.add(registry);
         self
     }
 
@@ -260,10 +287,10 @@ impl Metrics {
     /// assert!(text.contains(gate) && text.contains("git_version=\"v0.1.0\",go_version=\"rustc1.95.0\""), "{text}");
     /// ```
     #[must_use]
-    pub fn with_program(mut self, program: Program) -> Self {
+    pub fn with_program(self, program: Program) -> Self {
         let mut registry = Registry::default();
         registry.register_collector(Box::new(Kubernetes(program)));
-        self.registries.push(Arc::new(registry));
+        self.add(registry);
         self
     }
 
@@ -415,8 +442,10 @@ impl Metrics {
     #[must_use]
     pub fn encode(&self, exposition: Exposition) -> String {
         let mut out = String::new();
+        let registries = self.registries.lock();
+        let registries = registries.unwrap_or_else(PoisonError::into_inner).clone();
         // Writing to memory does not fail.
-        for registry in &self.registries {
+        for registry in &registries {
             let _ = text::encode_registry(&mut out, registry);
         }
         let _ = text::encode_eof(&mut out);

@@ -8,6 +8,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use ipvs_test_support::{Need, NetNs, RunningProxier, command, eventually, is_skipped_without};
 
+use crate::metrics::get;
+
 const PATIENCE: Duration = Duration::from_secs(60);
 const WAITS: &str = "waiting for the xtables lock, held by others";
 
@@ -85,6 +87,46 @@ fn a_lock_that_is_held_at_start_is_waited_for() {
         assert!(!text.contains("cannot proxy"), "{text}");
         namespace.output("ipvsadm", &["-C"]).unwrap();
     }
+}
+
+/// Whoever asks must not take it for dead and start it anew, nor send traffic.
+#[test]
+fn health_is_answered_while_the_lock_is_waited_for_at_start() {
+    if is_skipped_without(Need::LegacyTables) {
+        return;
+    }
+    let namespace = NetNs::new("lock-health").unwrap();
+    namespace
+        .output("ip", &["link", "set", "lo", "up"])
+        .unwrap();
+    let folder = folder();
+    let (folder, log) = (folder.path(), folder.path().join("log"));
+    let node = "apiVersion: v1\nkind: Node\nmetadata: {name: node-0}\n";
+    fs::write(folder.join("objects/node.yaml"), node).unwrap();
+    let held = hold(&folder.join("lock"));
+    let command = proxier(folder, &[]);
+    let _running = RunningProxier::start_command(&namespace, command, &log).unwrap();
+    eventually(PATIENCE, || says(&log, WAITS)).unwrap();
+    let answers = |path: &str, status: &str, words: &str| {
+        let answer = get(&namespace, 10256, path)?;
+        let is_right = answer.starts_with(&format!("HTTP/1.1 {status} ")) && answer.contains(words);
+        ensure!(is_right, "{path}: {answer}");
+        Ok(())
+    };
+    let unready = "nothing was synced yet";
+    eventually(PATIENCE, || answers("/livez", "200", "\"healthy\":true")).unwrap();
+    eventually(PATIENCE, || answers("/healthz", "503", unready)).unwrap();
+    let metrics = get(&namespace, 10249, "/metrics").unwrap();
+    assert!(
+        metrics.contains("kubeproxy_proxy_healthz_total{code=\"503\"}"),
+        "{metrics}"
+    );
+    drop(held);
+    eventually(PATIENCE, || answers("/healthz", "200", "IPv4")).unwrap();
+    answers("/livez", "200", "IPv4").unwrap();
+    let metrics = get(&namespace, 10249, "/metrics").unwrap();
+    let of_family = "kubeproxy_sync_proxy_rules_duration_seconds_count{ip_family=\"IPv4\"}";
+    assert!(metrics.contains(of_family), "{metrics}");
 }
 
 /// One that was to do something to its end has failed then.
