@@ -18,6 +18,8 @@ use crate::error::PlaneError;
 
 /// A table for a moment, by which it comes out whether the kernel has what the filter needs.
 const TRIAL: FixedName = FixedName::new("kube-proxy-ipvs-trial");
+/// Others may change rules all the time: then it is tried again later.
+const ATTEMPTS: usize = 8;
 /// Source ranges that change in one transaction. The kernel copies all that is in the set for each.
 const RANGES: usize = 500;
 
@@ -74,13 +76,13 @@ impl NftFilter {
         }
     }
 
-    /// Makes changes that depend on what is there, until nobody has changed rules in between.
+    /// Makes changes that depend on what is there, where nobody changes rules in between.
     fn transact(
         &mut self,
         family: Family,
         changes: impl Fn(Option<&TableHeads>) -> Changes,
     ) -> Result<(), PlaneError> {
-        loop {
+        for _ in 0..ATTEMPTS {
             let heads = self.heads(family)?;
             let changes = changes(heads.as_ref());
             let transaction = Transaction::new(changes.list());
@@ -94,6 +96,7 @@ impl NftFilter {
                 done => return done.map_err(plane_error),
             }
         }
+        Err(plane_error(TransactionError::Stale))
     }
 
     pub(super) fn create_set(&mut self, kind: FilterSet, family: Family) -> Result<(), PlaneError> {

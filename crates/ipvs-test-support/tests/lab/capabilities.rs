@@ -10,6 +10,7 @@ use ipvs_test_support::{
 };
 
 use crate::changes::{POD_A, POD_B, web};
+use crate::nftables::lab_has_nftables;
 use crate::packets::{CIDR, addr};
 use crate::shop::shop;
 
@@ -58,10 +59,11 @@ fn each_feature_needs_its_capabilities_and_says_which_it_lacks() {
     let namespace = NetNs::new("caps").unwrap();
     let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
     let node = ["--hostname-override=node-0", "--conntrack-max-per-core=0"];
-    let features = [
+    let iptables = "--filter=iptables";
+    let mut features = vec![
         Feature {
             program: "kube-proxy",
-            words: words(&[node[0], node[1], &shop(), "--once"]),
+            words: words(&[node[0], node[1], &shop(), "--once", iptables]),
             needs: &BOTH,
         },
         Feature {
@@ -71,7 +73,7 @@ fn each_feature_needs_its_capabilities_and_says_which_it_lacks() {
         },
         Feature {
             program: "preflight",
-            words: Vec::new(),
+            words: words(&[iptables]),
             needs: &BOTH,
         },
         Feature {
@@ -91,6 +93,13 @@ fn each_feature_needs_its_capabilities_and_says_which_it_lacks() {
             },
         },
     ];
+    if lab_has_nftables() {
+        features.push(Feature {
+            program: "kube-proxy",
+            words: words(&[node[0], node[1], &shop(), "--once", "--filter=nftables"]),
+            needs: &BOTH[..1],
+        });
+    }
     // Sysctls belong to root, in a container to its init container.
     let init = [node[0], node[1], "--init-only"];
     let prepared = namespace.output(&kube_proxy().display().to_string(), &init);

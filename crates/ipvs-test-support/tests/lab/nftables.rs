@@ -10,7 +10,7 @@ use ipvs_filter::nftables::{Skeleton, filter_entry, is_ours, recognise, set, set
 use ipvs_model::{FilterEntry, FilterSet, FilterSets, FilterShape, LocalPods, Masquerade};
 use ipvs_netfilter::nftables::{self, Change, Entries, Place, Set, Table, TableId};
 use ipvs_netlink::{NfTables, Transaction};
-use ipvs_test_support::{Need, NetNs, is_skipped_without, run_kube_proxy};
+use ipvs_test_support::{Need, NetNs, command, is_skipped_without, run_kube_proxy};
 use serde_json::Value;
 
 use crate::nf_tables::with_tables;
@@ -49,7 +49,7 @@ fn whole<'a>(table: &'a Table, sets: &'a [Set], skeleton: &'a Skeleton) -> Trans
 }
 
 /// Whether the kernel has nf_tables for IPv4; a line says so if not.
-fn lab_has_nftables() -> bool {
+pub(crate) fn lab_has_nftables() -> bool {
     let mut has = false;
     with_tables("nft-has", |_| has = true);
     has
@@ -319,5 +319,31 @@ fn a_proxier_moves_to_the_other_filter_and_back_and_clean_up_leaves_nothing() {
     );
     let links = namespace.output("ip", &["link"]).unwrap();
     assert!(!links.contains("kube-ipvs0"), "{links}");
+    assert_eq!(namespace.output("ipvsadm", &["-S", "-n"]).unwrap(), "");
+}
+
+/// Neither iptables nor ipset nor nft can be found: none is started.
+#[test]
+fn no_program_is_needed_to_serve_and_to_clean_up() {
+    if !lab_has_nftables() {
+        return;
+    }
+    let namespace = NetNs::new("nft-alone").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let run = |words: &[&str]| {
+        let mut command = command(words);
+        command.env("PATH", folder.path());
+        let output = namespace.run(|| command.output().unwrap()).unwrap();
+        let log = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{log}");
+        log
+    };
+    let log = run(&["--filter=nftables", &shop(), "--once"]);
+    let found = namespace.output("nft", &["list", "ruleset"]).unwrap();
+    assert!(found.contains("10.96.0.10 . tcp . 80"), "{found}\n{log}");
+    let servers = namespace.output("ipvsadm", &["-S", "-n"]).unwrap();
+    assert!(servers.contains("-A -t 10.96.0.10:80"), "{servers}");
+    run(&["--cleanup"]);
+    assert_eq!(tables(&namespace), [""; 0]);
     assert_eq!(namespace.output("ipvsadm", &["-S", "-n"]).unwrap(), "");
 }
