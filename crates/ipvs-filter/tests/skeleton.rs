@@ -179,3 +179,26 @@ fn a_table_without_services_costs_one_lookup_for_a_connection_to_the_node() {
         "what goes to no VIP"
     );
 }
+
+#[test]
+fn what_is_marked_is_what_postrouting_sees() {
+    let skeleton = Skeleton::of(&bare(Family::Ipv4)).unwrap();
+    // The mark is taken off where the first packet of a connection is masqueraded: no later one may have it.
+    for chain in &skeleton.chains {
+        let name = chain.id.name.to_string();
+        if ["prerouting", "output", "postrouting"].contains(&name.as_str()) {
+            let base = chain.base.as_ref().unwrap();
+            assert_eq!(base.kind.to_string(), "nat", "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_chain_of_others_in_our_table_is_theirs() {
+    let shape = bare(Family::Ipv4);
+    let Skeleton { mut chains, rules } = Skeleton::of(&shape).unwrap();
+    let mut foreign = chains[0].clone();
+    foreign.id.name = "mine".parse().unwrap();
+    chains.push(foreign);
+    assert_eq!(recognise(Family::Ipv4, &chains, &rules).shape, Some(shape));
+}

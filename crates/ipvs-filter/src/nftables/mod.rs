@@ -11,4 +11,4 @@ pub use entries::{filter_entry, set_entry};
 pub use names::{TABLE, is_ours, nft_family, set, set_name, table};
 pub use ranges::{RangeChange, SourceRanges};
 pub use recognition::recognise;
-pub use skeleton::Skeleton;
+pub use skeleton::{Skeleton, is_our_chain};

@@ -14,7 +14,7 @@ use ipvs_netfilter::nftables::{
 
 use super::names::set_name;
 use super::skeleton::{
-    GUARD, INPUT, NODE_PORTS, POSTROUTING, REFUSED, SERVICES, SOURCE_RANGES, Skeleton,
+    GUARD, INPUT, NODE_PORTS, POSTROUTING, REFUSED, SERVICES, SOURCE_RANGES, Skeleton, is_our_chain,
 };
 
 /// What is known of a family's filter from the chains and rules of its table. O(rules).
@@ -38,7 +38,7 @@ pub fn recognise(family: Family, chains: &[Chain], rules: &[Rule]) -> KnownFilte
     }
 }
 
-/// Whether chains and rules are those of a shape, and no others. The order of chains means nothing.
+/// Whether our chains and their rules are those of a shape, and no others. The order of chains means nothing.
 fn is_there(shape: &FilterShape, chains: &[Chain], rules: &[Rule]) -> bool {
     let Ok(wanted) = Skeleton::of(shape) else {
         return false;
@@ -47,8 +47,8 @@ fn is_there(shape: &FilterShape, chains: &[Chain], rules: &[Rule]) -> bool {
         let of_chain = rules.iter().filter(|rule| rule.chain == chain.id);
         of_chain.cloned().collect()
     };
-    wanted.chains.len() == chains.len()
-        && wanted.rules.len() == rules.len()
+    let ours = chains.iter().filter(|chain| is_our_chain(&chain.id.name));
+    wanted.chains.len() == ours.count()
         && wanted
             .chains
             .iter()

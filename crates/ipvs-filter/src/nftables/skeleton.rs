@@ -6,7 +6,7 @@ use ipnet::{IpNet, Ipv4Net};
 use ipvs_codec::Family;
 use ipvs_model::{FilterSet, FilterShape, Masquerade};
 use ipvs_netfilter::nftables::{
-    BaseChain, Chain, ChainId, FixedName, Hook, Rule, RuleTooLong, TableId,
+    BaseChain, Chain, ChainId, FixedName, Hook, Name, Rule, RuleTooLong, TableId,
 };
 
 use super::names::table;
@@ -27,9 +27,35 @@ const FORWARD: FixedName = FixedName::new("forward");
 const OUTPUT: FixedName = FixedName::new("output");
 pub(super) const POSTROUTING: FixedName = FixedName::new("postrouting");
 
+/// Whether a chain of our table is one that a skeleton may have. Others are somebody's.
+///
+/// ```
+/// use ipvs_filter::nftables::is_our_chain;
+/// assert!(is_our_chain(&"guard".parse().unwrap()));
+/// assert!(!is_our_chain(&"mine".parse().unwrap()));
+/// ```
+#[must_use]
+pub fn is_our_chain(name: &Name) -> bool {
+    let ours = [
+        SERVICES,
+        NODE_PORTS,
+        SOURCE_RANGES,
+        GUARD,
+        REFUSED,
+        PREROUTING,
+        INPUT,
+        FORWARD,
+        OUTPUT,
+        POSTROUTING,
+    ];
+    ours.iter()
+        .any(|ours| ours.as_str().as_bytes() == name.as_bytes())
+}
+
 /// The part of a family's table that does not change with each Service: made in one transaction.
 ///
-/// All but masquerading looks at the first packet of a connection alone. A chain that would be empty is not there.
+/// What is masqueraded is decided by the first packet of a connection, what is refused by all that come before an answer. A
+/// chain that would be empty is not there.
 ///
 /// ```
 /// use ipvs_codec::Family;
@@ -97,8 +123,9 @@ type ChainRules = (FixedName, Option<BaseChain>, Vec<Steps>);
 impl Rules<'_> {
     fn chains(&self) -> Vec<ChainRules> {
         let filter = |hook, priority| Some(BaseChain::filter(hook, priority));
-        // IPVS takes packets of the node itself right behind it.
-        let before_ipvs = BaseChain::DSTNAT;
+        // Chains of this type see the first packet of a connection alone, as that of postrouting, which takes the mark off. IPVS
+        // takes packets of the node itself right behind it.
+        let nat = |hook| Some(BaseChain::nat(hook, BaseChain::DSTNAT));
         let srcnat = BaseChain::nat(Hook::POSTROUTING, BaseChain::SRCNAT);
         vec![
             (NODE_PORTS, None, self.node_ports()),
@@ -108,10 +135,10 @@ impl Rules<'_> {
             (GUARD, None, self.guard()),
             (
                 PREROUTING,
-                filter(Hook::PREROUTING, before_ipvs),
-                vec![self.steps().begins_connection().jumps(SERVICES)],
+                nat(Hook::PREROUTING),
+                vec![self.steps().jumps(SERVICES)],
             ),
-            (OUTPUT, filter(Hook::OUTPUT, before_ipvs), self.output()),
+            (OUTPUT, nat(Hook::OUTPUT), self.output()),
             (INPUT, filter(Hook::INPUT, BaseChain::FILTER), self.input()),
             (
                 FORWARD,
@@ -223,9 +250,9 @@ impl Rules<'_> {
     fn output(&self) -> Vec<Steps> {
         let mut rules = Vec::new();
         if !self.shape.refused.is_empty() {
-            rules.push(self.steps().begins_connection().jumps(REFUSED));
+            rules.push(self.steps().jumps(REFUSED));
         }
-        rules.push(self.steps().begins_connection().jumps(SERVICES));
+        rules.push(self.steps().jumps(SERVICES));
         rules
     }
 

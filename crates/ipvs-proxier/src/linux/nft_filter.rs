@@ -1,23 +1,21 @@
 //! The filter in nf_tables, by netlink alone.
 
 use std::collections::BTreeMap;
+use std::time::SystemTime;
 
 use ipvs_codec::Family;
 use ipvs_filter::nftables::{
-    RangeChange, Skeleton, SourceRanges, filter_entry, is_ours, recognise, set, set_entry, table,
+    RangeChange, Skeleton, SourceRanges, filter_entry, is_our_chain, is_ours, recognise, set,
+    set_entry, set_name, table,
 };
 use ipvs_model::{FilterEntry, FilterSet, FilterSets, FilterShape, Known, Operation};
-use ipvs_netfilter::nftables::{
-    Chain, Change, Entries, Entry, FixedName, Place, Set, Table, TableId,
-};
-use ipvs_netlink::{EntryRun, NfTables, TableHeads, Transaction, TransactionError};
+use ipvs_netfilter::nftables::{Chain, Change, Entries, Entry, Name, Place, Set, Table, TableId};
+use ipvs_netlink::{Cause, EntryRun, NfTables, TableHeads, Transaction, TransactionError};
 use tracing::warn;
 
 use crate::dataplane::{Outcome, Progress};
 use crate::error::PlaneError;
 
-/// A table for a moment, by which it comes out whether the kernel has what the filter needs.
-const TRIAL: FixedName = FixedName::new("kube-proxy-ipvs-trial");
 /// Others may change rules all the time: then it is tried again later.
 const ATTEMPTS: usize = 8;
 /// Source ranges that change in one transaction. The kernel copies all that is in the set for each.
@@ -40,6 +38,11 @@ impl NftFilter {
         for family in families {
             match try_family(&mut tables, *family) {
                 Ok(()) => usable.push(*family),
+                // Others change rules all the time, which says nothing of the kernel.
+                Err(error) if error.is_passing() => return Err(error),
+                Err(PlaneError::Netlink(error)) if matches!(error.cause(), Cause::Unstable(_)) => {
+                    return Err(busy(error.to_string()));
+                }
                 Err(error) => {
                     warn!(%family, %error, "nftables cannot be programmed: Services of this family are left out");
                     first_error.get_or_insert(error);
@@ -80,7 +83,7 @@ impl NftFilter {
     fn transact(
         &mut self,
         family: Family,
-        changes: impl Fn(Option<&TableHeads>) -> Changes,
+        mut changes: impl FnMut(Option<&TableHeads>) -> Changes,
     ) -> Result<(), PlaneError> {
         for _ in 0..ATTEMPTS {
             let heads = self.heads(family)?;
@@ -100,11 +103,19 @@ impl NftFilter {
     }
 
     pub(super) fn create_set(&mut self, kind: FilterSet, family: Family) -> Result<(), PlaneError> {
-        self.transact(family, |heads| Changes {
-            table: heads.is_none().then(|| table(family)),
-            sets: vec![set(kind, family)],
-            ..Changes::default()
-        })
+        let mut was_there = false;
+        self.transact(family, |heads| {
+            was_there = has_set(heads, kind);
+            Changes {
+                table: heads.is_none().then(|| table(family)),
+                sets: vec![set(kind, family)],
+                ..Changes::default()
+            }
+        })?;
+        if kind == FilterSet::SourceRange && !was_there {
+            self.ranges.remove(&family);
+        }
+        Ok(())
     }
 
     pub(super) fn destroy_set(
@@ -118,24 +129,40 @@ impl NftFilter {
         self.tables.transact(&transaction).map_err(plane_error)
     }
 
-    /// All rules at once: no packet meets half of them.
+    /// All rules at once: no packet meets half of them. Sets that are not there are made, so that rules can ask them.
     pub(super) fn write(&mut self, shape: &FilterShape) -> Result<(), PlaneError> {
-        let skeleton = Skeleton::of(shape)?;
-        self.transact(shape.family, |heads| {
+        let (family, skeleton) = (shape.family, Skeleton::of(shape)?);
+        let heads = self.heads(family)?;
+        if heads.is_some_and(|heads| heads.table.object.flags != 0) {
+            // Others put it to sleep. The kernel takes no new base chain in the transaction that wakes it.
+            let awake = table(family);
+            let transaction = Transaction::new(vec![Change::AddTable(&awake)]);
+            self.tables.transact(&transaction).map_err(plane_error)?;
+        }
+        let mut has_ranges = false;
+        self.transact(family, |heads| {
             let found = heads.map(|heads| heads.chains.iter().map(|chain| &chain.object));
             let found = found.into_iter().flatten();
+            let ours = found.filter(|chain| is_our_chain(&chain.id.name));
+            let ours: Vec<Chain> = ours.cloned().collect();
             let is_other = |chain: &&Chain| !skeleton.chains.contains(chain);
+            let missing = FilterSet::ALL
+                .into_iter()
+                .filter(|kind| !has_set(heads, *kind));
+            let missing: Vec<FilterSet> = missing.collect();
+            has_ranges = !missing.contains(&FilterSet::SourceRange);
             Changes {
-                table: heads.is_none().then(|| table(shape.family)),
-                woken: heads
-                    .filter(|heads| heads.table.object.flags != 0)
-                    .map(|_| table(shape.family)),
-                flushed: heads.map(|heads| heads.table.object.id.clone()),
-                others: found.filter(is_other).cloned().collect(),
-                sets: Vec::new(),
+                table: heads.is_none().then(|| table(family)),
+                sets: missing.into_iter().map(|kind| set(kind, family)).collect(),
+                others: ours.iter().filter(is_other).cloned().collect(),
+                flushed: ours,
                 skeleton: Some(skeleton.clone()),
             }
-        })
+        })?;
+        if !has_ranges {
+            self.ranges.remove(&family);
+        }
+        Ok(())
     }
 
     pub(super) fn apply(&mut self, operations: &[Operation], outcomes: &mut Vec<Outcome>) {
@@ -249,9 +276,12 @@ impl NftFilter {
             sets.find(|set| set.id == wanted.id)
         });
         let Some(found) = found else {
+            if kind == FilterSet::SourceRange {
+                self.ranges.remove(&family);
+            }
             return Ok(Progress::Done(()));
         };
-        if (found.key, found.flags) != (wanted.key, wanted.flags) {
+        if (found.key, found.flags, found.size) != (wanted.key, wanted.flags, wanted.size) {
             let difference = format!("{found} instead of {wanted}");
             known.unusable.insert((kind, family), difference);
             return Ok(Progress::Done(()));
@@ -304,11 +334,9 @@ struct Run {
 struct Changes {
     /// Made anew.
     table: Option<Table>,
-    /// Gets its flags back: others can put it to sleep.
-    woken: Option<Table>,
     sets: Vec<Set>,
-    /// All of its rules go.
-    flushed: Option<TableId>,
+    /// The rules of these chains go.
+    flushed: Vec<Chain>,
     /// These chains go.
     others: Vec<Chain>,
     skeleton: Option<Skeleton>,
@@ -317,9 +345,9 @@ struct Changes {
 impl Changes {
     fn list(&self) -> Vec<Change<'_>> {
         let mut changes: Vec<Change<'_>> = self.table.iter().map(Change::CreateTable).collect();
-        changes.extend(self.woken.iter().map(Change::AddTable));
         changes.extend(self.sets.iter().map(Change::AddSet));
-        changes.extend(self.flushed.iter().map(Change::FlushTable));
+        let flushed = self.flushed.iter();
+        changes.extend(flushed.map(|chain| Change::FlushChain(&chain.id)));
         let others = self.others.iter();
         changes.extend(others.map(|chain| Change::DeleteChain(&chain.id)));
         if let Some(skeleton) = &self.skeleton {
@@ -329,6 +357,13 @@ impl Changes {
         }
         changes
     }
+}
+
+fn has_set(heads: Option<&TableHeads>, kind: FilterSet) -> bool {
+    let sets = heads.map(|heads| heads.sets.iter());
+    let name = Name::from(set_name(kind));
+    let mut sets = sets.into_iter().flatten();
+    sets.any(|set| set.object.id.name == name)
 }
 
 /// The entry, and whether it is added.
@@ -349,21 +384,20 @@ fn push_entries<'a>(mut entries: &'a [Entry], mut push: impl FnMut(Entries<'a>))
     }
 }
 
+/// A table for a moment, by which it comes out whether the kernel has what the filter needs. No two processes have the same,
+/// also where each is the first one of its container.
+fn trial_name() -> Option<Name> {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let now = now.unwrap_or_default().as_nanos();
+    format!("kube-proxy-ipvs-trial-{}-{now}", std::process::id())
+        .parse()
+        .ok()
+}
+
 fn try_family(tables: &mut NfTables, family: Family) -> Result<(), PlaneError> {
-    let of_trial = |id: &TableId| TableId {
-        name: TRIAL.into(),
-        ..id.clone()
-    };
     let mut trial = table(family);
-    trial.id = of_trial(&trial.id);
-    // One that a process left that was killed.
-    if let Some(left) = tables.heads(&trial.id)? {
-        if !is_ours(&left.table.object) {
-            return Err(PlaneError::ForeignTable { table: trial.id });
-        }
-        let delete = Transaction::new(vec![Change::DeleteTable(&trial.id)]);
-        tables.transact(&delete).map_err(plane_error)?;
-    }
+    trial.id.name = trial_name().unwrap_or(trial.id.name);
+    let of_trial = |_: &TableId| trial.id.clone();
     let mut sets = FilterSet::ALL.map(|kind| set(kind, family));
     for set in &mut sets {
         set.id.table = of_trial(&set.id.table);
@@ -427,11 +461,15 @@ pub(super) fn plane_error(error: TransactionError) -> PlaneError {
                 None => program(text),
             }
         }
-        stale @ TransactionError::Stale => PlaneError::Busy {
-            program: "nf_tables".to_owned(),
-            reason: stale.to_string(),
-        },
+        stale @ TransactionError::Stale => busy(stale.to_string()),
         other => program(other.to_string()),
+    }
+}
+
+fn busy(reason: String) -> PlaneError {
+    PlaneError::Busy {
+        program: "nf_tables".to_owned(),
+        reason,
     }
 }
 

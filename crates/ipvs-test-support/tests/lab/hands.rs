@@ -43,7 +43,7 @@ const ON_IPTABLES: [&str; 8] = [
     "iptables -t nat -F; iptables -t nat -X; iptables -t filter -F; iptables -t filter -X; ipset destroy",
 ];
 /// And with that of nftables.
-const ON_NFTABLES: [&str; 10] = [
+const ON_NFTABLES: [&str; 13] = [
     "nft flush set ip kube-proxy-ipvs cluster-ips",
     "nft delete element ip kube-proxy-ipvs cluster-ips '{ 10.96.0.10 . tcp . 80 }'",
     "nft add element ip kube-proxy-ipvs cluster-ips '{ 10.96.0.200 . tcp . 80 }'",
@@ -52,6 +52,9 @@ const ON_NFTABLES: [&str; 10] = [
     "nft insert rule ip6 kube-proxy-ipvs guard accept",
     "nft flush table ip kube-proxy-ipvs",
     "nft add table ip kube-proxy-ipvs '{ flags dormant; }'",
+    "nft add table ip kube-proxy-ipvs '{ flags dormant; }'; nft chain ip kube-proxy-ipvs input '{ policy drop; }'",
+    "nft add chain ip kube-proxy-ipvs foo; nft add map ip kube-proxy-ipvs m '{ type ipv4_addr : verdict; }'; nft add element ip kube-proxy-ipvs m '{ 192.0.2.4 : jump foo }'; nft flush chain ip kube-proxy-ipvs guard",
+    "nft flush table ip kube-proxy-ipvs; nft delete set ip kube-proxy-ipvs cluster-ips; nft add set ip kube-proxy-ipvs cluster-ips '{ type ipv4_addr . inet_proto . inet_service; size 1; }'",
     "nft delete table ip kube-proxy-ipvs",
     "nft flush ruleset",
 ];
