@@ -7,8 +7,8 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::{Error, Result, anyhow, bail};
-use ipvs_codec::{Family, Request, Scheduler};
-use ipvs_filter::KeptFilter;
+use ipvs_codec::{Request, Scheduler};
+use ipvs_filter::FilterKind;
 use ipvs_model::{Config, Foreign, VipBinding};
 use ipvs_netlink::{Cause, Ipvs};
 use ipvs_probe::{
@@ -94,28 +94,16 @@ pub(crate) fn needs(config: &Config, flags: &Flags) -> Needs {
 pub(crate) fn inspect(wanted: &Needs, scheduler: Scheduler, linux: &mut Linux) -> Result<()> {
     let mut facts = facts();
     facts.ipvs = attempt::attempt(linux.ipvs(), scheduler);
-    let filter = linux.filter();
-    let used = match (filter, wanted.filter) {
-        (KeptFilter::Nftables, _) => Filter::Nftables,
-        (KeptFilter::Iptables, Filter::Auto) => Filter::Iptables,
-        (KeptFilter::Iptables, certain) => certain,
+    let used = match (linux.filter(), wanted.filter) {
+        (FilterKind::Nftables, _) => Filter::Nftables,
+        (FilterKind::Iptables, Filter::Auto) => Filter::Iptables,
+        (FilterKind::Iptables, certain) => certain,
     };
     let needs = &Needs {
         filter: used,
         ..wanted.clone()
     };
-    // It was written when the data plane was opened.
-    let written = |family: &Family| {
-        let family = match family {
-            Family::Ipv4 => ipvs_probe::Family::Ipv4,
-            Family::Ipv6 => ipvs_probe::Family::Ipv6,
-        };
-        match filter {
-            KeptFilter::Iptables => RuleTrial::new("iptables-restore", family, TrialOutcome::Works),
-            KeptFilter::Nftables => RuleTrial::by_netlink(family, TrialOutcome::Works),
-        }
-    };
-    facts.rules = linux.families().iter().map(written).collect();
+    facts.rules = linux.trials();
     let report = check(&facts, needs);
     if report.verdict() == Verdict::Unusable {
         bail!("this node cannot proxy by IPVS\n{}", report.page(false));

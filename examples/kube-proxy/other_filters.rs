@@ -3,7 +3,7 @@
 
 use std::thread;
 
-use ipvs_filter::KeptFilter;
+use ipvs_filter::FilterKind;
 use ipvs_model::Config;
 use ipvs_model::input::Change;
 use ipvs_proxier::{
@@ -13,7 +13,7 @@ use ipvs_proxier::{
 use tracing::{debug, info, warn};
 
 /// Removes it. What cannot go is told.
-pub(crate) fn remove(config: &Config, kept: KeptFilter, control: &Control) {
+pub(crate) fn remove(config: &Config, kept: FilterKind, control: &Control) {
     let mut plane = LinuxCleanUp::new(IptablesBackend::Auto, control);
     let report = clean_up_other_filters(&mut plane, config, kept, |pause| control.wait(pause));
     for (part, reason) in &report.absent {
@@ -31,13 +31,13 @@ pub(crate) fn remove(config: &Config, kept: KeptFilter, control: &Control) {
 #[derive(Debug)]
 pub(crate) struct RemovedWhenComplete<M> {
     monitor: M,
-    kept: KeptFilter,
+    kept: FilterKind,
     control: Control,
     is_due: bool,
 }
 
 impl<M> RemovedWhenComplete<M> {
-    pub(crate) fn new(monitor: M, kept: KeptFilter, control: &Control) -> Self {
+    pub(crate) fn new(monitor: M, kept: FilterKind, control: &Control) -> Self {
         Self {
             monitor,
             kept,

@@ -1,19 +1,14 @@
 //! Tries nftables: the kernel's answer to a table with everything that the filter of a proxier needs.
 
-use ipvs_codec::Family;
 use ipvs_netlink::Cause;
 use ipvs_probe::{RuleTrial, TrialOutcome};
 use ipvs_proxier::{FilterBackend, Linux, PlaneError};
 
-/// What the proxier finds when it starts: it makes and removes a table of each family in one transaction, so that nothing is there
-/// before nor after it. The proxier opens IPVS as well, which loads it: try nothing where it is not loaded.
+/// What the proxier finds when it starts: it makes and removes a table of each family, whole in one transaction, and empty for a
+/// moment. The proxier opens IPVS as well, which loads it: try nothing where it is not loaded.
 pub(crate) fn try_nftables() -> Vec<RuleTrial> {
     let error = match Linux::open(FilterBackend::Nftables) {
-        Ok(linux) => {
-            let works =
-                |family: &Family| RuleTrial::by_netlink(of_probe(*family), TrialOutcome::Works);
-            return linux.families().iter().map(works).collect();
-        }
+        Ok(linux) => return linux.trials(),
         Err(error) => error,
     };
     let outcome = match cause(&error) {
@@ -31,12 +26,5 @@ fn cause(error: &PlaneError) -> Option<&Cause> {
         PlaneError::Netlink(error) => Some(error.cause()),
         PlaneError::Refused(cause) => Some(cause),
         _ => None,
-    }
-}
-
-const fn of_probe(family: Family) -> ipvs_probe::Family {
-    match family {
-        Family::Ipv4 => ipvs_probe::Family::Ipv4,
-        Family::Ipv6 => ipvs_probe::Family::Ipv6,
     }
 }

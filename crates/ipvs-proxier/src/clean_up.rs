@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ipvs_filter::{
-    CleanUp, CleanUpOperation, CleanUpPart, CleanUpReport, CleanUpStep, KeptFilter, Refusal,
+    CleanUp, CleanUpOperation, CleanUpPart, CleanUpReport, CleanUpStep, FilterKind, Refusal,
     Remains, Unreadable,
 };
 use ipvs_model::Config;
@@ -58,21 +58,21 @@ pub fn clean_up<P: CleanUpPlane + ?Sized>(
 /// our own tables, or all that kube-proxy makes with iptables and ipset. Virtual servers and VIPs stay.
 ///
 /// ```
-/// use ipvs_filter::{KeptFilter, NftablesTable};
+/// use ipvs_filter::{FilterKind, NftablesTable};
 /// use ipvs_codec::Family;
 /// use ipvs_model::Config;
 /// use ipvs_proxier::{Simulated, clean_up_other_filters};
 ///
 /// let mut plane = Simulated::default();
 /// plane.add_nftables_table(NftablesTable::KubeProxy, Family::Ipv4);
-/// let kept = KeptFilter::Iptables;
+/// let kept = FilterKind::Iptables;
 /// let report = clean_up_other_filters(&mut plane, &Config::default(), kept, std::thread::sleep);
 /// assert!(report.left.is_empty() && report.plan.len() == 1);
 /// ```
 pub fn clean_up_other_filters<P: CleanUpPlane + ?Sized>(
     plane: &mut P,
     config: &Config,
-    kept: KeptFilter,
+    kept: FilterKind,
     pause: impl FnMut(Duration),
 ) -> CleanUpReport {
     carry_out(CleanUp::of_other_filters(config, kept), plane, pause)

@@ -304,7 +304,7 @@ pub(crate) struct Flags {
     #[arg(long, value_enum, default_value_t = ForeignFlag::Remove, help_heading = OURS)]
     foreign: ForeignFlag,
 
-    /// What masquerading and firewalling are done with: iptables and ipset as by kube-proxy; nftables by netlink, without any
+    /// What masquerading and firewalling are done with: iptables and ipset as by kube-proxy; nftables by netlink, which needs no
     /// program; or nftables where iptables and ipset do not work.
     #[arg(long, value_enum, default_value_t = FilterFlag::Auto, help_heading = OURS)]
     filter: FilterFlag,

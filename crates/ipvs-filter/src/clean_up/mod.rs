@@ -41,9 +41,9 @@ const ROUNDS: u32 = 16;
 /// What stands in sets.
 type Entries = HashMap<(FilterSet, Family), HashSet<FilterEntry>>;
 
-/// A filter that has taken over from others.
+/// What a filter is made with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum KeptFilter {
+pub enum FilterKind {
     /// kube-proxy's chains of iptables and sets of ipset.
     Iptables,
     /// Our own tables of nftables.
@@ -109,7 +109,7 @@ pub struct CleanUp {
     is_rehearsal: bool,
     parts: &'static [CleanUpPart],
     /// The filter that has taken over, if one has.
-    kept: Option<KeptFilter>,
+    kept: Option<FilterKind>,
     remains: Remains,
     /// The sets of ipset that are there.
     sets: Entries,
@@ -194,10 +194,10 @@ impl CleanUp {
     ///
     /// ```
     /// use ipvs_codec::Family;
-    /// use ipvs_filter::{CleanUp, CleanUpStep, KeptFilter, NftablesTable, Remains};
+    /// use ipvs_filter::{CleanUp, CleanUpStep, FilterKind, NftablesTable, Remains};
     /// use ipvs_model::Config;
     ///
-    /// let mut clean_up = CleanUp::of_other_filters(&Config::default(), KeptFilter::Iptables);
+    /// let mut clean_up = CleanUp::of_other_filters(&Config::default(), FilterKind::Iptables);
     /// let mut kernel = Remains::default();
     /// kernel.nftables.insert((NftablesTable::Ours, Family::Ipv4));
     /// clean_up.next_step();
@@ -206,11 +206,11 @@ impl CleanUp {
     /// assert_eq!(operations[0].to_string(), "remove nftables table ip kube-proxy-ipvs");
     /// ```
     #[must_use]
-    pub fn of_other_filters(config: &Config, kept: KeptFilter) -> Self {
+    pub fn of_other_filters(config: &Config, kept: FilterKind) -> Self {
         Self {
             parts: match kept {
-                KeptFilter::Iptables => &[CleanUpPart::Nftables],
-                KeptFilter::Nftables => &[
+                FilterKind::Iptables => &[CleanUpPart::Nftables],
+                FilterKind::Nftables => &[
                     CleanUpPart::Sets,
                     CleanUpPart::Rules(Family::Ipv4),
                     CleanUpPart::Rules(Family::Ipv6),
@@ -306,7 +306,7 @@ impl CleanUp {
         match part {
             CleanUpPart::Sets => self.sets = std::mem::take(&mut found.sets),
             CleanUpPart::Nftables => {
-                if self.kept == Some(KeptFilter::Nftables) {
+                if self.kept == Some(FilterKind::Nftables) {
                     found
                         .nftables
                         .retain(|(table, _)| *table != NftablesTable::Ours);

@@ -3,6 +3,7 @@ use ipvs_model::{AddressAndPort, EntryParts, FilterEntry, FilterSet};
 use ipvs_netfilter::ipset::{Entry, EntryProtocol, SetType};
 
 use super::names::{set_name, set_spec};
+use crate::protocol_byte;
 
 /// How an entry stands in its set.
 ///
@@ -13,7 +14,7 @@ use super::names::{set_name, set_spec};
 /// ```
 #[must_use]
 pub fn set_entry(entry: &FilterEntry) -> Entry {
-    let protocol = |served: AddressAndPort| entry_protocol(served.protocol);
+    let protocol = |served: AddressAndPort| EntryProtocol(protocol_byte(served.protocol));
     match entry.parts() {
         EntryParts::Served(served) => Entry::IpPort(served.address, protocol(served), served.port),
         EntryParts::From(served, from) => {
@@ -75,11 +76,6 @@ pub fn asked_for(text: &str) -> Option<FilterEntry> {
     };
     let found = filter_entry(set, family, entry)?;
     words.next().is_none().then_some(found)
-}
-
-/// An entry keeps eight bits of it, which is all that an IP protocol has.
-fn entry_protocol(protocol: Protocol) -> EntryProtocol {
-    EntryProtocol(u8::try_from(protocol.number()).unwrap_or(u8::MAX))
 }
 
 #[cfg(test)]

@@ -7,6 +7,8 @@ use ipvs_codec::{Family, Protocol};
 use ipvs_model::{AddressAndPort, EntryParts, FilterEntry, FilterSet};
 use ipvs_netfilter::nftables::{Entry, Key, Value};
 
+use crate::protocol_byte;
+
 /// How an entry stands in its set.
 ///
 /// ```
@@ -30,8 +32,7 @@ pub fn set_entry(entry: &FilterEntry) -> Entry {
 }
 
 fn joined(served: AddressAndPort, from: Option<IpAddr>) -> Value {
-    // A packet has eight bits of it.
-    let protocol = u8::try_from(served.protocol.number()).unwrap_or(u8::MAX);
+    let protocol = protocol_byte(served.protocol);
     let address = Value::ip(served.address);
     let parts = [address, Value::byte(protocol), Value::port(served.port)];
     let joined = match from {

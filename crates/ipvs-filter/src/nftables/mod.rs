@@ -8,7 +8,7 @@ mod skeleton;
 mod steps;
 
 pub use entries::{filter_entry, set_entry};
-pub use names::{TABLE, is_ours, nft_family, set, set_name, table};
+pub use names::{TABLE, is_ours, nft_family, set, set_in, set_name, table};
 pub use ranges::{RangeChange, SourceRanges};
 pub use recognition::recognise;
 pub use skeleton::{Skeleton, is_our_chain};

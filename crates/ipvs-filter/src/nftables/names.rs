@@ -29,12 +29,12 @@ pub const fn nft_family(family: Family) -> nftables::Family {
 /// ```
 #[must_use]
 pub fn table(family: Family) -> Table {
-    let comment = concat!("made by ipvs-proxier ", env!("CARGO_PKG_VERSION"));
+    let comment = format!("{OWNER} {}", env!("CARGO_PKG_VERSION"));
     let id = TableId {
         family: nft_family(family),
         name: TABLE.into(),
     };
-    let userdata = Userdata::default().with_text(Userdata::COMMENT, comment);
+    let userdata = Userdata::default().with_text(Userdata::COMMENT, &comment);
     Table {
         userdata: userdata.unwrap_or_default(),
         ..Table::new(id)
@@ -92,20 +92,26 @@ pub const fn set_name(set: FilterSet) -> FixedName {
 /// ```
 #[must_use]
 pub fn set(set: FilterSet, family: Family) -> Set {
-    let id = table(family).id.set(set_name(set).into());
-    let key = key(set, family);
+    set_in(&table(family).id, set)
+}
+
+/// The same set of another table.
+#[must_use]
+pub fn set_in(table: &TableId, set: FilterSet) -> Set {
+    let address = match table.family {
+        nftables::Family::IPV6 => KeyField::Ipv6,
+        _ => KeyField::Ipv4,
+    };
+    let id = table.set(set_name(set).into());
+    let key = key(set, address);
     match set {
         FilterSet::SourceRange => Set::of_intervals(id, &key),
         _ => Set::new(id, &key),
     }
 }
 
-const fn key(set: FilterSet, family: Family) -> KeyType {
+const fn key(set: FilterSet, address: KeyField) -> KeyType {
     use KeyField::{Port, Protocol};
-    let address = match family {
-        Family::Ipv4 => KeyField::Ipv4,
-        Family::Ipv6 => KeyField::Ipv6,
-    };
     let key = match set {
         FilterSet::Hairpin | FilterSet::SourceAddress | FilterSet::SourceRange => {
             KeyType::of(&[address, Protocol, Port, address])

@@ -29,14 +29,18 @@ pub struct RangeChange {
     pub removed: Vec<FilterEntry>,
     /// These come.
     pub added: Vec<FilterEntry>,
+    /// What was asked for before, of each address and port that is touched.
+    before: BTreeMap<AddressAndPort, BTreeSet<IpNet>>,
 }
 
 impl SourceRanges {
     /// Takes entries in, and others out. What is no source range is left alone. O(ranges of the same address and port).
     pub fn change(&mut self, add: &[FilterEntry], remove: &[FilterEntry]) -> RangeChange {
-        let touched = add.iter().chain(remove).filter_map(parts);
-        let touched: BTreeSet<_> = touched.map(|(served, _)| served).collect();
-        let before = self.standing(&touched);
+        let mut before = BTreeMap::new();
+        for (served, _) in add.iter().chain(remove).filter_map(parts) {
+            let ranges = || self.wanted.get(&served).cloned().unwrap_or_default();
+            before.entry(served).or_insert_with(ranges);
+        }
         for (served, range) in remove.iter().filter_map(parts) {
             if let Some(ranges) = self.wanted.get_mut(&served) {
                 ranges.remove(&range);
@@ -45,16 +49,33 @@ impl SourceRanges {
         for (served, range) in add.iter().filter_map(parts) {
             self.wanted.entry(served).or_default().insert(range);
         }
-        let after = self.standing(&touched);
-        self.wanted.retain(|_, ranges| !ranges.is_empty());
-        RangeChange {
-            removed: before.difference(&after).copied().collect(),
-            added: after.difference(&before).copied().collect(),
+        let mut change = RangeChange::default();
+        for (served, before) in &before {
+            let after = self.wanted.get(served).map(widest).unwrap_or_default();
+            let before = widest(before);
+            let entry = |range: &IpNet| FilterEntry::SourceRange(*served, *range);
+            change.removed.extend(before.difference(&after).map(entry));
+            change.added.extend(after.difference(&before).map(entry));
+            if after.is_empty() {
+                self.wanted.remove(served);
+            }
+        }
+        RangeChange { before, ..change }
+    }
+
+    /// The kernel did not make the last change.
+    pub fn undo(&mut self, change: RangeChange) {
+        for (served, ranges) in change.before {
+            if ranges.is_empty() {
+                self.wanted.remove(&served);
+            } else {
+                self.wanted.insert(served, ranges);
+            }
         }
     }
 
-    /// What is in the kernel is known anew: what nothing of it contains is not there any more. All that is there, those that
-    /// others contain among them.
+    /// What is in the kernel was read: what nothing of it contains is gone. All that is there, those that others contain among
+    /// them.
     pub fn read(&mut self, found: impl IntoIterator<Item = FilterEntry>) -> Vec<FilterEntry> {
         let mut standing: BTreeMap<AddressAndPort, BTreeSet<IpNet>> = BTreeMap::new();
         for (served, range) in found.into_iter().filter_map(|entry| parts(&entry)) {
@@ -76,15 +97,6 @@ impl SourceRanges {
         });
         all.collect()
     }
-
-    fn standing(&self, of: &BTreeSet<AddressAndPort>) -> BTreeSet<FilterEntry> {
-        let ranges = of.iter().filter_map(|served| {
-            let ranges = self.wanted.get(served)?;
-            let entry = |range: IpNet| FilterEntry::SourceRange(*served, range);
-            Some(widest(ranges).into_iter().map(entry))
-        });
-        ranges.flatten().collect()
-    }
 }
 
 const fn parts(entry: &FilterEntry) -> Option<(AddressAndPort, IpNet)> {
@@ -95,11 +107,11 @@ const fn parts(entry: &FilterEntry) -> Option<(AddressAndPort, IpNet)> {
 }
 
 /// Those that no other one contains. In their order the one that contains others comes right before them.
-fn widest(ranges: &BTreeSet<IpNet>) -> Vec<IpNet> {
-    let mut widest: Vec<IpNet> = Vec::new();
+fn widest(ranges: &BTreeSet<IpNet>) -> BTreeSet<IpNet> {
+    let mut widest: BTreeSet<IpNet> = BTreeSet::new();
     for range in ranges {
         if widest.last().is_none_or(|wide| !wide.contains(range)) {
-            widest.push(*range);
+            widest.insert(*range);
         }
     }
     widest
@@ -165,6 +177,19 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn what_the_kernel_did_not_make_is_as_before() {
+        let range = |range: &str| entry(80, range.parse().unwrap());
+        let (wide, narrow) = (range("10.0.0.0/8"), range("10.1.0.0/16"));
+        let mut ranges = SourceRanges::default();
+        let change = ranges.change(&[wide], &[]);
+        ranges.undo(change);
+        assert_eq!(ranges.change(&[narrow], &[]).added, [narrow]);
+        let change = ranges.change(&[wide], &[narrow]);
+        ranges.undo(change);
+        assert_eq!(ranges.change(&[], &[narrow]).removed, [narrow]);
     }
 
     #[test]

@@ -6,11 +6,15 @@ use ipnet::{IpNet, Ipv4Net};
 use ipvs_codec::Family;
 use ipvs_model::{FilterSet, FilterShape, Masquerade};
 use ipvs_netfilter::nftables::{
-    BaseChain, Chain, ChainId, FixedName, Hook, Name, Rule, RuleTooLong, TableId,
+    BaseChain, Chain, Change, FixedName, Hook, Name, Place, Rule, RuleTooLong, TableId,
 };
 
 use super::names::table;
 use super::steps::Steps;
+
+/// Numbers of protocols.
+const TCP: u8 = 6;
+const UDP: u8 = 17;
 
 /// Marks what is to be masqueraded.
 pub(super) const SERVICES: FixedName = FixedName::new("services");
@@ -90,14 +94,21 @@ impl Skeleton {
     /// # Errors
     /// [`RuleTooLong`], which no rule is.
     pub fn of(shape: &FilterShape) -> Result<Self, RuleTooLong> {
-        let table = table(shape.family).id;
+        Self::in_table(&table(shape.family).id, shape)
+    }
+
+    /// The same in another table.
+    ///
+    /// # Errors
+    /// As [`of`](Self::of).
+    pub fn in_table(table: &TableId, shape: &FilterShape) -> Result<Self, RuleTooLong> {
         let rules = Rules { shape };
         let (mut chains, mut all) = (Vec::new(), Vec::new());
         for (name, base, rules) in rules.chains() {
             if rules.is_empty() {
                 continue;
             }
-            let id = chain(&table, name);
+            let id = table.chain(name.into());
             for steps in rules {
                 all.push(Rule::new(id.clone(), steps.into_expressions())?);
             }
@@ -108,10 +119,15 @@ impl Skeleton {
         }
         Ok(Self { chains, rules: all })
     }
-}
 
-pub(super) fn chain(table: &TableId, name: FixedName) -> ChainId {
-    table.chain(name.into())
+    /// What makes it, where its sets are there and its chains have no rules. O(rules).
+    #[must_use]
+    pub fn changes(&self) -> Vec<Change<'_>> {
+        let chains = self.chains.iter().map(Change::AddChain);
+        let rules = self.rules.iter();
+        let rules = rules.map(|rule| Change::AddRule(rule, Place::End));
+        chains.chain(rules).collect()
+    }
 }
 
 struct Rules<'a> {
@@ -207,8 +223,6 @@ impl Rules<'_> {
             NodePortLocalSctp, NodePortLocalTcp, NodePortLocalUdp, NodePortSctp, NodePortTcp,
             NodePortUdp,
         };
-        const TCP: u8 = 6;
-        const UDP: u8 = 17;
         let steps = self.steps();
         let port = |protocol, set| steps.clone().port_in(protocol, set);
         let rules = [
@@ -291,7 +305,7 @@ impl Rules<'_> {
         let served = served.into_iter().filter(|set| self.shape.asks_for(*set));
         rules.extend(served.map(|set| self.endpoint(set).returns()));
         if self.shape.asks_for(HealthCheckPort) {
-            rules.push(self.steps().port_in(6, HealthCheckPort).returns());
+            rules.push(self.steps().port_in(TCP, HealthCheckPort).returns());
         }
         rules.push(self.steps().refuses());
         rules

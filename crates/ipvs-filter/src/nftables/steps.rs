@@ -11,6 +11,7 @@ use ipvs_netfilter::nftables::{
 };
 
 use super::names::set_name;
+use crate::protocol_byte;
 
 /// Bytes of an interface's name in a register (`IFNAMSIZ`).
 const INTERFACE_NAME: usize = 16;
@@ -157,8 +158,7 @@ impl Steps {
 
     /// The packet goes to this address, protocol and port.
     pub(super) fn endpoint_is(self, served: AddressAndPort) -> Self {
-        // A packet has eight bits of it.
-        let protocol = u8::try_from(served.protocol.number()).unwrap_or(u8::MAX);
+        let protocol = protocol_byte(served.protocol);
         self.destination(Register::FIRST)
             .equals(Value::ip(served.address))
             .protocol(protocol)

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use ipvs_codec::Family;
 use ipvs_filter::nftables::TABLE;
-use ipvs_model::FilterSet;
 use ipvs_netfilter::{NftEvent, NftObject};
 use ipvs_netlink::{LinkEvent, LinkIndex, Notification, RouteEvent};
 
@@ -193,7 +192,7 @@ impl Heard {
         let rules = families.iter().copied().map(Section::Rules);
         let has_sets = self.filter_port.is_some();
         let families = families.iter().filter(|_| has_sets);
-        let sets = families.flat_map(|family| FilterSet::ALL.map(|set| Section::Set(set, *family)));
+        let sets = families.flat_map(|family| Section::sets(*family));
         rules.chain(sets).collect()
     }
 
@@ -320,8 +319,7 @@ impl Heard {
                     Some(_) if table == TABLE.as_str() => {
                         // Which set it was is not said: others hardly ever change one.
                         if !matches!(what, NftObject::Rule | NftObject::Chain) {
-                            let sets = FilterSet::ALL.map(|set| Section::Set(set, family));
-                            self.transaction.extend(sets);
+                            self.transaction.extend(Section::sets(family));
                         }
                         if !is_set {
                             self.transaction.insert(Section::Rules(family));

@@ -10,6 +10,7 @@ use ipvs_netfilter::iptables::SavedRules;
 use ipvs_probe::{Filter, sample_rules};
 use tracing::warn;
 
+use super::of_probe;
 use super::program::run;
 use super::saving::{Saved, Saving};
 use crate::control::Control;
@@ -86,11 +87,7 @@ impl Programs {
         family: Family,
         control: &Control,
     ) -> Result<Result<(), PlaneError>, PlaneError> {
-        let of_probe = match family {
-            Family::Ipv4 => ipvs_probe::Family::Ipv4,
-            Family::Ipv6 => ipvs_probe::Family::Ipv6,
-        };
-        match self.restore(family, &sample_rules(of_probe, None), control) {
+        match self.restore(family, &sample_rules(of_probe(family), None), control) {
             Err(error) if error.is_passing() => Err(error),
             tried => Ok(tried),
         }

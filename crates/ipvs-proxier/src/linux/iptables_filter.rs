@@ -1,11 +1,13 @@
 //! kube-proxy's filter: sets of ipset by netlink, chains by `iptables-restore`.
 
 use ipvs_codec::Family;
+use ipvs_filter::FilterKind;
 use ipvs_filter::iptables::{filter_entry, set_entry, set_name, set_spec};
 use ipvs_model::{FilterSet, FilterShape, Known, Operation};
 use ipvs_netfilter::ipset;
 use ipvs_netlink::{IpSetReader, IpSets};
 
+use super::filter::Filter;
 use super::iptables::Iptables;
 use super::observe::progress;
 use super::saving::Saving;
@@ -16,8 +18,8 @@ use crate::error::PlaneError;
 
 #[derive(Debug)]
 pub(super) struct IptablesFilter {
-    pub(super) iptables: Iptables,
-    pub(super) sets: IpSets,
+    iptables: Iptables,
+    sets: IpSets,
     /// A socket of its own: what it reads takes several calls.
     reader: IpSetReader,
     /// Rules that are on their way.
@@ -33,42 +35,64 @@ impl IptablesFilter {
             saving: None,
         })
     }
+}
+
+impl Filter for IptablesFilter {
+    fn kind(&self) -> FilterKind {
+        FilterKind::Iptables
+    }
+
+    fn families(&self) -> &[Family] {
+        self.iptables.families()
+    }
+
+    fn random_fully(&self) -> bool {
+        self.iptables.random_fully()
+    }
+
+    fn is_legacy(&self) -> bool {
+        self.iptables.is_legacy()
+    }
+
+    fn ipsets(&mut self) -> Option<&mut IpSets> {
+        Some(&mut self.sets)
+    }
+
+    fn hurry(&mut self) {
+        self.iptables.hurry();
+    }
 
     /// It starts over with its next call, also where the rest of what it had begun could not be read.
-    pub(super) fn restart_sets(&mut self) {
+    fn restart_sets(&mut self) {
         let _ = self.reader.restart();
     }
 
-    pub(super) fn restart_rules(&mut self) {
+    fn restart_rules(&mut self) {
         self.saving = None;
     }
 
-    pub(super) fn create_set(&mut self, set: FilterSet, family: Family) -> Result<(), PlaneError> {
+    fn create_set(&mut self, set: FilterSet, family: Family) -> Result<(), PlaneError> {
         Ok(self.sets.create(&set_spec(set, family))?)
     }
 
-    pub(super) fn destroy_set(&mut self, set: FilterSet, family: Family) -> Result<(), PlaneError> {
+    fn destroy_set(&mut self, set: FilterSet, family: Family) -> Result<(), PlaneError> {
         Ok(self.sets.destroy(set_name(set, family))?)
     }
 
-    pub(super) fn write(
-        &mut self,
-        shape: &FilterShape,
-        control: &Control,
-    ) -> Result<(), PlaneError> {
+    fn write(&mut self, shape: &FilterShape, control: &Control) -> Result<(), PlaneError> {
         // What began to be read before is of no use any more.
         self.saving = None;
         self.iptables.write(shape, control)
     }
 
-    pub(super) fn apply(&mut self, operations: &[Operation], outcomes: &mut Vec<Outcome>) {
+    fn apply(&mut self, operations: &[Operation], outcomes: &mut Vec<Outcome>) {
         for some in operations.chunks(CHUNK) {
             let requests: Vec<ipset::Request<'_>> = some.iter().filter_map(request).collect();
             take(self.sets.batch(&requests), outcomes);
         }
     }
 
-    pub(super) fn read_set(
+    fn read_set(
         &mut self,
         set: FilterSet,
         family: Family,
@@ -91,7 +115,7 @@ impl IptablesFilter {
 
     /// Alone: beside other work on the same CPU a process would take it away for a whole turn, which is longer than a
     /// change should wait.
-    pub(super) fn read_rules(
+    fn read_rules(
         &mut self,
         family: Family,
         found: &mut Known,

@@ -1,6 +1,7 @@
 mod busy;
 mod clean_up;
 mod filter;
+mod filter_backend;
 mod heard;
 mod iptables;
 mod iptables_filter;
@@ -21,18 +22,20 @@ use std::path::Path;
 use std::time::Duration;
 
 use ipvs_codec::{Family, Request, ServiceKey};
-use ipvs_filter::KeptFilter;
+use ipvs_filter::FilterKind;
 use ipvs_model::{Config, Known, Operation, Vip};
 use ipvs_netfilter::conntrack::Flow;
 use ipvs_netlink::{
     Binding, BindingReader, Cause, Conntrack, Ipvs, IpvsReader, KernelError, Link, LinkIndex, Links,
 };
 
+use ipvs_probe::{RuleTrial, TrialOutcome};
+
 use self::busy::{BETWEEN_ATTEMPTS, until_free};
 
 pub use self::clean_up::LinuxCleanUp;
 use self::filter::Filter;
-pub use self::filter::FilterBackend;
+pub use self::filter_backend::FilterBackend;
 pub use self::iptables::IptablesBackend;
 use self::signs::SignReader;
 use self::watcher::{Wanted, Watcher};
@@ -56,7 +59,7 @@ pub struct Linux {
     ipvs: Ipvs,
     links: Links,
     flows: Conntrack,
-    filter: Filter,
+    filter: Box<dyn Filter>,
     /// Sockets of their own: what they read takes several calls.
     lister: IpvsReader,
     binding_reader: BindingReader,
@@ -103,7 +106,7 @@ impl Linux {
         backend: impl Into<FilterBackend>,
         control: &Control,
     ) -> Result<Self, PlaneError> {
-        let filter = Filter::detect(backend.into(), enabled_families(), control)?;
+        let filter = filter_backend::detect(backend.into(), enabled_families(), control)?;
         Ok(Self {
             ipvs: Ipvs::open()?,
             links: Links::open()?,
@@ -152,17 +155,37 @@ impl Linux {
 
     /// Whether this filter can take ports at random for traffic that is masqueraded.
     #[must_use]
-    pub const fn random_fully(&self) -> bool {
+    pub fn random_fully(&self) -> bool {
         self.filter.random_fully()
     }
 
     /// What its filter is made with.
     #[must_use]
-    pub const fn filter(&self) -> KeptFilter {
-        match self.filter {
-            Filter::Iptables(_) => KeptFilter::Iptables,
-            Filter::Nftables(_) => KeptFilter::Nftables,
-        }
+    pub fn filter(&self) -> FilterKind {
+        self.filter.kind()
+    }
+
+    /// What the trials of the filter said when it was opened, for [`ipvs_probe::check`]: rules can be written.
+    ///
+    /// ```no_run
+    /// use ipvs_probe::{Facts, HostPrograms, Root};
+    /// use ipvs_proxier::{FilterBackend, Linux};
+    ///
+    /// let linux = Linux::open(FilterBackend::Auto)?;
+    /// let mut facts = Facts::gather(&Root::host(), &mut HostPrograms);
+    /// facts.rules = linux.trials();
+    /// # Ok::<(), ipvs_proxier::PlaneError>(())
+    /// ```
+    #[must_use]
+    pub fn trials(&self) -> Vec<RuleTrial> {
+        let works = |family: &Family| {
+            let (family, works) = (of_probe(*family), TrialOutcome::Works);
+            match self.filter() {
+                FilterKind::Iptables => RuleTrial::new("iptables-restore", family, works),
+                FilterKind::Nftables => RuleTrial::by_netlink(family, works),
+            }
+        };
+        self.families().iter().map(works).collect()
     }
 
     /// IPVS itself, for what the data plane does not cover.
@@ -257,7 +280,6 @@ impl Linux {
     }
 
     fn apply_one(&mut self, operation: &Operation) -> Result<(), PlaneError> {
-        self.tell_filter_port();
         match operation {
             Operation::EnsureLink { up } => {
                 if let Some(watcher) = &self.watcher {
@@ -414,10 +436,10 @@ impl DataPlane for Linux {
     fn apply(&mut self, operations: &[Operation]) -> Vec<Outcome> {
         let mut outcomes = Vec::with_capacity(operations.len());
         for group in operations.chunk_by(|a, b| applier(a) == applier(b)) {
+            self.tell_filter_port();
             match group.first().map_or(Applier::Alone, applier) {
                 Applier::Ipvs => self.apply_ipvs(group, &mut outcomes),
                 Applier::Members => {
-                    self.tell_filter_port();
                     self.signs.ask_for_all();
                     self.filter.apply(group, &mut outcomes);
                 }
@@ -463,11 +485,9 @@ impl DataPlane for Linux {
             rules: !self.filter.is_legacy(),
         };
         let watcher = Watcher::start(wanted, control)?;
-        let mut heard = watcher.heard();
-        heard.own_port = self.links.port();
-        heard.filter_port = self.filter.port();
-        drop(heard);
+        watcher.heard().own_port = self.links.port();
         self.watcher = Some(watcher);
+        self.tell_filter_port();
         Ok(())
     }
 
@@ -491,4 +511,12 @@ fn enabled_families() -> &'static [Family] {
     let ipv6 =
         Path::new("/proc/net/if_inet6").exists() && disabled.is_ok_and(|value| value.trim() != "1");
     if ipv6 { &Family::ALL } else { &[Family::Ipv4] }
+}
+
+/// How the probe calls a family.
+const fn of_probe(family: Family) -> ipvs_probe::Family {
+    match family {
+        Family::Ipv4 => ipvs_probe::Family::Ipv4,
+        Family::Ipv6 => ipvs_probe::Family::Ipv6,
+    }
 }

@@ -1,18 +1,22 @@
 //! The filter in nf_tables, by netlink alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use ipvs_codec::Family;
+use ipvs_filter::FilterKind;
 use ipvs_filter::nftables::{
-    RangeChange, Skeleton, SourceRanges, filter_entry, is_our_chain, is_ours, recognise, set,
-    set_entry, set_name, table,
+    Skeleton, SourceRanges, filter_entry, is_our_chain, is_ours, recognise, set, set_entry, set_in,
+    set_name, table,
 };
 use ipvs_model::{FilterEntry, FilterSet, FilterSets, FilterShape, Known, Operation};
-use ipvs_netfilter::nftables::{Chain, Change, Entries, Entry, Name, Place, Set, Table, TableId};
+use ipvs_netfilter::nftables::{Chain, Change, Entries, Entry, Name, Set, Table};
 use ipvs_netlink::{Cause, EntryRun, NfTables, TableHeads, Transaction, TransactionError};
 use tracing::warn;
 
+use super::filter::Filter;
+use crate::control::Control;
 use crate::dataplane::{Outcome, Progress};
 use crate::error::PlaneError;
 
@@ -25,12 +29,21 @@ const RANGES: usize = 500;
 pub(super) struct NftFilter {
     tables: NfTables,
     families: Vec<Family>,
+    /// The tables as they were seen last: as long as nobody changes rules they are the same.
+    seen: BTreeMap<Family, Seen>,
+    /// None where the kernel has no set of them.
     ranges: BTreeMap<Family, SourceRanges>,
+}
+
+#[derive(Debug)]
+struct Seen {
+    generation: u32,
+    heads: Option<Arc<TableHeads>>,
 }
 
 impl NftFilter {
     /// Tries which families can be programmed: a table with everything that there can be is made and removed in the same
-    /// transaction.
+    /// transaction, and an empty one is there for a moment.
     pub(super) fn open(families: &[Family]) -> Result<Self, PlaneError> {
         let mut tables = NfTables::open()?;
         let mut usable = Vec::new();
@@ -54,45 +67,55 @@ impl NftFilter {
             _ => Ok(Self {
                 tables,
                 families: usable,
+                seen: BTreeMap::new(),
                 ranges: BTreeMap::new(),
             }),
         }
     }
 
-    pub(super) fn families(&self) -> &[Family] {
-        &self.families
-    }
-
-    pub(super) fn port(&self) -> u32 {
-        self.tables.port()
-    }
-
-    /// The table that is ours, with all but the entries of its sets; none if there is none.
-    fn heads(&mut self, family: Family) -> Result<Option<TableHeads>, PlaneError> {
-        let id = table(family).id;
-        let heads = self.tables.heads(&id)?;
-        match &heads {
-            Some(heads) if !is_ours(&heads.table.object) => {
-                Err(PlaneError::ForeignTable { table: id })
-            }
-            _ => Ok(heads),
+    /// The table that is ours, with all but the entries of its sets; none if there is none. One question where nobody changed
+    /// rules since.
+    fn heads(&mut self, family: Family) -> Result<Option<Arc<TableHeads>>, PlaneError> {
+        let generation = self.tables.generation()?;
+        if let Some(seen) = self.seen.get(&family)
+            && seen.generation == generation
+        {
+            return Ok(seen.heads.clone());
         }
+        let id = table(family).id;
+        let heads = self.tables.heads(&id)?.map(Arc::new);
+        let table = heads.as_ref().map(|heads| &heads.table.object);
+        if table.is_some_and(|table| !is_ours(table)) {
+            return Err(PlaneError::ForeignTable { table: id });
+        }
+        if !has_set(heads.as_deref(), FilterSet::SourceRange) {
+            self.ranges.remove(&family);
+        }
+        let generation = heads.as_ref().map_or(generation, |heads| heads.generation);
+        let seen = Seen {
+            generation,
+            heads: heads.clone(),
+        };
+        self.seen.insert(family, seen);
+        Ok(heads)
     }
 
-    /// Makes changes that depend on what is there, where nobody changes rules in between.
+    /// Makes changes that depend on what is there, where nobody changes rules in between; the table too, if there is none.
     fn transact(
         &mut self,
         family: Family,
-        mut changes: impl FnMut(Option<&TableHeads>) -> Changes,
+        changes: impl Fn(Option<&TableHeads>) -> Changes,
     ) -> Result<(), PlaneError> {
+        let table = table(family);
         for _ in 0..ATTEMPTS {
             let heads = self.heads(family)?;
-            let changes = changes(heads.as_ref());
-            let transaction = Transaction::new(changes.list());
+            let changes = changes(heads.as_deref());
             let transaction = match &heads {
-                Some(heads) => transaction.at(heads.generation),
+                Some(heads) => Transaction::new(changes.list()).at(heads.generation),
                 // That the table is made says that nobody has made it meanwhile.
-                None => transaction,
+                None => {
+                    Transaction::new([vec![Change::CreateTable(&table)], changes.list()].concat())
+                }
             };
             match self.tables.transact(&transaction) {
                 Err(TransactionError::Stale) => {}
@@ -102,27 +125,88 @@ impl NftFilter {
         Err(plane_error(TransactionError::Stale))
     }
 
-    pub(super) fn create_set(&mut self, kind: FilterSet, family: Family) -> Result<(), PlaneError> {
-        let mut was_there = false;
-        self.transact(family, |heads| {
-            was_there = has_set(heads, kind);
-            Changes {
-                table: heads.is_none().then(|| table(family)),
-                sets: vec![set(kind, family)],
-                ..Changes::default()
+    fn apply_ranges(&mut self, operations: &[Operation], outcomes: &mut [Outcome]) {
+        for family in Family::ALL {
+            let changes = operations.iter().enumerate().filter_map(|(at, operation)| {
+                let (entry, adds) = change_of(operation)?;
+                let is_range = entry.set() == FilterSet::SourceRange && entry.family() == family;
+                is_range.then_some((at, *entry, adds))
+            });
+            let changes: Vec<(usize, FilterEntry, bool)> = changes.collect();
+            for some in changes.chunks(RANGES) {
+                if self.change_ranges(family, some).is_ok() {
+                    continue;
+                }
+                // One by one, so that each has its own outcome.
+                for change in some {
+                    if let Some(outcome) = outcomes.get_mut(change.0) {
+                        let one = std::slice::from_ref(change);
+                        *outcome = self.change_ranges(family, one).map_err(Box::new);
+                    }
+                }
             }
-        })?;
-        if kind == FilterSet::SourceRange && !was_there {
-            self.ranges.remove(&family);
         }
-        Ok(())
     }
 
-    pub(super) fn destroy_set(
+    /// All of them or none.
+    fn change_ranges(
         &mut self,
-        kind: FilterSet,
         family: Family,
+        changes: &[(usize, FilterEntry, bool)],
     ) -> Result<(), PlaneError> {
+        let of = |wanted: bool| -> Vec<FilterEntry> {
+            let of = changes.iter().filter(|(_, _, adds)| *adds == wanted);
+            of.map(|(_, entry, _)| *entry).collect()
+        };
+        let ranges = self.ranges.entry(family).or_default();
+        let change = ranges.change(&of(true), &of(false));
+        let [added, removed] = [&change.added, &change.removed]
+            .map(|entries| entries.iter().map(set_entry).collect::<Vec<Entry>>());
+        let set = set(FilterSet::SourceRange, family);
+        let mut all = Vec::new();
+        push_entries(&removed, |entries| {
+            all.push(Change::DeleteEntries(&set, entries))
+        });
+        push_entries(&added, |entries| {
+            all.push(Change::AddEntries(&set, entries))
+        });
+        if all.is_empty() {
+            return Ok(());
+        }
+        self.tables
+            .transact(&Transaction::new(all))
+            .map_err(|error| {
+                ranges.undo(change);
+                plane_error(error)
+            })
+    }
+}
+
+impl Filter for NftFilter {
+    fn kind(&self) -> FilterKind {
+        FilterKind::Nftables
+    }
+
+    fn random_fully(&self) -> bool {
+        true
+    }
+
+    fn families(&self) -> &[Family] {
+        &self.families
+    }
+
+    fn port(&self) -> Option<u32> {
+        Some(self.tables.port())
+    }
+
+    fn create_set(&mut self, kind: FilterSet, family: Family) -> Result<(), PlaneError> {
+        self.transact(family, |_| Changes {
+            sets: vec![set(kind, family)],
+            ..Changes::default()
+        })
+    }
+
+    fn destroy_set(&mut self, kind: FilterSet, family: Family) -> Result<(), PlaneError> {
         let id = set(kind, family).id;
         let transaction = Transaction::new(vec![Change::DeleteSet(&id)]);
         self.heads(family)?;
@@ -130,7 +214,7 @@ impl NftFilter {
     }
 
     /// All rules at once: no packet meets half of them. Sets that are not there are made, so that rules can ask them.
-    pub(super) fn write(&mut self, shape: &FilterShape) -> Result<(), PlaneError> {
+    fn write(&mut self, shape: &FilterShape, _: &Control) -> Result<(), PlaneError> {
         let (family, skeleton) = (shape.family, Skeleton::of(shape)?);
         let heads = self.heads(family)?;
         if heads.is_some_and(|heads| heads.table.object.flags != 0) {
@@ -139,33 +223,24 @@ impl NftFilter {
             let transaction = Transaction::new(vec![Change::AddTable(&awake)]);
             self.tables.transact(&transaction).map_err(plane_error)?;
         }
-        let mut has_ranges = false;
         self.transact(family, |heads| {
             let found = heads.map(|heads| heads.chains.iter().map(|chain| &chain.object));
             let found = found.into_iter().flatten();
             let ours = found.filter(|chain| is_our_chain(&chain.id.name));
             let ours: Vec<Chain> = ours.cloned().collect();
             let is_other = |chain: &&Chain| !skeleton.chains.contains(chain);
-            let missing = FilterSet::ALL
-                .into_iter()
-                .filter(|kind| !has_set(heads, *kind));
-            let missing: Vec<FilterSet> = missing.collect();
-            has_ranges = !missing.contains(&FilterSet::SourceRange);
+            let all = FilterSet::ALL.into_iter();
+            let missing = all.filter(|kind| !has_set(heads, *kind));
             Changes {
-                table: heads.is_none().then(|| table(family)),
-                sets: missing.into_iter().map(|kind| set(kind, family)).collect(),
+                sets: missing.map(|kind| set(kind, family)).collect(),
                 others: ours.iter().filter(is_other).cloned().collect(),
                 flushed: ours,
                 skeleton: Some(skeleton.clone()),
             }
-        })?;
-        if !has_ranges {
-            self.ranges.remove(&family);
-        }
-        Ok(())
+        })
     }
 
-    pub(super) fn apply(&mut self, operations: &[Operation], outcomes: &mut Vec<Outcome>) {
+    fn apply(&mut self, operations: &[Operation], outcomes: &mut Vec<Outcome>) {
         let begin = outcomes.len();
         outcomes.extend(operations.iter().map(|_| Ok(())));
         let Some(outcomes) = outcomes.get_mut(begin..) else {
@@ -203,67 +278,7 @@ impl NftFilter {
         }
     }
 
-    fn apply_ranges(&mut self, operations: &[Operation], outcomes: &mut [Outcome]) {
-        let is_range = |operation: &Operation| {
-            change_of(operation).is_some_and(|(entry, _)| entry.set() == FilterSet::SourceRange)
-        };
-        let places: Vec<usize> = (0..operations.len())
-            .filter(|at| operations.get(*at).is_some_and(is_range))
-            .collect();
-        for some in places.chunks(RANGES) {
-            let all: Vec<_> = some
-                .iter()
-                .filter_map(|at| change_of(operations.get(*at)?))
-                .collect();
-            if self.change_ranges(&all).is_ok() {
-                continue;
-            }
-            // One by one, so that each has its own outcome.
-            for (at, change) in some.iter().zip(&all) {
-                if let Some(outcome) = outcomes.get_mut(*at) {
-                    *outcome = self
-                        .change_ranges(std::slice::from_ref(change))
-                        .map_err(Box::new);
-                }
-            }
-        }
-    }
-
-    /// All of them or none.
-    fn change_ranges(&mut self, changes: &[(&FilterEntry, bool)]) -> Result<(), PlaneError> {
-        for family in Family::ALL {
-            let of_family = |wanted: bool| -> Vec<FilterEntry> {
-                let changes = changes.iter();
-                let of =
-                    changes.filter(|(entry, adds)| entry.family() == family && *adds == wanted);
-                of.map(|(entry, _)| **entry).collect()
-            };
-            let (add, remove) = (of_family(true), of_family(false));
-            let before = self.ranges.entry(family).or_default().clone();
-            let ranges = self.ranges.entry(family).or_default();
-            let RangeChange { added, removed } = ranges.change(&add, &remove);
-            let set = set(FilterSet::SourceRange, family);
-            let [added, removed] = [added, removed]
-                .map(|entries| entries.iter().map(set_entry).collect::<Vec<Entry>>());
-            let mut all = Vec::new();
-            push_entries(&removed, |entries| {
-                all.push(Change::DeleteEntries(&set, entries))
-            });
-            push_entries(&added, |entries| {
-                all.push(Change::AddEntries(&set, entries))
-            });
-            if all.is_empty() {
-                continue;
-            }
-            if let Err(error) = self.tables.transact(&Transaction::new(all)) {
-                self.ranges.insert(family, before);
-                return Err(plane_error(error));
-            }
-        }
-        Ok(())
-    }
-
-    pub(super) fn read_set(
+    fn read_set(
         &mut self,
         kind: FilterSet,
         family: Family,
@@ -276,9 +291,6 @@ impl NftFilter {
             sets.find(|set| set.id == wanted.id)
         });
         let Some(found) = found else {
-            if kind == FilterSet::SourceRange {
-                self.ranges.remove(&family);
-            }
             return Ok(Progress::Done(()));
         };
         if (found.key, found.flags, found.size) != (wanted.key, wanted.flags, wanted.size) {
@@ -301,17 +313,19 @@ impl NftFilter {
         Ok(Progress::Done(()))
     }
 
-    pub(super) fn read_rules(
+    fn read_rules(
         &mut self,
         family: Family,
         known: &mut Known,
+        _: &Control,
     ) -> Result<Progress, PlaneError> {
         let (mut chains, mut rules) = (Vec::new(), Vec::new());
         if let Some(heads) = self.heads(family)? {
             // Chains of a dormant table see no packets.
             if heads.table.object.flags == 0 {
-                chains = heads.chains.into_iter().map(|chain| chain.object).collect();
-                rules = heads.rules.into_iter().map(|rule| rule.object).collect();
+                let (all_chains, all_rules) = (heads.chains.iter(), heads.rules.iter());
+                chains = all_chains.map(|chain| chain.object.clone()).collect();
+                rules = all_rules.map(|rule| rule.object.clone()).collect();
             }
         }
         known
@@ -332,8 +346,6 @@ struct Run {
 /// What is made in one transaction, in this order.
 #[derive(Debug, Default)]
 struct Changes {
-    /// Made anew.
-    table: Option<Table>,
     sets: Vec<Set>,
     /// The rules of these chains go.
     flushed: Vec<Chain>,
@@ -344,17 +356,12 @@ struct Changes {
 
 impl Changes {
     fn list(&self) -> Vec<Change<'_>> {
-        let mut changes: Vec<Change<'_>> = self.table.iter().map(Change::CreateTable).collect();
-        changes.extend(self.sets.iter().map(Change::AddSet));
+        let mut changes: Vec<Change<'_>> = self.sets.iter().map(Change::AddSet).collect();
         let flushed = self.flushed.iter();
         changes.extend(flushed.map(|chain| Change::FlushChain(&chain.id)));
         let others = self.others.iter();
         changes.extend(others.map(|chain| Change::DeleteChain(&chain.id)));
-        if let Some(skeleton) = &self.skeleton {
-            changes.extend(skeleton.chains.iter().map(Change::AddChain));
-            let rules = skeleton.rules.iter();
-            changes.extend(rules.map(|rule| Change::AddRule(rule, Place::End)));
-        }
+        changes.extend(self.skeleton.iter().flat_map(Skeleton::changes));
         changes
     }
 }
@@ -397,35 +404,23 @@ fn trial_name() -> Option<Name> {
 fn try_family(tables: &mut NfTables, family: Family) -> Result<(), PlaneError> {
     let mut trial = table(family);
     trial.id.name = trial_name().unwrap_or(trial.id.name);
-    let of_trial = |_: &TableId| trial.id.clone();
-    let mut sets = FilterSet::ALL.map(|kind| set(kind, family));
-    for set in &mut sets {
-        set.id.table = of_trial(&set.id.table);
-    }
+    let all = FilterSet::ALL.into_iter();
     let shape = FilterShape {
         family,
         mark: 1,
         random_fully: true,
         cluster_ips: None,
-        filled: FilterSet::ALL
-            .into_iter()
-            .filter(|set| set.shapes_filter())
-            .collect(),
+        filled: all.filter(|set| set.shapes_filter()).collect(),
         without: FilterSets::default(),
-        refused: std::collections::BTreeSet::new(),
+        refused: BTreeSet::new(),
     };
-    let mut skeleton = Skeleton::of(&shape)?;
-    for chain in &mut skeleton.chains {
-        chain.id.table = of_trial(&chain.id.table);
-    }
-    for rule in &mut skeleton.rules {
-        rule.chain.table = of_trial(&rule.chain.table);
-    }
+    let whole = Changes {
+        sets: FilterSet::ALL.map(|kind| set_in(&trial.id, kind)).into(),
+        skeleton: Some(Skeleton::in_table(&trial.id, &shape)?),
+        ..Changes::default()
+    };
     let mut changes = vec![Change::CreateTable(&trial)];
-    changes.extend(sets.iter().map(Change::AddSet));
-    changes.extend(skeleton.chains.iter().map(Change::AddChain));
-    let rules = skeleton.rules.iter();
-    changes.extend(rules.map(|rule| Change::AddRule(rule, Place::End)));
+    changes.extend(whole.list());
     changes.push(Change::DeleteTable(&trial.id));
     tables
         .transact(&Transaction::new(changes))
@@ -454,13 +449,10 @@ fn keeps_comments(tables: &mut NfTables, trial: &Table) -> Result<(), PlaneError
 pub(super) fn plane_error(error: TransactionError) -> PlaneError {
     match error {
         TransactionError::Failed(error) => error.into(),
-        TransactionError::Refused(refused) => {
-            let text = TransactionError::Refused(Vec::new()).to_string();
-            match refused.into_iter().next() {
-                Some(first) => first.error.into(),
-                None => program(text),
-            }
-        }
+        TransactionError::Refused(refused) => match refused.into_iter().next() {
+            Some(first) => first.error.into(),
+            None => program("refused".to_owned()),
+        },
         stale @ TransactionError::Stale => busy(stale.to_string()),
         other => program(other.to_string()),
     }

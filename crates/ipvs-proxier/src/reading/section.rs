@@ -22,17 +22,17 @@ pub enum Section {
 }
 
 impl Section {
+    /// The sets of a family.
+    pub(crate) fn sets(family: Family) -> impl Iterator<Item = Self> {
+        let all = FilterSet::ALL.into_iter();
+        all.map(move |set| Self::Set(set, family))
+    }
+
     /// All of some families, in the order in which they are read. Rules are the last, so that nothing is read while the
     /// processes for them run.
     pub fn all(families: &[Family]) -> impl Iterator<Item = Self> {
-        let sets = |family: &Family| {
-            let family = *family;
-            FilterSet::ALL
-                .into_iter()
-                .map(move |set| Self::Set(set, family))
-        };
         let rules = families.iter().copied().map(Self::Rules);
-        let sets = families.iter().flat_map(sets);
+        let sets = families.iter().flat_map(|family| Self::sets(*family));
         [Self::VirtualServers, Self::Link]
             .into_iter()
             .chain(sets)

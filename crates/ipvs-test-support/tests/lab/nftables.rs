@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use ipvs_codec::Family;
 use ipvs_filter::nftables::{Skeleton, filter_entry, is_ours, recognise, set, set_entry, table};
 use ipvs_model::{FilterEntry, FilterSet, FilterSets, FilterShape, LocalPods, Masquerade};
-use ipvs_netfilter::nftables::{self, Change, Entries, Place, Set, Table, TableId};
+use ipvs_netfilter::nftables::{self, Change, Entries, Set, Table, TableId};
 use ipvs_netlink::{NfTables, Transaction};
 use ipvs_test_support::{Need, NetNs, command, is_skipped_without, run_kube_proxy};
 use serde_json::Value;
@@ -42,9 +42,7 @@ fn pods(network: &str) -> Masquerade {
 fn whole<'a>(table: &'a Table, sets: &'a [Set], skeleton: &'a Skeleton) -> Transaction<'a> {
     let mut changes = vec![Change::CreateTable(table)];
     changes.extend(sets.iter().map(Change::AddSet));
-    changes.extend(skeleton.chains.iter().map(Change::AddChain));
-    let rules = skeleton.rules.iter();
-    changes.extend(rules.map(|rule| Change::AddRule(rule, Place::End)));
+    changes.extend(skeleton.changes());
     Transaction::new(changes)
 }
 

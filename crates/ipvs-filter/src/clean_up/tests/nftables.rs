@@ -65,7 +65,7 @@ fn the_table_stays_where_it_guards_or_says_what_is_ours() {
 
 #[test]
 fn what_another_filter_left_goes_and_the_rest_stays() {
-    for kept in [KeptFilter::Iptables, KeptFilter::Nftables] {
+    for kept in [FilterKind::Iptables, FilterKind::Nftables] {
         let mut all = nftables_node();
         let iptables = node();
         (all.sets, all.rules) = (iptables.sets, iptables.rules);
@@ -86,7 +86,7 @@ fn what_another_filter_left_goes_and_the_rest_stays() {
         let remains = &kernel.remains;
         assert_eq!(remains.virtual_servers, all.virtual_servers);
         assert_eq!(remains.link, all.link);
-        let is_iptables = kept == KeptFilter::Iptables;
+        let is_iptables = kept == FilterKind::Iptables;
         assert_eq!(remains.sets.is_empty(), !is_iptables);
         assert_eq!(remains.rules == all.rules, is_iptables);
         let ours = (NftablesTable::Ours, Family::Ipv4);

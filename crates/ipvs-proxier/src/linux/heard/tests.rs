@@ -1,3 +1,5 @@
+use ipvs_model::FilterSet;
+
 use super::*;
 
 const US: u32 = 7;
@@ -254,13 +256,13 @@ fn of_the_filter_of_nftables_sets_are_told_too_and_other_tables_never() {
     let rules = Concern::Section(Section::Rules(Family::Ipv4));
     let sets = FilterSet::ALL.map(|set| Concern::Section(Section::Set(set, Family::Ipv4)));
     let ours = "kube-proxy-ipvs";
-    let told: Vec<Concern> = tell(ours, NftObject::Rule, 9);
-    assert_eq!(told, [rules]);
-    let told: BTreeSet<Concern> = tell(ours, NftObject::Entries, 9).into_iter().collect();
-    assert_eq!(told, sets.into());
+    let concerns: Vec<Concern> = tell(ours, NftObject::Rule, 9);
+    assert_eq!(concerns, [rules]);
+    let concerns: BTreeSet<Concern> = tell(ours, NftObject::Entries, 9).into_iter().collect();
+    assert_eq!(concerns, sets.into());
     let all = sets.into_iter().chain([rules]);
-    let told: BTreeSet<Concern> = tell(ours, NftObject::Table, 9).into_iter().collect();
-    assert_eq!(told, all.collect());
+    let concerns: BTreeSet<Concern> = tell(ours, NftObject::Table, 9).into_iter().collect();
+    assert_eq!(concerns, all.collect());
     assert_eq!(tell(ours, NftObject::Table, US), [], "by our own socket");
     for what in [NftObject::Rule, NftObject::Table, NftObject::Set] {
         assert_eq!(tell("nat", what, 9), []);
