@@ -3,95 +3,20 @@
 
 mod at_rest;
 
-use std::net::IpAddr;
-
-use ipvs_codec::{Family, Protocol, ServiceKey};
+use ipvs_codec::{Family, Protocol};
 use ipvs_model::input::{Change, ObjectName};
-use ipvs_model::{Config, Known, Model, Operation};
-use ipvs_netfilter::conntrack::Flow;
-use ipvs_proxier::{
-    Activity, Connections, Control, DataPlane, KernelEvent, Outcome, Pace, Part, PlaneError,
-    Progress, Signs, Simulated, Step,
-};
+use ipvs_model::{Config, Known, Model};
+use ipvs_proxier::{Activity, Control, DataPlane as _, Pace, Part, Progress, Simulated, Step};
 
 use at_rest::web::key;
 use at_rest::web::node::Node;
+use at_rest::web::refusing::{Hook, Refusing};
 use at_rest::{PACE, RULES, SECOND, SEEN, TOLD, TOLD_OF, activities, during, many, service, vip};
 
-type Hook = Box<dyn FnMut(&mut Simulated, Part<'_>) -> Option<Progress>>;
-
-/// A kernel with rules of iptables-legacy, where something happens before a part is read, or an answer is not there yet.
-struct Hooked {
-    kernel: Simulated,
-    hook: Hook,
-}
-
-impl DataPlane for Hooked {
-    fn read(
-        &mut self,
-        part: Part<'_>,
-        families: &[Family],
-        found: &mut Known,
-    ) -> Result<Progress, PlaneError> {
-        match (self.hook)(&mut self.kernel, part) {
-            Some(progress) => Ok(progress),
-            None => self.kernel.read(part, families, found),
-        }
-    }
-
-    fn listen(&mut self, config: &Config, control: &Control) -> Result<(), PlaneError> {
-        self.kernel.listen(config, control)
-    }
-
-    fn is_listening(&self) -> bool {
-        self.kernel.is_listening()
-    }
-
-    fn kernel_events(&mut self) -> Result<Vec<KernelEvent>, PlaneError> {
-        self.kernel.kernel_events()
-    }
-
-    fn signs(&mut self) -> Result<Signs, PlaneError> {
-        self.kernel.signs()
-    }
-
-    fn node_addresses(&mut self) -> Result<Vec<IpAddr>, PlaneError> {
-        self.kernel.node_addresses()
-    }
-
-    fn smallest_mtu(&mut self) -> Result<Option<u32>, PlaneError> {
-        self.kernel.smallest_mtu()
-    }
-
-    fn gateways(&mut self) -> Result<Vec<IpAddr>, PlaneError> {
-        self.kernel.gateways()
-    }
-
-    fn flows(&mut self, family: Family) -> Result<Vec<Flow>, PlaneError> {
-        self.kernel.flows(family)
-    }
-
-    fn forget(&mut self, flows: &[Flow]) -> Vec<Outcome> {
-        self.kernel.forget(flows)
-    }
-
-    fn apply(&mut self, operations: &[Operation]) -> Vec<Outcome> {
-        self.kernel.apply(operations)
-    }
-
-    fn connections(&mut self, keys: &[ServiceKey]) -> Result<Vec<Connections>, PlaneError> {
-        self.kernel.connections(keys)
-    }
-}
-
-fn as_it_is() -> Hook {
-    Box::new(|_, _| None)
-}
-
 /// Each reading of rules takes so many questions, 20 ms apart.
-fn slow(questions: usize) -> Hook {
+fn slow(questions: usize) -> Option<Hook> {
     let mut left = None;
-    Box::new(move |_, part| match part {
+    Some(Box::new(move |_, part| match part {
         Part::StartRules => {
             left = None;
             None
@@ -102,17 +27,17 @@ fn slow(questions: usize) -> Hook {
             left.map(|_| Progress::Waiting)
         }
         _ => None,
-    })
+    }))
 }
 
 /// At rest, with so many more services than one.
-fn node(more: u16, pace: Pace) -> Node<Hooked> {
+fn node(more: u16, pace: Pace) -> Node<Refusing> {
     let mut kernel = Simulated::default();
     kernel.use_legacy_rules();
     kernel.set_node_addresses(vec!["192.168.50.10".parse().unwrap()]);
-    let mut plane = Hooked {
+    let mut plane = Refusing {
         kernel,
-        hook: as_it_is(),
+        ..Refusing::default()
     };
     let config = Config::default();
     plane.listen(&config, &Control::new()).unwrap();
@@ -124,7 +49,7 @@ fn node(more: u16, pace: Pace) -> Node<Hooked> {
     node
 }
 
-fn wanted(node: &mut Node<Hooked>) -> Known {
+fn wanted(node: &mut Node<Refusing>) -> Known {
     node.plane().kernel.state().clone()
 }
 
@@ -145,7 +70,7 @@ fn however_often_others_change_rules_a_resync_has_an_end() {
         let (resyncs, repairs) = (of(Activity::Resync), of(Activity::Repair));
         assert!(resyncs >= 3, "{families:?}: {resyncs} resyncs");
         assert!(repairs >= 10, "{families:?}: {repairs} repairs");
-        node.plane().hook = as_it_is();
+        node.plane().hook = None;
         during(&mut node, 60 * SECOND);
         assert!(*node.plane().kernel.state() == wanted);
     }
@@ -157,13 +82,13 @@ fn however_often_others_change_tables_a_resync_has_an_end() {
     let mut node = node(0, PACE);
     let wanted = wanted(&mut node);
     let mut calls = 0_u32;
-    node.plane().hook = Box::new(move |_, part| {
+    node.plane().hook = Some(Box::new(move |_, part| {
         calls = match part {
             Part::Link => calls + 1,
             _ => 0,
         };
         (part == Part::Link && calls < 20).then_some(Progress::Waiting)
-    });
+    }));
     let mut resyncs = 0;
     for _ in 0..2_000 {
         node.plane().kernel.state_mut().vips.clear();
@@ -174,7 +99,7 @@ fn however_often_others_change_tables_a_resync_has_an_end() {
             .count();
     }
     assert!(resyncs >= 1, "{resyncs} resyncs");
-    node.plane().hook = as_it_is();
+    node.plane().hook = None;
     during(&mut node, 60 * SECOND);
     assert!(*node.plane().kernel.state() == wanted);
 }
@@ -204,7 +129,7 @@ fn rules_that_are_read_for_ever_keep_nothing_else_waiting() {
         let state = node.plane().kernel.state();
         assert!(state.virtual_servers == wanted.virtual_servers);
     }
-    node.plane().hook = as_it_is();
+    node.plane().hook = None;
     during(&mut node, 60 * SECOND);
     assert!(*node.plane().kernel.state() == wanted);
 }
@@ -228,7 +153,7 @@ fn a_virtual_server_that_goes_while_a_resync_goes_on_is_seen_by_the_next_canary(
         let mut node = node(2_000, pace);
         let wanted = wanted(&mut node);
         let mut is_gone = false;
-        node.plane().hook = Box::new(move |kernel, part| {
+        node.plane().hook = Some(Box::new(move |kernel, part| {
             if is_moment(part) && !std::mem::replace(&mut is_gone, true) {
                 let gone = kernel
                     .state_mut()
@@ -237,7 +162,7 @@ fn a_virtual_server_that_goes_while_a_resync_goes_on_is_seen_by_the_next_canary(
                 assert!(gone.is_some());
             }
             None
-        });
+        }));
         let clock = node.clock;
         node.controller.hurry(Activity::Resync, clock);
         let seen = during(&mut node, SEEN);

@@ -13,6 +13,9 @@ use ipvs_proxier::{
 
 const EBUSY: i32 = 16;
 
+/// What happens before a part is read, or instead.
+pub(crate) type Hook = Box<dyn FnMut(&mut Simulated, Part<'_>) -> Option<Progress>>;
+
 /// A kernel that refuses some operations.
 #[derive(Default)]
 pub(crate) struct Refusing {
@@ -32,6 +35,8 @@ pub(crate) struct Refusing {
     pub(crate) is_waiting: bool,
     /// What others do just before rules are written the next time.
     pub(crate) meanwhile: Option<fn(&mut Known)>,
+    /// Something happens before a part is read, or an answer is not there yet.
+    pub(crate) hook: Option<Hook>,
     /// What becomes of the signs.
     pub(crate) blinded: Option<fn(Signs) -> Result<Signs, PlaneError>>,
 }
@@ -46,6 +51,11 @@ impl DataPlane for Refusing {
         self.reads += 1;
         if self.unreadable.is_some_and(|unreadable| unreadable(part)) {
             return Err(Cause::Lost.into());
+        }
+        if let Some(hook) = &mut self.hook
+            && let Some(progress) = hook(&mut self.kernel, part)
+        {
+            return Ok(progress);
         }
         if self.is_waiting && matches!(part, Part::Rules(_)) {
             return Ok(Progress::Waiting);

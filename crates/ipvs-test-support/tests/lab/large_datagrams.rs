@@ -12,7 +12,7 @@ use ipvs_netlink::{Binding, Links};
 use ipvs_test_support::{Cluster, NetNs, RunningProxier, ask_tcp, eventually};
 
 use crate::packets::{CIDR, addr};
-use crate::shop::run;
+use crate::shop::sync;
 
 const ROUTES: &str = "--vip-binding=route";
 const EMSGSIZE: i32 = 90;
@@ -79,9 +79,7 @@ impl Fixture {
         let arguments = self.arguments();
         let mut arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         arguments.push("--once");
-        let (succeeded, log) = run(&self.cluster.node, &arguments);
-        assert!(succeeded, "{log}");
-        log
+        sync(&self.cluster.node, &arguments)
     }
 
     /// The MTUs of the routes to VIPs.

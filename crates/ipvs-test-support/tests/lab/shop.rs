@@ -11,6 +11,13 @@ pub(crate) fn run(namespace: &NetNs, arguments: &[&str]) -> (bool, String) {
     )
 }
 
+/// What it logged; it must succeed.
+pub(crate) fn sync(namespace: &NetNs, arguments: &[&str]) -> String {
+    let (succeeded, log) = run(namespace, arguments);
+    assert!(succeeded, "{log}");
+    log
+}
+
 pub(crate) fn shop() -> String {
     format!(
         "--manifests={}",
