@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
-use ipvs_codec::{Service, ServiceKey};
+use ipvs_codec::{Family, Service, ServiceKey};
 use ipvs_model::{Desired, Known, VirtualServer, overlook_weights};
+
+use crate::dataplane::{DataPlane, Part};
+use crate::error::PlaneError;
 
 /// Whether a virtual server is known as it is here. O(1).
 pub(super) fn has(known: &Known, key: &ServiceKey, service: &Service) -> bool {
@@ -50,4 +53,49 @@ pub(super) fn put_real_servers(
         *before = found;
     }
     differs
+}
+
+/// A virtual server, compared with what is known of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Compared {
+    AsKnown,
+    Differs { is_there: bool },
+}
+
+/// Asks for the real servers of a virtual server; if they differ, for it as well, and corrects what is known. One read, or
+/// three.
+pub(crate) fn read_one<P: DataPlane + ?Sized>(
+    key: ServiceKey,
+    plane: &mut P,
+    families: &[Family],
+    known: &mut Known,
+    desired: &Desired,
+) -> Result<Compared, PlaneError> {
+    let keys = [key];
+    let Some(before) = known.virtual_servers.get(&key).map(Arc::clone) else {
+        return Ok(Compared::AsKnown);
+    };
+    let mut found = Known::default();
+    found.virtual_servers.insert(key, Arc::clone(&before));
+    let _ = plane.read(Part::RealServers(&keys), families, &mut found)?;
+    if found.virtual_servers.get(&key) == Some(&before) {
+        return Ok(Compared::AsKnown);
+    }
+    // One that is not there looks as one without real servers.
+    let mut found = Known::default();
+    let _ = plane.read(Part::VirtualServers(&keys), families, &mut found)?;
+    let service = found.virtual_servers.get(&key).map(|found| found.service);
+    if service.is_some() {
+        let _ = plane.read(Part::RealServers(&keys), families, &mut found)?;
+    }
+    let mut differs = put_service(key, service, known);
+    if let Some(server) = found.virtual_servers.remove(&key) {
+        differs |= put_real_servers(&key, server, known, desired);
+    }
+    let is_there = service.is_some();
+    Ok(if differs {
+        Compared::Differs { is_there }
+    } else {
+        Compared::AsKnown
+    })
 }

@@ -30,6 +30,8 @@ mod exec_plugin;
 mod follow;
 #[cfg(feature = "kube")]
 mod kubeconfig;
+#[cfg(feature = "kube")]
+mod link;
 mod list_reader;
 mod manifests;
 #[cfg(feature = "kube")]

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Bytes;
@@ -17,18 +17,14 @@ use tracing::{info, warn};
 
 use super::access::{Access, ClusterError, with_causes, without_user};
 use super::api::{ANSWER, Answer, Api, ApiError, Call};
-use super::connection::{Connection, connection};
 use super::credential_files::CredentialFiles;
 use super::credential_reader::CredentialReader;
-use super::credentials::Credentials;
-use super::exec_plugin::PluginCredential;
+use super::link::Link;
 use super::origin::Origin;
 use super::plugin_run::PluginRun;
 use super::reporter::{Reporter, Said};
 use crate::api_observer::{ApiObserver, ApiRequest};
 
-/// Before what a plugin gave expires.
-const EARLIER: Duration = Duration::from_secs(60);
 /// Other requests wait so long for the first one of a connection. If it has no answer by then, they need not share its fate.
 const FIRST: Duration = Duration::from_secs(2);
 
@@ -61,42 +57,6 @@ struct Held {
     problem: Option<String>,
 }
 
-/// One state of the credentials, and a connection by them.
-#[derive(Debug)]
-struct Link {
-    connection: Connection,
-    credentials: Credentials,
-    /// What the plugin gave.
-    given: Option<Arc<PluginCredential>>,
-    /// Whether the server does not know who asks.
-    is_refused: AtomicBool,
-    /// Whether a request was never answered: the next connection may lead to another server.
-    is_silent: AtomicBool,
-    /// Whether the connection has been used. Until then one request goes before the others, which share it if they can.
-    is_open: AtomicBool,
-    first: Mutex<()>,
-}
-
-impl Link {
-    /// Whether something of it has to be another one for the next request.
-    fn is_spent(&self) -> bool {
-        self.is_silent.load(Ordering::Relaxed) || !self.is_known()
-    }
-
-    /// Whether the server let it in when it was asked last, and what the plugin gave is good for a while.
-    fn is_known(&self) -> bool {
-        self.is_known_for(EARLIER)
-    }
-
-    fn is_known_for(&self, time: Duration) -> bool {
-        let now = SystemTime::now().checked_add(time);
-        let is_good = |at: SystemTime| now.is_some_and(|now| now < at);
-        let given = self.given.as_ref();
-        let expires = given.and_then(|given| given.expires);
-        !self.is_refused.load(Ordering::Relaxed) && expires.is_none_or(is_good)
-    }
-}
-
 impl Session {
     /// Reads the credentials, and runs their plugin. Nothing is connected to yet.
     ///
@@ -112,7 +72,7 @@ impl Session {
             HeaderValue::try_from(access.user_agent()).map_err(|error| access.unusable(&error))?;
         let mut reader = CredentialReader::default();
         let mut plugin = PluginRun::default();
-        let opened = open(&access, None, &mut reader, &mut plugin).await?;
+        let opened = Link::open(&access, None, &mut reader, &mut plugin).await?;
         let nothing = || access.wrong("nothing was read".to_owned());
         let link = opened.ok_or_else(nothing)?;
         let changed = watch::Sender::new(());
@@ -190,7 +150,7 @@ impl Session {
             plugin,
             ..
         } = held;
-        let opened = open(&self.access, Some(link), reader, plugin).await?;
+        let opened = Link::open(&self.access, Some(link), reader, plugin).await?;
         let Some(link) = opened else {
             return Ok(false);
         };
@@ -329,76 +289,14 @@ fn is_of_tls(error: &(dyn Error + 'static)) -> bool {
     }
 }
 
-/// Reads the credentials. The connection stays where it is the same one, and did answer. Nothing where the last ones will do
-/// until the plugin has ended.
-async fn open(
-    access: &Access,
-    last: Option<&Arc<Link>>,
-    reader: &mut CredentialReader,
-    run: &mut PluginRun,
-) -> Result<Option<Link>, ClusterError> {
-    let wrong = |reason: String| access.wrong(reason);
-    let mut credentials = reader.read(access).await?;
-    // The same plugin would give the same again.
-    let same = last.filter(|last| last.credentials.files == credentials.files);
-    let known = same.filter(|last| last.is_known());
-    let given = match (&credentials.plugin, known) {
-        (None, _) => None,
-        (Some(_), Some(last)) => last.given.clone(),
-        (Some(plugin), None) => {
-            run.start(plugin, &credentials.files);
-            let good = same.filter(|last| last.is_known_for(Duration::ZERO));
-            let ended = match good {
-                Some(_) => run.ended(),
-                None => Some(run.end().await),
-            };
-            match (ended, good) {
-                (Some(given), _) => {
-                    Some(Arc::new(given.map_err(|error| wrong(error.to_string()))?))
-                }
-                (None, Some(last)) if last.is_silent.load(Ordering::Relaxed) => last.given.clone(),
-                (None, _) => return Ok(None),
-            }
-        }
-    };
-    if let Some(given) = &given {
-        if let Some((certificate, key)) = &given.identity {
-            credentials.set_identity(certificate, key);
-        }
-        if let Some(token) = &given.token {
-            credentials.set_token(token.trim()).map_err(wrong)?;
-        }
-    }
-    let does_answer = |link: &&Arc<Link>| {
-        let spent = [&link.is_silent, &link.is_refused];
-        spent
-            .iter()
-            .all(|is_spent| !is_spent.load(Ordering::Relaxed))
-    };
-    let kept =
-        last.filter(|link| does_answer(link) && credentials.is_same_connection(&link.credentials));
-    let connection = match kept {
-        Some(link) => link.connection.clone(),
-        None => connection(&credentials.config, credentials.proxy.as_ref())
-            .map_err(|error| access.unusable(&*error))?,
-    };
-    Ok(Some(Link {
-        connection,
-        credentials,
-        given,
-        is_refused: AtomicBool::new(false),
-        is_silent: AtomicBool::new(false),
-        is_open: AtomicBool::new(false),
-        first: Mutex::default(),
-    }))
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::time::SystemTime;
 
     use ipvs_test_support::{ApiServer, Authority, TlsServer};
 
+    use super::super::link::EARLIER;
     use super::super::reporter::reporter;
     use super::*;
 
