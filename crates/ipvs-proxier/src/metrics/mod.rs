@@ -128,8 +128,7 @@ type Seconds = Gauge<f64, AtomicU64>;
 /// ```
 #[derive(Debug, Clone)]
 pub struct Metrics {
-    /// Told one after the other.
-    /// Of all clones: what is added to one is told by all.
+    /// Written one after the other. Clones share them: what is added to one is in the text of all.
     registries: Arc<Mutex<Vec<Arc<Registry>>>>,
     families: Vec<Family>,
     start: SystemTime,
